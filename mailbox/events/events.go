@@ -1,0 +1,48 @@
+// Package events turns what happens in the appliance into one line each.
+//
+// It owns the form of every log line: one method per event, one event one
+// line, fixed keys. It is a leaf that every room may use, and imports nothing
+// of pecgate.
+//
+// Invariants: no content of a message, no subject, no secret of any kind is a
+// parameter of an event; values that a stranger chose are bounded by Clip
+// before they are written.
+package events
+
+import (
+	"io"
+	"log/slog"
+	"strings"
+)
+
+// maxValue is the longest value, in bytes, that a line carries of anything a
+// stranger chose.
+const maxValue = 256
+
+// Log writes events. The zero value is not usable; see New and Discard.
+type Log struct {
+	out *slog.Logger
+}
+
+// New returns a Log that writes to l.
+func New(l *slog.Logger) *Log { return &Log{out: l} }
+
+// Discard returns a Log that writes nowhere, for tests.
+func Discard() *Log { return New(slog.New(slog.NewTextHandler(io.Discard, nil))) }
+
+// Slog returns the logger below, for libraries that want one.
+func (l *Log) Slog() *slog.Logger { return l.out }
+
+// Clip bounds a value that a stranger chose to 256 bytes and replaces control
+// characters, so that a line stays one line in every log format.
+func Clip(s string) string {
+	if len(s) > maxValue {
+		s = s[:maxValue] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+}

@@ -1,0 +1,35 @@
+package events
+
+// IMAPSession says that a client has logged in for IMAP. box is empty, or the
+// only mailbox of the session.
+func (l *Log) IMAPSession(user, box, remote string) {
+	l.out.Info("IMAP session", "user", Clip(user), "mailbox", Clip(box), "remote", Clip(remote))
+}
+
+// IMAPRefused says that a login for IMAP was refused.
+func (l *Log) IMAPRefused(name, remote string) {
+	l.out.Info("IMAP login refused", "name", Clip(name), "remote", Clip(remote))
+}
+
+// IMAPAccessEnded says that a session was ended because the policy no longer
+// allows what it had open.
+func (l *Log) IMAPAccessEnded(user, remote string) {
+	l.out.Info("IMAP session ended, access lost", "user", Clip(user), "remote", Clip(remote))
+}
+
+// IMAPFault says that a command failed by a fault of ours.
+func (l *Log) IMAPFault(command string, err error) {
+	l.out.Error("IMAP command failed", "command", Clip(command), "error", Clip(err.Error()))
+}
+
+// IMAPLibrary says that the protocol library complained. The event is one of
+// its fixed texts, never bytes of the peer.
+func (l *Log) IMAPLibrary(event string) {
+	l.out.Debug("IMAP library", "event", Clip(event))
+}
+
+// IMAPPanic says that handling a command panicked; the connection is gone, the
+// process lives. The stack holds no values.
+func (l *Log) IMAPPanic(stack string) {
+	l.out.Error("IMAP panic", "stack", stack)
+}
