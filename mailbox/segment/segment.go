@@ -1,0 +1,153 @@
+// Package segment keeps the bytes of messages in append-only files that are
+// valid tar archives.
+//
+// It owns one folder and everything in it. A segment file is named by its
+// number and nothing else (0000000000000002.tar); nothing on disk is named
+// after what a user chose. Every message is a pair of entries, written
+// together and made durable together:
+//
+//	<sha256>.eml        the message, byte for byte
+//	<sha256>.<n>.json   the sidecar the caller gave; n is the segment's number
+//	                    times 1,000,000 plus the place in it, so never used twice
+//
+// Segments with an even number hold many small messages; the one with the
+// highest even number is the active one and the only file that ever grows.
+// Segments with an odd number hold one large message each, streamed to
+// <number>.tmp and renamed when whole and synced.
+//
+// Invariants:
+//   - Commit returns nil only when message and sidecar would survive a power cut.
+//   - A failed write or sync of shared bytes is fatal: the store answers ErrFailed
+//     from then on, and nothing is tried again (a second fsync can report success
+//     for pages the kernel has already dropped). Open reads the truth from disk.
+//   - A sealed segment and a large one never change.
+//   - Open cuts the active segment after its last whole pair, but only what no
+//     sync had covered: each message entry carries how far its segment was synced
+//     when its group began, and damage below such a mark is ErrCorrupt.
+//   - No error text holds a byte of a message or a sidecar.
+//
+// The highest numbers must not be removed while the store may be reopened,
+// since Open goes on from the highest number it finds.
+//
+// It imports the standard library only. Its tests make their own fixtures.
+package segment
+
+import (
+	"encoding"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Errors that callers tell apart; all are wrapped with what was attempted.
+var (
+	// ErrFailed: a write or sync failed earlier, the store takes nothing more.
+	// Whether a message that got this answer is on disk is known after Open.
+	ErrFailed = errors.New("segment: store failed")
+	// ErrClosed: the store, the writer or the reader was ended before.
+	ErrClosed = errors.New("segment: closed")
+	// ErrCorrupt: bytes on disk are not what was written.
+	ErrCorrupt = errors.New("segment: corrupt")
+	// ErrNotFound: there is no such segment.
+	ErrNotFound = errors.New("segment: not found")
+	// ErrTooBig: above MaxMessage or MaxSidecar.
+	ErrTooBig = errors.New("segment: too big")
+	// ErrInUse: another process (or Store) has the folder open.
+	ErrInUse = errors.New("segment: folder in use")
+)
+
+const (
+	// MaxMessage is the largest message in bytes (eleven octal digits, POSIX.1-1988 ustar).
+	MaxMessage = 1<<33 - 1
+	// MaxSidecar is the largest sidecar in bytes.
+	MaxSidecar = 1 << 20
+)
+
+// Options says where a store lives and how it divides its files.
+type Options struct {
+	// Dir is the folder, made with mode 0700 when missing. Required.
+	Dir string
+	// MaxSegment is the size in bytes at which the active segment is sealed;
+	// 0 means 256 MiB. A message larger than it gets a segment of its own.
+	MaxSegment int64
+	// LargeAt is the size in bytes from which a message is streamed to a file
+	// of its own; 0 means 1 MiB. A Writer holds at most this much in memory.
+	LargeAt int64
+	// Handles is how many files are kept open for reading while nobody reads
+	// them; 0 means 64. Files in use are not counted.
+	Handles int
+	// Now dates the entries; nil means time.Now.
+	Now func() time.Time
+	// FS is where the files are; nil means the disk. Fault tests give another.
+	FS FS
+}
+
+// Ref says where a message is. It stays true for as long as its segment exists.
+type Ref struct {
+	Segment uint64   // number of the segment
+	Offset  int64    // of the first byte of the message in the segment file
+	Size    int64    // of the message in bytes
+	Sum     [32]byte // SHA-256 of the message
+}
+
+var (
+	_ encoding.BinaryMarshaler   = Ref{}
+	_ encoding.BinaryUnmarshaler = (*Ref)(nil)
+)
+
+const refVersion = 1
+
+// refSize is the length of an encoded Ref.
+const refSize = 1 + 8 + 8 + 8 + 32
+
+// MarshalBinary encodes a Ref in 57 bytes: a version byte, three big-endian
+// numbers, the sum.
+func (r Ref) MarshalBinary() ([]byte, error) {
+	b := make([]byte, 0, refSize)
+	b = append(b, refVersion)
+	b = binary.BigEndian.AppendUint64(b, r.Segment)
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Offset))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Size))
+	return append(b, r.Sum[:]...), nil
+}
+
+// UnmarshalBinary reads what MarshalBinary wrote; anything else is ErrCorrupt.
+func (r *Ref) UnmarshalBinary(b []byte) error {
+	if len(b) != refSize || b[0] != refVersion {
+		return fmt.Errorf("read reference of %d bytes: %w", len(b), ErrCorrupt)
+	}
+	n := Ref{
+		Segment: binary.BigEndian.Uint64(b[1:]),
+		Offset:  int64(binary.BigEndian.Uint64(b[9:])),
+		Size:    int64(binary.BigEndian.Uint64(b[17:])),
+	}
+	copy(n.Sum[:], b[25:])
+	if err := n.check(); err != nil {
+		return err
+	}
+	*r = n
+	return nil
+}
+
+// check refuses references that no Commit can have given.
+func (r Ref) check() error {
+	if r.Segment == 0 || r.Offset < block || r.Offset%block != 0 || r.Size < 0 || r.Size > MaxMessage {
+		return fmt.Errorf("reference to segment %d offset %d size %d: %w", r.Segment, r.Offset, r.Size, ErrCorrupt)
+	}
+	return nil
+}
+
+// Entry is one stored message as Walk finds it.
+type Entry struct {
+	Ref
+	Time    time.Time // of the commit, in whole seconds
+	Sidecar []byte    // the caller's own; it may be kept
+}
+
+// Recovery says what Open found and put right.
+type Recovery struct {
+	Segment uint64 // the active segment, 0 if there was none
+	Cut     int64  // bytes cut off its end
+	Uploads int    // unfinished large messages removed
+}
