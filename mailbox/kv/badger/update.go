@@ -1,0 +1,220 @@
+package badger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"pecgate/mailbox/kv"
+)
+
+// maxCalls bounds how many Updates one fold takes: those that write nothing
+// do not fill it, and the first in it must not wait without end.
+const maxCalls = 1000
+
+// errUnfinished is the outcome of an fn that did not return.
+var errUnfinished = errors.New("kv: update was not finished")
+
+// call is one Update on its way.
+type call struct {
+	taken bool          // guarded by Store.mu: its turn is sure to come
+	turn  chan *txn     // from the writer: run now
+	ran   chan struct{} // to the writer: fn has returned
+	err   error         // of fn, then of the whole
+	done  chan struct{}
+}
+
+// Update calls fn and makes its writes durable; see kv.Store.
+func (s *Store) Update(ctx context.Context, fn func(kv.Txn) error) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.calls.Done()
+	c := &call{turn: make(chan *txn), ran: make(chan struct{}), done: make(chan struct{})}
+	s.mu.Lock()
+	s.waiting = append(s.waiting, c)
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	var t *txn
+	select {
+	case t = <-c.turn:
+	case <-c.done:
+		return c.err // the store failed before the turn came
+	case <-ctx.Done():
+		if s.takeBack(c) {
+			return ctx.Err()
+		}
+		select {
+		case t = <-c.turn:
+		case <-c.done:
+			return c.err
+		}
+	}
+	t.ctx = ctx
+	c.run(t, fn)
+	<-c.done
+	return c.err
+}
+
+// takeBack removes a call the writer has not taken yet.
+func (s *Store) takeBack(c *call) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.taken {
+		return false
+	}
+	s.waiting = slices.DeleteFunc(s.waiting, func(o *call) bool { return o == c })
+	return true
+}
+
+// run calls fn. The writer goes on whatever fn does, a panic included.
+func (c *call) run(t *txn, fn func(kv.Txn) error) {
+	c.err = errUnfinished
+	defer func() {
+		t.ended = true
+		c.ran <- struct{}{}
+	}()
+	c.err = fn(t)
+	if c.err == nil {
+		c.err = t.err
+	}
+}
+
+// run is the writer. It ends when Close says so, after the last Update.
+func (s *Store) run() {
+	defer close(s.ended)
+	for {
+		select {
+		case <-s.wake:
+		case <-s.stop:
+			return
+		}
+		for s.fold() {
+		}
+	}
+}
+
+// next gives an Update that waits, or nil. On a failed store it answers all.
+func (s *Store) next() *call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed != nil {
+		for _, c := range s.waiting {
+			c.taken, c.err = true, s.failed
+			close(c.done)
+		}
+		s.waiting = nil
+	}
+	if len(s.waiting) == 0 {
+		return nil
+	}
+	c := s.waiting[0]
+	s.waiting = slices.Delete(s.waiting, 0, 1)
+	c.taken = true
+	return c
+}
+
+// fold runs the Updates that wait and commits them together. It answers false
+// when none waited.
+func (s *Store) fold() bool {
+	c := s.next()
+	if c == nil {
+		return false
+	}
+	state := s.db.NewTransaction(false)
+	defer func() { state.Discard() }()
+	fold, calls := &overlay{}, []*call{}
+	for ; c != nil; c = s.next() {
+		t := &txn{reader: reader{txn: state, own: &overlay{}, fold: fold}}
+		c.turn <- t
+		<-c.ran
+		if c.err == nil {
+			if len(fold.items)+len(t.own.items) > kv.MaxUpdateKeys || fold.bytes+t.own.bytes > kv.MaxUpdateBytes {
+				// What fn read stays true: the fold it ran over is committed first.
+				if !s.finish(fold, calls) {
+					s.answer([]*call{c}, s.failure())
+					return false
+				}
+				state.Discard()
+				state = s.db.NewTransaction(false)
+				fold, calls = &overlay{}, nil
+			}
+			fold.add(t.own)
+		}
+		// One that failed or wrote nothing has still read the fold, so its
+		// answer is true only once the fold is durable.
+		calls = append(calls, c)
+		if len(fold.items) == 0 || len(calls) >= maxCalls {
+			break
+		}
+	}
+	s.finish(fold, calls)
+	return true
+}
+
+// finish commits a fold and answers its calls. It answers false when the
+// commit failed, which is the end of the store.
+func (s *Store) finish(fold *overlay, calls []*call) bool {
+	if len(fold.items) == 0 {
+		s.answer(calls, nil)
+		return true
+	}
+	err := s.put(fold.items)
+	good := uint64(0)
+	if err == nil {
+		good = s.version()
+	} else {
+		err = fmt.Errorf("%w: %w", kv.ErrFailed, err)
+	}
+	s.mu.Lock()
+	s.failed, s.good = err, max(s.good, good)
+	s.judged.Broadcast()
+	s.mu.Unlock()
+	if err == nil {
+		s.watches.wake(fold.items)
+	}
+	s.answer(calls, err)
+	return err == nil
+}
+
+// answer ends calls: with their own outcome, or with the error of the commit.
+func (s *Store) answer(calls []*call, err error) {
+	for _, c := range calls {
+		if err != nil {
+			c.err = err
+		}
+		close(c.done)
+	}
+}
+
+func (s *Store) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+// commit writes a fold to badger, synced. Only this function writes, so badger
+// finds no conflict.
+func (s *Store) commit(items []item) error {
+	t := s.db.NewTransaction(true)
+	defer t.Discard()
+	for _, i := range items {
+		var err error
+		if i.deleted {
+			err = t.Delete(i.key)
+		} else {
+			err = t.Set(i.key, i.value)
+		}
+		if err != nil {
+			return fmt.Errorf("gather a commit of %d keys: %w", len(items), err)
+		}
+	}
+	if err := t.Commit(); err != nil {
+		return fmt.Errorf("commit %d keys: %w", len(items), err)
+	}
+	return nil
+}
