@@ -1,0 +1,71 @@
+package mime
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	// The character sets of mail beyond the four decoded here by hand.
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/encoding/ianaindex"
+)
+
+// DecodeCharset gives b, written in the named character set, as valid UTF-8.
+// It never fails: an unknown set, and bytes the set does not have, are read as
+// UTF-8 where they are that and else as windows-1252.
+func DecodeCharset(label string, b []byte) string {
+	label = strings.ToLower(strings.Trim(label, " \t\"'"))
+	if lang := strings.IndexByte(label, '*'); lang >= 0 {
+		label = label[:lang] // RFC 2231 section 5
+	}
+	switch label {
+	case "", "utf-8", "utf8", "us-ascii", "ascii":
+		return guess(b)
+	}
+	enc := findCharset(label)
+	if enc == nil {
+		return guess(b)
+	}
+	out, err := enc.NewDecoder().Bytes(b)
+	if err != nil {
+		return guess(b)
+	}
+	return strings.ToValidUTF8(string(out), "\uFFFD")
+}
+
+func findCharset(label string) encoding.Encoding {
+	switch label {
+	case "iso-8859-1", "latin1", "windows-1252", "cp1252":
+		// Mail that says Latin 1 means windows-1252 where they differ.
+		return charmap.Windows1252
+	}
+	if len(label) > 40 {
+		return nil
+	}
+	if enc, err := ianaindex.MIME.Encoding(label); err == nil && enc != nil {
+		return enc
+	}
+	if enc, err := ianaindex.MIME.Encoding("cs" + label); err == nil && enc != nil {
+		return enc
+	}
+	if enc, err := htmlindex.Get(label); err == nil && enc != nil {
+		// The "replacement" encoding turns everything into one mark; guess instead.
+		if name, _ := htmlindex.Name(enc); name != "replacement" {
+			return enc
+		}
+	}
+	return nil
+}
+
+func guess(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b)
+	}
+	var s strings.Builder
+	s.Grow(len(b) + len(b)/4)
+	for _, c := range b {
+		s.WriteRune(charmap.Windows1252.DecodeByte(c))
+	}
+	return s.String()
+}
