@@ -1,0 +1,181 @@
+package pec
+
+import "time"
+
+// Kind is what a message is, in the words of `pecgate verify --json`. The
+// numbers below are the twelve types of PEC in the order of RFC 6109.
+type Kind string
+
+const (
+	Transport       Kind = "transport"        // 1, busta di trasporto
+	Acceptance      Kind = "acceptance"       // 2, ricevuta di accettazione
+	NonAcceptance   Kind = "non-acceptance"   // 3, 4, avviso di non accettazione
+	TakenInCharge   Kind = "taken-in-charge"  // 5, ricevuta di presa in carico
+	Anomaly         Kind = "anomaly"          // 6, busta di anomalia
+	VirusDetected   Kind = "virus-detected"   // 7, avviso di rilevazione virus
+	DeliveryError   Kind = "delivery-error"   // 8, 10, avviso di mancata consegna
+	Delivery        Kind = "delivery"         // 9, ricevuta di avvenuta consegna
+	DeliveryWarning Kind = "delivery-warning" // 11, 12, superamento tempo massimo
+	Ordinary        Kind = "ordinary"         // no PEC header and no daticert.xml
+	Unknown         Kind = "unknown"          // says it is PEC, in a word nobody knows
+	Inconsistent    Kind = "inconsistent"     // a daticert.xml that contradicts itself
+)
+
+// The five verdicts.
+const (
+	// Valid: signature, chain, sender and content are right.
+	Valid = "valid"
+	// ValidHistoric: right as of the time of signing, but with SHA-1 or with a
+	// certificate that has expired since.
+	ValidHistoric = "valid-historic"
+	// Invalid: a check failed that a genuine message passes. Reason names it.
+	Invalid = "invalid"
+	// Unverifiable: nothing is proved wrong, but it cannot be judged: unknown CA,
+	// unreadable signature or daticert.xml, unsupported algorithm.
+	Unverifiable = "unverifiable"
+	// NotSigned: the message carries no S/MIME signature round itself.
+	NotSigned = "not-signed"
+)
+
+// Values of Report.Receipt: how much of the message a delivery receipt carries.
+const (
+	Complete  = "complete"  // completa
+	Brief     = "brief"     // breve
+	Synthetic = "synthetic" // sintetica
+)
+
+// Values of Recipient.Type.
+const (
+	Certified = "certified" // certificato: a PEC mailbox
+	External  = "external"  // esterno: ordinary mail, no delivery receipt ever
+)
+
+// Recipient is one destinatari element of daticert.xml.
+type Recipient struct {
+	Address string `json:"address"` // as the provider wrote it, trimmed
+	Type    string `json:"type"`    // Certified or External
+}
+
+// Report is all that pecgate knows about one message from its bytes. The JSON
+// keys are a contract with scripts.
+//
+// MsgID, Identifier, Recipient, Error and the like come from daticert.xml
+// where there is one in the signed part. Where there is none MsgID, Subject and
+// Sender are copied from the outer header, as a hint for people and searches;
+// such a Report is never believed.
+type Report struct {
+	Kind    Kind   `json:"kind"`
+	Receipt string `json:"receipt"` // Complete, Brief, Synthetic or empty
+	Verdict string `json:"verdict"`
+	// Reason explains the verdict and whatever is odd about the message: notes
+	// of the form "check: sentence", joined by "; ". The check is one of
+	// structure, cms, algorithm, digest, signature, chain, validity, usage,
+	// sender, daticert, header, time. Empty for a valid message with nothing odd.
+	Reason string `json:"reason"`
+	// Issuer is the provider as its certificate names it: organisation (or
+	// common name) and address. Only a Valid or ValidHistoric verdict proves it.
+	Issuer   string    `json:"issuer"`
+	SignedAt time.Time `json:"signed_at,omitzero"` // the provider's claim, UTC
+	// At is the date in daticert.xml: when the event happened, UTC, whole seconds.
+	At         time.Time `json:"at,omitzero"`
+	MsgID      string    `json:"msgid"`      // the client's Message-ID, as written
+	Identifier string    `json:"identifier"` // identificativo, the PEC id of the envelope
+	Recipient  string    `json:"recipient"`  // consegna: whom this notification is about
+	Error      string    `json:"error"`      // errore: no-dest, no-dominio, virus, altro; empty for nessuno
+	ErrorCode  string    `json:"error_code"` // x.y.z at the start of errore-esteso
+	ErrorText  string    `json:"error_text,omitempty"`
+	// Final is true for the 24 h notice of a DeliveryWarning, false for the 12 h
+	// one and wherever the notice leaves it open. It says nothing of other kinds.
+	Final      bool        `json:"final"`
+	Subject    string      `json:"subject"` // the original's, without the provider's prefix
+	Sender     string      `json:"sender"`  // mittente, the original sender
+	Recipients []Recipient `json:"recipients"`
+}
+
+// Believed reports whether the message may change an outcome: the verdict is
+// Valid or ValidHistoric and the kind was read from the signed daticert.xml.
+// Read gives those verdicts to the kinds below only with a daticert.xml, so the
+// answer survives storing the Report as JSON.
+func (r *Report) Believed() bool {
+	if r.Verdict != Valid && r.Verdict != ValidHistoric {
+		return false
+	}
+	switch r.Kind {
+	case Transport, Acceptance, NonAcceptance, TakenInCharge, VirusDetected,
+		DeliveryError, Delivery, DeliveryWarning:
+		return true
+	}
+	return false
+}
+
+// receipt reports whether the kind is a notification that a sender gets about
+// a message of theirs.
+func (k Kind) receipt() bool {
+	switch k {
+	case Acceptance, NonAcceptance, DeliveryError, Delivery, DeliveryWarning:
+		return true
+	}
+	return false
+}
+
+// perRecipient reports whether a notification of this kind speaks of exactly
+// one recipient, named in consegna.
+func (k Kind) perRecipient() bool {
+	return k == DeliveryError || k == Delivery || k == DeliveryWarning
+}
+
+// Matches reports whether this is a believed receipt for the submission of box
+// with the given Message-ID and envelope recipients. Any PEC user can choose a
+// Message-ID, so a genuine receipt of somebody else's mail can quote ours:
+// mittente must be the mailbox, msgid must be the id, and the recipient spoken
+// of must be among those we sent to. recipient is that one, as spelt in
+// recipients; it is empty for receipts that speak of all of them (Acceptance,
+// NonAcceptance).
+//
+// Ids are compared by SameID. A caller with two submissions whose ids differ
+// only in case looks for the exact one first.
+func (r *Report) Matches(box string, msgid string, recipients []string) (recipient string, ok bool) {
+	if !r.Believed() || !r.Kind.receipt() {
+		return "", false
+	}
+	if NormalizeID(msgid) == "" || !SameID(r.MsgID, msgid) || !SameAddress(r.Sender, box) {
+		return "", false
+	}
+	if !r.Kind.perRecipient() {
+		// The acceptance lists every recipient: one list that shares nobody with
+		// ours is a receipt of another message.
+		for _, a := range recipients {
+			for _, b := range r.Recipients {
+				if SameAddress(a, b.Address) {
+					return "", true
+				}
+			}
+		}
+		return "", false
+	}
+	for _, a := range recipients {
+		if SameAddress(a, r.Recipient) {
+			return a, true
+		}
+	}
+	return "", false
+}
+
+// note adds "check: text" to the reason.
+func (r *Report) note(check, text string) {
+	if r.Reason != "" {
+		r.Reason += "; "
+	}
+	r.Reason += check + ": " + text
+}
+
+// clip bounds a value that a stranger chose before it goes into a reason, and
+// keeps the reason on one line.
+func clip(s string) string {
+	const most = 120
+	s = hint(s)
+	if len(s) > most {
+		s = cut(s, most) + "..."
+	}
+	return s
+}
