@@ -1,0 +1,184 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"slices"
+)
+
+// Copied pairs the UIDs of a COPY or MOVE (RFC 4315).
+type Copied struct {
+	UIDValidity uint32 // of the destination, as the viewer sees it
+	From, To    []UID
+}
+
+// Copy puts the messages of uids that the viewer sees into a folder of the
+// viewer's own. Flags come along; keywords of the gateway do not.
+func (s *Store) Copy(ctx context.Context, from FolderKey, v Viewer, uids []UID, to FolderKey) (Copied, error) {
+	return s.transfer(ctx, from, v, uids, to, false)
+}
+
+// Move is Copy followed by Remove, in one transaction per message.
+func (s *Store) Move(ctx context.Context, from FolderKey, v Viewer, uids []UID, to FolderKey) (Copied, error) {
+	return s.transfer(ctx, from, v, uids, to, true)
+}
+
+func (s *Store) transfer(ctx context.Context, from FolderKey, v Viewer, uids []UID, to FolderKey, move bool) (Copied, error) {
+	if to.Shared() {
+		return Copied{}, ErrRefused
+	}
+	dst, err := s.EnsureFolder(ctx, to)
+	if err != nil {
+		return Copied{}, err
+	}
+	out := Copied{}
+	if out.UIDValidity, err = s.viewValidity(ctx, dst, Viewer{Person: v.Person}); err != nil {
+		return Copied{}, err
+	}
+	// One message in one transaction of few keys; many wait together for one
+	// sync when a client moves many.
+	for part := range slices.Chunk(uids, batch/4) {
+		var done Copied
+		err := s.Update(ctx, func(tx *Tx) (err error) {
+			done, err = tx.transfer(from, v, part, to, move)
+			return err
+		})
+		if err != nil {
+			return out, err
+		}
+		out.From = append(out.From, done.From...)
+		out.To = append(out.To, done.To...)
+	}
+	return out, nil
+}
+
+func (tx *Tx) transfer(from FolderKey, v Viewer, uids []UID, to FolderKey, move bool) (Copied, error) {
+	var out Copied
+	src, err := tx.folder(from)
+	if err != nil {
+		return out, err
+	}
+	dst := src
+	if to != from {
+		if dst, err = tx.folder(to); err != nil {
+			return out, err
+		}
+	}
+	for _, uid := range uids {
+		e, err := tx.visible(src.ID, v, uid)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return out, err
+		}
+		m, err := tx.Message(e.Message)
+		if err != nil {
+			return out, err
+		}
+		m.Date = e.Date
+		bits, err := tx.personal(src.ID, v.Person, uid, e)
+		if err != nil {
+			return out, err
+		}
+		common, err := tx.common(src.ID, uid)
+		if err != nil {
+			return out, err
+		}
+		common = slices.DeleteFunc(common, gatewayOwned)
+		to, err := tx.file(dst, m, Filing{Audience: v.Person, For: v.Person, Flags: flagNames(bits, nil), Keywords: common})
+		if err != nil {
+			return out, err
+		}
+		if move {
+			if err := tx.removeFrom(src, v, uid, e); err != nil {
+				return out, err
+			}
+		}
+		out.From = append(out.From, uid)
+		out.To = append(out.To, to)
+	}
+	if err := tx.putFolder(src); err != nil || dst == src {
+		return out, err
+	}
+	return out, tx.putFolder(dst)
+}
+
+// Remove takes entries away from a viewer's folder: from a folder of their own
+// for good, from a shared one for this person only. The messages stay in the
+// store. It returns the UIDs that went.
+func (s *Store) Remove(ctx context.Context, k FolderKey, v Viewer, uids []UID) ([]UID, error) {
+	var out []UID
+	for part := range slices.Chunk(uids, batch) {
+		var done []UID
+		err := s.Update(ctx, func(tx *Tx) error {
+			done = done[:0]
+			f, err := tx.folder(k)
+			if err != nil {
+				return err
+			}
+			for _, uid := range part {
+				e, err := tx.visible(f.ID, v, uid)
+				if errors.Is(err, ErrNotFound) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				if err := tx.removeFrom(f, v, uid, e); err != nil {
+					return err
+				}
+				done = append(done, uid)
+			}
+			return tx.putFolder(f)
+		})
+		if err != nil {
+			return out, err
+		}
+		out = append(out, done...)
+	}
+	return out, nil
+}
+
+func (tx *Tx) removeFrom(f *folder, v Viewer, uid UID, e entry) error {
+	if f.Key.Shared() {
+		if err := tx.w.Put(key("h", f.ID, v.Person, uid), nil); err != nil {
+			return err
+		}
+		return tx.changed(f, change{UID: uid, Kind: changeHidden, Person: v.Person})
+	}
+	return tx.drop(f, uid, e)
+}
+
+func (tx *Tx) drop(f *folder, uid UID, e entry) error {
+	for _, k := range [][]byte{
+		key("e", f.ID, uid), key(wireEnvelope, f.ID, uid), key(wireStructure, f.ID, uid), key(wireBody, f.ID, uid),
+		key("gc", f.ID, uid), key("mp", e.Message, f.ID, uid),
+	} {
+		if err := tx.w.Delete(k); err != nil {
+			return err
+		}
+	}
+	if f.Key.Owner != 0 {
+		if err := tx.w.Delete(key("gp", f.ID, f.Key.Owner, uid)); err != nil {
+			return err
+		}
+	}
+	return tx.changed(f, change{UID: uid, Kind: changeRemoved})
+}
+
+// remove drops the entry at a place for everybody.
+func (tx *Tx) remove(p Place) error {
+	f, err := tx.folderByID(p.Folder)
+	if err != nil {
+		return err
+	}
+	e, err := tx.entry(p.Folder, p.UID)
+	if err != nil {
+		return err
+	}
+	if err := tx.drop(f, p.UID, e); err != nil {
+		return err
+	}
+	return tx.putFolder(f)
+}

@@ -1,0 +1,168 @@
+package mailbox
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"pecgate/mailbox/kv"
+	"pecgate/mailbox/mime"
+)
+
+// entry is one line of a folder: a message under a UID.
+type entry struct {
+	Message  MessageID
+	ModSeq   uint64
+	Audience Person // whose it is; 0: everybody's who sees the folder
+	Seen     bool   // for those who have set no flag of their own
+	Size     int64
+	Date     time.Time // INTERNALDATE, seconds
+}
+
+const entryLen = 8 + 8 + 4 + 1 + 8 + 8
+
+func (e *entry) bytes() []byte {
+	b := make([]byte, 0, entryLen)
+	b = binary.BigEndian.AppendUint64(b, uint64(e.Message))
+	b = binary.BigEndian.AppendUint64(b, e.ModSeq)
+	b = binary.BigEndian.AppendUint32(b, uint32(e.Audience))
+	seen := byte(0)
+	if e.Seen {
+		seen = 1
+	}
+	b = append(b, seen)
+	b = binary.BigEndian.AppendUint64(b, uint64(e.Size))
+	return binary.BigEndian.AppendUint64(b, uint64(e.Date.Unix()))
+}
+
+func readEntry(b []byte) (entry, error) {
+	if len(b) != entryLen {
+		return entry{}, fmt.Errorf("mailbox: a folder entry has %d bytes instead of %d", len(b), entryLen)
+	}
+	return entry{
+		Message:  MessageID(binary.BigEndian.Uint64(b)),
+		ModSeq:   binary.BigEndian.Uint64(b[8:]),
+		Audience: Person(binary.BigEndian.Uint32(b[16:])),
+		Seen:     b[20] == 1,
+		Size:     int64(binary.BigEndian.Uint64(b[21:])),
+		Date:     time.Unix(int64(binary.BigEndian.Uint64(b[29:])), 0),
+	}, nil
+}
+
+func (tx *Tx) entry(f FolderID, uid UID) (entry, error) {
+	b, err := tx.r.Get(key("e", f, uid))
+	if errors.Is(err, kv.ErrNotFound) {
+		return entry{}, ErrNotFound
+	}
+	if err != nil {
+		return entry{}, err
+	}
+	return readEntry(b)
+}
+
+// The prefixes of what FETCH answers without touching the message: made once,
+// stored under folder and UID so that a listing is one scan in key order.
+const (
+	wireEnvelope  = "xe"
+	wireStructure = "xs"
+	wireBody      = "xb"
+)
+
+// Filing says how a message goes into a folder.
+type Filing struct {
+	Audience Person   // 0: everybody who sees the folder
+	Seen     bool     // already seen for all (history)
+	For      Person   // whose personal flags Flags are; 0: nobody's
+	Flags    []string // \Seen \Deleted \Flagged; others are passed over
+	Keywords []string // common flags and keywords, for example $PecAccepted
+}
+
+// File puts a message into a folder, made when there is none, and returns the
+// entry's new UID.
+func (tx *Tx) File(k FolderKey, m *Message, how Filing) (FolderID, UID, error) {
+	f, err := tx.ensureFolder(k)
+	if err != nil {
+		return 0, 0, err
+	}
+	uid, err := tx.file(f, m, how)
+	if err != nil {
+		return 0, 0, err
+	}
+	return f.ID, uid, tx.putFolder(f)
+}
+
+// file is File on a folder record that the caller writes afterwards.
+func (tx *Tx) file(f *folder, m *Message, how Filing) (UID, error) {
+	uid := f.UIDNext
+	if uid == ^UID(0) {
+		return 0, fmt.Errorf("mailbox: folder %d has used up its UIDs", f.ID)
+	}
+	f.UIDNext++
+	if err := tx.changed(f, change{UID: uid, Kind: changeAdded}); err != nil {
+		return 0, err
+	}
+	e := entry{Message: m.ID, ModSeq: f.ModSeq, Audience: how.Audience, Seen: how.Seen, Size: m.Ref.Size, Date: m.Date}
+	if err := tx.w.Put(key("e", f.ID, uid), e.bytes()); err != nil {
+		return 0, err
+	}
+	if err := tx.putWire(f.ID, uid, m); err != nil {
+		return 0, err
+	}
+	if how.For != 0 {
+		if err := tx.w.Put(key("gp", f.ID, how.For, uid), []byte{personalFlags(how.Flags)}); err != nil {
+			return 0, err
+		}
+	}
+	if len(how.Keywords) > 0 {
+		if err := tx.putJSON(key("gc", f.ID, uid), how.Keywords); err != nil {
+			return 0, err
+		}
+	}
+	return uid, tx.placed(m.ID, Place{Folder: f.ID, UID: uid})
+}
+
+// putWire stores the wire forms of a message for a new entry: from the index
+// that Record has at hand, from another entry, or from the bytes.
+func (tx *Tx) putWire(f FolderID, uid UID, m *Message) error {
+	ix := tx.parsed
+	if ix == nil || tx.parsedID != m.ID {
+		switch done, err := tx.copyWire(f, uid, m.ID); {
+		case err != nil:
+			return err
+		case done:
+			return nil
+		}
+		r, err := tx.s.bytes.Open(m.Ref)
+		if err != nil {
+			return err
+		}
+		ix, err = mime.Parse(r, m.Ref.Size, mime.Limits{})
+		if err := errors.Join(err, r.Close()); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		tx.w.Put(key(wireEnvelope, f, uid), ix.Envelope),
+		tx.w.Put(key(wireStructure, f, uid), ix.BodyStructure),
+		tx.w.Put(key(wireBody, f, uid), ix.Body))
+}
+
+// copyWire copies the wire forms from another entry of the message, if there
+// is one.
+func (tx *Tx) copyWire(f FolderID, uid UID, id MessageID) (bool, error) {
+	places, err := tx.Places(id)
+	if err != nil || len(places) == 0 {
+		return false, err
+	}
+	for _, prefix := range []string{wireEnvelope, wireStructure, wireBody} {
+		b, err := tx.r.Get(key(prefix, places[0].Folder, places[0].UID))
+		if err != nil {
+			return false, err
+		}
+		if err := tx.w.Put(key(prefix, f, uid), b); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}

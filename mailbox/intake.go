@@ -1,0 +1,163 @@
+package mailbox
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"pecgate/mailbox/mime"
+	"pecgate/mailbox/pec"
+	"pecgate/mailbox/segment"
+)
+
+// Origin is kept beside the bytes of a message, so that the records can be
+// made anew from the segments alone. It holds no secret.
+type Origin struct {
+	Box        string    `json:"mailbox,omitempty"`
+	Direction  Direction `json:"direction"`
+	At         time.Time `json:"at"`
+	User       string    `json:"user,omitempty"` // login
+	Submission string    `json:"submission,omitempty"`
+	From       string    `json:"from,omitempty"` // envelope
+	To         []string  `json:"to,omitempty"`   // envelope
+	Folder     string    `json:"folder,omitempty"`
+	Validity   uint32    `json:"uidvalidity,omitempty"` // provider's, with UID
+	UID        uint32    `json:"uid,omitempty"`
+	Date       time.Time `json:"date,omitzero"`
+}
+
+// Intake is a message on its way into the store: Begin, Write, Store, Record;
+// or Abort. Nothing of it is visible before Record.
+type Intake struct {
+	s *Store
+	w *segment.Writer
+}
+
+// Begin starts a message. It fails with ErrNoSpace below the space floor.
+func (s *Store) Begin(ctx context.Context) (*Intake, error) {
+	if err := s.Room(); err != nil {
+		return nil, err
+	}
+	w, err := s.bytes.Begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("begin a message: %w", err)
+	}
+	return &Intake{s: s, w: w}, nil
+}
+
+// Write appends to the message.
+func (in *Intake) Write(p []byte) (int, error) { return in.w.Write(p) }
+
+// Size is the number of bytes written so far.
+func (in *Intake) Size() int64 { return in.w.Size() }
+
+// Abort drops the message. It does nothing after Store.
+func (in *Intake) Abort() { in.w.Abort() }
+
+// Stored is a message whose bytes are durable and whose offsets are known, but
+// which no record names yet.
+type Stored struct {
+	s      *Store
+	Origin Origin
+	Ref    segment.Ref
+	Index  *mime.Index
+	reader *segment.Reader
+}
+
+// Store makes the bytes and their origin durable and finds the offsets of the
+// message's parts. The caller then records it and closes it; one that does
+// not leaves bytes without a record, which are never lost.
+func (in *Intake) Store(ctx context.Context, o Origin) (*Stored, error) {
+	if o.At.IsZero() {
+		o.At = in.s.opt.Now().UTC()
+	}
+	side, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := in.w.Commit(ctx, side)
+	if err != nil {
+		return nil, fmt.Errorf("make a message durable: %w", err)
+	}
+	r, err := in.s.bytes.Open(ref)
+	if err != nil {
+		return nil, fmt.Errorf("read a message back: %w", err)
+	}
+	ix, err := mime.Parse(r, ref.Size, mime.Limits{})
+	if err != nil {
+		return nil, fmt.Errorf("find a message's parts: %w", joinClose(err, r))
+	}
+	return &Stored{s: in.s, Origin: o, Ref: ref, Index: ix, reader: r}, nil
+}
+
+// ReadAt reads the stored bytes.
+func (st *Stored) ReadAt(p []byte, off int64) (int, error) { return st.reader.ReadAt(p, off) }
+
+// Size is the number of bytes of the message.
+func (st *Stored) Size() int64 { return st.Ref.Size }
+
+// Close ends reading.
+func (st *Stored) Close() error { return st.reader.Close() }
+
+// Record makes the record of a stored message and whatever fn adds (folder
+// entries, a queue item, a cursor, an audit line) durable in one transaction.
+// fn may fill the message's fields; it may be called again. When Record
+// returns nil everything is durable.
+func (s *Store) Record(ctx context.Context, st *Stored, fn func(*Tx, *Message) error) (*Message, error) {
+	offsets, err := st.Index.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	var m *Message
+	err = s.Update(ctx, func(tx *Tx) error {
+		n, err := tx.next("message")
+		if err != nil {
+			return err
+		}
+		m = &Message{
+			ID: MessageID(n), Ref: st.Ref, Box: st.Origin.Box, Direction: st.Origin.Direction,
+			Submission: st.Origin.Submission, MessageID: pec.NormalizeID(st.Index.MessageID),
+			Arrived: st.Origin.At, Date: st.Origin.At,
+		}
+		if !st.Origin.Date.IsZero() {
+			m.Date = st.Origin.Date
+		}
+		if err := tx.w.Put(key("mi", m.ID), offsets); err != nil {
+			return err
+		}
+		if err := tx.w.Put(key("mh", st.Ref.Sum[:], m.ID), nil); err != nil {
+			return err
+		}
+		if m.MessageID != "" {
+			if err := tx.w.Put(key("ms", m.Box, clipKey(m.MessageID), m.ID), nil); err != nil {
+				return err
+			}
+		}
+		if err := fn(&Tx{s: s, r: tx.r, w: tx.w, now: tx.now, parsed: st.Index, parsedID: m.ID}, m); err != nil {
+			return err
+		}
+		return tx.PutMessage(m)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("record a message: %w", err)
+	}
+	return m, nil
+}
+
+// maxKeyText bounds what of a stranger's Message-ID goes into a key, in bytes.
+const maxKeyText = 1000
+
+func clipKey(s string) string {
+	if len(s) > maxKeyText {
+		return s[:maxKeyText]
+	}
+	return s
+}
+
+func joinClose(err error, r *segment.Reader) error {
+	if cerr := r.Close(); cerr != nil {
+		return fmt.Errorf("%w; %w", err, cerr)
+	}
+	return err
+}

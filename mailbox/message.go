@@ -1,0 +1,108 @@
+package mailbox
+
+import (
+	"context"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"pecgate/mailbox/mime"
+	"pecgate/mailbox/pec"
+	"pecgate/mailbox/segment"
+)
+
+// MessageID numbers the messages of a store; a number is never used again.
+type MessageID uint64
+
+// Direction is where a message came from.
+type Direction string
+
+// The directions.
+const (
+	In  Direction = "in"  // fetched from the provider
+	Out Direction = "out" // submitted for relaying
+	Own Direction = "own" // put there by a person's client, never relayed
+)
+
+// Message is the record of a stored message.
+type Message struct {
+	ID         MessageID   `json:"id"`
+	Ref        segment.Ref `json:"ref"`
+	Box        string      `json:"box,omitempty"` // the PEC mailbox it belongs to
+	Direction  Direction   `json:"direction"`
+	Author     Person      `json:"author,omitempty"`     // who submitted or appended it
+	Submission string      `json:"submission,omitempty"` // the submission it is, or is about
+	MessageID  string      `json:"msgid,omitempty"`      // of its own header, without brackets
+	Arrived    time.Time   `json:"arrived"`              // our clock
+	Date       time.Time   `json:"date"`                 // INTERNALDATE: the provider's for what was fetched
+	History    bool        `json:"history,omitempty"`    // stood at the provider before the gateway did
+
+	// What the PEC reader found; empty for what a client submitted or appended.
+	Kind    pec.Kind `json:"kind,omitempty"`
+	Verdict string   `json:"verdict,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
+}
+
+// Size is the number of bytes of the message.
+func (m *Message) Size() int64 { return m.Ref.Size }
+
+// SHA256 is the hash of the message's bytes, in hexadecimal.
+func (m *Message) SHA256() string { return hex.EncodeToString(m.Ref.Sum[:]) }
+
+// Message returns the record of a message, or ErrNotFound.
+func (tx *Tx) Message(id MessageID) (*Message, error) {
+	m := new(Message)
+	if err := tx.getJSON(key("m", id), m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// PutMessage writes a changed record. ID, Ref and MessageID must not change.
+func (tx *Tx) PutMessage(m *Message) error { return tx.putJSON(key("m", m.ID), m) }
+
+// ByContent returns the messages with these bytes, oldest first.
+func (tx *Tx) ByContent(sum [32]byte) ([]MessageID, error) {
+	return tx.numbers(key("mh", sum[:]))
+}
+
+// ByMessageID returns the messages of a mailbox that carry a Message-ID (as
+// pec.NormalizeID writes it), oldest first. Strangers choose Message-IDs: this
+// is a hint, never an identity.
+func (tx *Tx) ByMessageID(box, msgid string) ([]MessageID, error) {
+	return tx.numbers(key("ms", strings.ToLower(box), clipKey(msgid)))
+}
+
+func (tx *Tx) numbers(prefix []byte) ([]MessageID, error) {
+	var ids []MessageID
+	err := tx.r.Scan(prefix, nil, func(k, _ []byte) (bool, error) {
+		ids = append(ids, MessageID(tailUint64(k)))
+		return len(ids) < 1000, nil
+	})
+	return ids, err
+}
+
+// Message is Tx.Message in a transaction of its own.
+func (s *Store) Message(ctx context.Context, id MessageID) (*Message, error) {
+	var m *Message
+	err := s.View(ctx, func(tx *Tx) (err error) { m, err = tx.Message(id); return err })
+	return m, err
+}
+
+// Index returns the offsets of a message's parts. Envelope, BodyStructure and
+// Body are not in it: entries have them.
+func (s *Store) Index(ctx context.Context, id MessageID) (*mime.Index, error) {
+	ix := new(mime.Index)
+	err := s.View(ctx, func(tx *Tx) error {
+		b, err := tx.r.Get(key("mi", id))
+		if err != nil {
+			return err
+		}
+		return ix.UnmarshalBinary(b)
+	})
+	return ix, err
+}
+
+// Open returns the bytes of a message for reading by range. The caller closes
+// it.
+func (s *Store) Open(m *Message) (*segment.Reader, error) { return s.bytes.Open(m.Ref) }

@@ -1,0 +1,95 @@
+package mailbox
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// Place is where an entry stands.
+type Place struct {
+	Folder FolderID `json:"folder"`
+	UID    UID      `json:"uid"`
+}
+
+func (tx *Tx) placed(id MessageID, p Place) error {
+	return tx.w.Put(key("mp", id, p.Folder, p.UID), nil)
+}
+
+// Places returns the entries of a message in all folders. Entries of a deleted
+// folder are left out.
+func (tx *Tx) Places(id MessageID) ([]Place, error) {
+	var all []Place
+	err := tx.r.Scan(key("mp", id), nil, func(k, _ []byte) (bool, error) {
+		all = append(all, Place{Folder: FolderID(binary.BigEndian.Uint64(k[len(k)-12:])), UID: UID(tailUint32(k))})
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	live := all[:0]
+	for _, p := range all {
+		switch ok, err := tx.has(key("f", p.Folder)); {
+		case err != nil:
+			return nil, err
+		case ok:
+			live = append(live, p)
+		}
+	}
+	return live, nil
+}
+
+// OwnCopy is what a person has of a Message-ID: the entries of the sent copy
+// that the gateway keeps, or of what their client appended.
+type OwnCopy struct {
+	Submitted bool    `json:"submitted"`
+	Places    []Place `json:"places"`
+}
+
+// OwnCopy returns the person's copy of a Message-ID (as pec.NormalizeID writes
+// it), or ErrNotFound.
+func (tx *Tx) OwnCopy(p Person, msgid string) (OwnCopy, error) {
+	var c OwnCopy
+	return c, tx.getJSON(key("mo", p, clipKey(msgid)), &c)
+}
+
+// NoteSent remembers that the gateway's sent copy of a submission stands at
+// places under its Message-ID (and, called again, under the client's alias).
+// What the person's client appended before under the same id is taken away:
+// the sent copy stands for it.
+func (tx *Tx) NoteSent(p Person, msgid string, places []Place) error {
+	if msgid == "" {
+		return nil
+	}
+	before, err := tx.OwnCopy(p, msgid)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if !before.Submitted {
+		for _, old := range before.Places {
+			if err := tx.remove(old); err != nil && !errors.Is(err, ErrNotFound) {
+				return err
+			}
+		}
+	}
+	return tx.putJSON(key("mo", p, clipKey(msgid)), OwnCopy{Submitted: true, Places: places})
+}
+
+// noteAppended remembers an appended message, unless a submission has the id.
+func (tx *Tx) noteAppended(p Person, msgid string, place Place) error {
+	if msgid == "" {
+		return nil
+	}
+	c, err := tx.OwnCopy(p, msgid)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if c.Submitted {
+		return nil
+	}
+	// Only the last few count: a draft is saved again and again under one id.
+	if len(c.Places) >= 16 {
+		c.Places = c.Places[1:]
+	}
+	c.Places = append(c.Places, place)
+	return tx.putJSON(key("mo", p, clipKey(msgid)), c)
+}

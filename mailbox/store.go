@@ -1,0 +1,208 @@
+package mailbox
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"pecgate/mailbox/events"
+	"pecgate/mailbox/kv"
+	"pecgate/mailbox/kv/badger"
+	"pecgate/mailbox/mime"
+	"pecgate/mailbox/segment"
+)
+
+// Errors that callers tell apart.
+var (
+	ErrNotFound = errors.New("mailbox: not found")
+	ErrNoSpace  = errors.New("mailbox: the disk has less free space than min_free")
+	ErrExists   = errors.New("mailbox: already there")
+	ErrRefused  = errors.New("mailbox: not allowed in this folder")
+)
+
+// Options says where the store lives and what it may use.
+type Options struct {
+	Dir     string           // the store makes its folders below it, mode 0700
+	MinFree int64            // bytes that must stay free on the disk of Dir; 0: no floor
+	Now     func() time.Time // nil: time.Now
+	Events  *events.Log      // nil: none
+}
+
+// Store is an open store. It is safe for use by many goroutines.
+type Store struct {
+	opt       Options
+	records   kv.Store
+	bytes     *segment.Store
+	snapshots snapshotCache
+	closing   sync.Once
+	closeErr  error
+}
+
+// Open opens the store below o.Dir and makes it when there is none. It fails
+// with ErrNoSpace before it touches anything when the disk is below the floor:
+// the record store dies on a full disk instead of failing.
+func Open(o Options) (*Store, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Events == nil {
+		o.Events = events.Discard()
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the store's folder: %w", err)
+	}
+	s := &Store{opt: o}
+	if err := s.Room(); err != nil {
+		return nil, err
+	}
+	bytes, err := segment.Open(segment.Options{Dir: filepath.Join(o.Dir, "segments")})
+	if err != nil {
+		return nil, fmt.Errorf("open the message segments: %w", err)
+	}
+	records, err := badger.Open(badger.Options{Dir: filepath.Join(o.Dir, "records"), Now: o.Now})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the records: %w", err), bytes.Close())
+	}
+	s.records, s.bytes = records, bytes
+	return s, nil
+}
+
+// Close waits for what is under way and closes the store. It may be called
+// more than once.
+func (s *Store) Close() error {
+	s.closing.Do(func() { s.closeErr = errors.Join(s.records.Close(), s.bytes.Close()) })
+	return s.closeErr
+}
+
+// Now returns the store's time, the only one for leases.
+func (s *Store) Now() time.Time { return s.records.Now() }
+
+// Tx reads the store as it was at one instant and, in Update, changes it.
+type Tx struct {
+	s   *Store
+	r   kv.Reader
+	w   kv.Txn // nil in View
+	now time.Time
+
+	// The message that Record is making: its wire forms are not stored yet.
+	parsed   *mime.Index
+	parsedID MessageID
+}
+
+// View calls fn with a consistent read-only state.
+func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
+	return s.records.View(ctx, func(r kv.Reader) error {
+		return fn(&Tx{s: s, r: r, now: s.opt.Now()})
+	})
+}
+
+// Update calls fn and makes what it wrote durable, all or nothing, before it
+// returns nil. fn may be called again and must have no other effect. After an
+// error of the store itself it is unknown whether the changes are there: the
+// caller answers "temporary failure" and never "done".
+func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
+	return s.records.Update(ctx, func(t kv.Txn) error {
+		return fn(&Tx{s: s, r: t, w: t, now: s.opt.Now()})
+	})
+}
+
+// Now is the time of this call of the transaction's function.
+func (tx *Tx) Now() time.Time { return tx.now }
+
+func (tx *Tx) getJSON(k []byte, into any) error {
+	b, err := tx.r.Get(k)
+	if errors.Is(err, kv.ErrNotFound) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, into)
+}
+
+func (tx *Tx) putJSON(k []byte, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return tx.w.Put(k, b)
+}
+
+func (tx *Tx) has(k []byte) (bool, error) {
+	_, err := tx.r.Get(k)
+	if errors.Is(err, kv.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// next raises the counter by one and returns it; the first value is 1.
+func (tx *Tx) next(counter string) (uint64, error) {
+	k := key("n", counter)
+	b, err := tx.r.Get(k)
+	if err != nil && !errors.Is(err, kv.ErrNotFound) {
+		return 0, err
+	}
+	var n uint64
+	if len(b) == 8 {
+		n = binary.BigEndian.Uint64(b)
+	}
+	n++
+	return n, tx.w.Put(k, binary.BigEndian.AppendUint64(nil, n))
+}
+
+// nextUIDValidity returns a value that no folder or view of this store had
+// before: the seconds since 1970, or one more than the last one given.
+func (tx *Tx) nextUIDValidity() (uint32, error) {
+	k := key("n", "uidvalidity")
+	b, err := tx.r.Get(k)
+	if err != nil && !errors.Is(err, kv.ErrNotFound) {
+		return 0, err
+	}
+	v := uint32(tx.now.Unix())
+	if len(b) == 4 {
+		v = max(v, binary.BigEndian.Uint32(b)+1)
+	}
+	return v, tx.w.Put(k, binary.BigEndian.AppendUint32(nil, v))
+}
+
+// Space is a room's own corner of the records, in the same transaction.
+type Space struct {
+	tx   *Tx
+	room string
+}
+
+// Space returns the name space of a room, for example "relay".
+func (tx *Tx) Space(room string) Space { return Space{tx: tx, room: room} }
+
+func (sp Space) key(k string) []byte { return append(key("r", sp.room), k...) }
+
+// Get decodes the JSON record under k into v, or returns ErrNotFound.
+func (sp Space) Get(k string, v any) error { return sp.tx.getJSON(sp.key(k), v) }
+
+// Put writes v as JSON under k; at most 64 KiB.
+func (sp Space) Put(k string, v any) error { return sp.tx.putJSON(sp.key(k), v) }
+
+// Delete removes k; no error when it is not there.
+func (sp Space) Delete(k string) error { return sp.tx.w.Delete(sp.key(k)) }
+
+// Scan calls fn for each key that begins with prefix, ascending, until it
+// returns false. raw is the JSON and valid only during the call.
+func (sp Space) Scan(prefix string, fn func(k string, raw []byte) (bool, error)) error {
+	base := len(sp.key(""))
+	return sp.tx.r.Scan(sp.key(prefix), nil, func(k, v []byte) (bool, error) {
+		return fn(string(k[base:]), v)
+	})
+}
+
+// WatchSpace wakes the caller after a commit that wrote the key k of the
+// room's space. stop ends it.
+func (s *Store) WatchSpace(room, k string) (wake <-chan struct{}, stop func()) {
+	return s.records.Watch(append(key("r", room), k...))
+}

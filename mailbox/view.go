@@ -1,0 +1,340 @@
+package mailbox
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"pecgate/mailbox/kv"
+)
+
+// Scope is how much of a shared folder a person sees.
+type Scope uint8
+
+// The scopes.
+const (
+	ScopeAll         Scope = iota // every entry
+	ScopeOwnOrCommon              // one's own and those of nobody in particular
+	ScopeOwn                      // one's own only
+)
+
+// Viewer is a person looking at a folder. The policy says the scope.
+type Viewer struct {
+	Person Person
+	Scope  Scope
+}
+
+func (v Viewer) sees(e entry) bool {
+	switch v.Scope {
+	case ScopeAll:
+		return true
+	case ScopeOwnOrCommon:
+		return e.Audience == 0 || e.Audience == v.Person
+	}
+	return e.Audience == v.Person
+}
+
+// visible returns an entry if the viewer sees it, else ErrNotFound.
+func (tx *Tx) visible(f FolderID, v Viewer, uid UID) (entry, error) {
+	e, err := tx.entry(f, uid)
+	if err != nil {
+		return e, err
+	}
+	if !v.sees(e) {
+		return entry{}, ErrNotFound
+	}
+	hidden, err := tx.has(key("h", f, v.Person, uid))
+	if err == nil && hidden {
+		err = ErrNotFound
+	}
+	return e, err
+}
+
+// Snapshot is a folder as one viewer saw it at one instant. It is shared and
+// never changes.
+type Snapshot struct {
+	Folder      FolderID
+	UIDValidity uint32
+	UIDNext     UID
+	ModSeq      uint64
+	UIDs        []UID // ascending
+}
+
+// snapshotCache keeps the last snapshot of each viewer, so that sessions share
+// it.
+type snapshotCache struct {
+	mu   sync.Mutex
+	last map[snapshotKey]*Snapshot
+}
+
+type snapshotKey struct {
+	folder FolderID
+	viewer Viewer
+}
+
+// maxSnapshots bounds the cache; it is emptied when full.
+const maxSnapshots = 1024
+
+func (c *snapshotCache) get(k snapshotKey) *Snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last[k]
+}
+
+func (c *snapshotCache) put(k snapshotKey, s *Snapshot) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.last == nil || len(c.last) >= maxSnapshots {
+		c.last = map[snapshotKey]*Snapshot{}
+	}
+	c.last[k] = s
+}
+
+// Snapshot returns the folder as the viewer sees it now. A folder that does
+// not exist yet is made.
+func (s *Store) Snapshot(ctx context.Context, k FolderKey, v Viewer) (*Snapshot, error) {
+	id, err := s.EnsureFolder(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	validity, err := s.viewValidity(ctx, id, v)
+	if err != nil {
+		return nil, err
+	}
+	cached := s.snapshots.get(snapshotKey{id, v})
+	var snap *Snapshot
+	err = s.View(ctx, func(tx *Tx) error {
+		f, err := tx.folderByID(id)
+		if err != nil {
+			return err
+		}
+		if cached != nil && cached.ModSeq == f.ModSeq && cached.UIDValidity == validity {
+			snap = cached
+			return nil
+		}
+		snap = &Snapshot{Folder: id, UIDValidity: validity, UIDNext: f.UIDNext, ModSeq: f.ModSeq}
+		snap.UIDs, err = tx.visibleUIDs(id, v)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.snapshots.put(snapshotKey{id, v}, snap)
+	return snap, nil
+}
+
+func (tx *Tx) visibleUIDs(id FolderID, v Viewer) ([]UID, error) {
+	hidden, err := tx.hidden(id, v.Person)
+	if err != nil {
+		return nil, err
+	}
+	uids := []UID{}
+	err = tx.r.Scan(key("e", id), nil, func(k, b []byte) (bool, error) {
+		e, err := readEntry(b)
+		if err != nil {
+			return false, err
+		}
+		if uid := UID(tailUint32(k)); v.sees(e) && !hidden[uid] {
+			uids = append(uids, uid)
+		}
+		return true, nil
+	})
+	return uids, err
+}
+
+func (tx *Tx) hidden(id FolderID, p Person) (map[UID]bool, error) {
+	out := map[UID]bool{}
+	err := tx.r.Scan(key("h", id, p), nil, func(k, _ []byte) (bool, error) {
+		out[UID(tailUint32(k))] = true
+		return true, nil
+	})
+	return out, err
+}
+
+// viewValidity returns the UIDVALIDITY under which a viewer sees a folder. It
+// rises when what the viewer may see has changed, since entries that were
+// invisible would otherwise turn up under old UIDs.
+func (s *Store) viewValidity(ctx context.Context, id FolderID, v Viewer) (uint32, error) {
+	var validity uint32
+	known := false
+	read := func(tx *Tx) error {
+		known = false
+		b, err := tx.r.Get(key("v", id, v.Person))
+		if errors.Is(err, kv.ErrNotFound) {
+			return nil
+		}
+		if err == nil && len(b) == 5 {
+			validity = binary.BigEndian.Uint32(b[1:])
+			known = Scope(b[0]) == v.Scope
+		}
+		return err
+	}
+	if err := s.View(ctx, read); err != nil || known {
+		return validity, err
+	}
+	err := s.Update(ctx, func(tx *Tx) error {
+		validity = 0
+		if err := read(tx); err != nil || known {
+			return err
+		}
+		if validity == 0 {
+			f, err := tx.folderByID(id)
+			if err != nil {
+				return err
+			}
+			validity = f.UIDValidity
+		} else {
+			n, err := tx.nextUIDValidity()
+			if err != nil {
+				return err
+			}
+			validity = n
+		}
+		b := binary.BigEndian.AppendUint32([]byte{byte(v.Scope)}, validity)
+		return tx.w.Put(key("v", id, v.Person), b)
+	})
+	return validity, err
+}
+
+// Entry is one line of a folder as a viewer sees it.
+type Entry struct {
+	UID     UID
+	Message MessageID
+	ModSeq  uint64
+	Size    int64
+	Date    time.Time // INTERNALDATE
+	Flags   []string  // personal and common together
+	// As they go over the wire, when asked for.
+	Envelope, BodyStructure, Body []byte
+}
+
+func (e *entry) public(uid UID, flags []string) Entry {
+	return Entry{UID: uid, Message: e.Message, ModSeq: e.ModSeq, Size: e.Size, Date: e.Date, Flags: flags}
+}
+
+// Want says which stored answers Entries reads.
+type Want struct{ Flags, Envelope, BodyStructure, Body bool }
+
+// Entries calls fn for each of uids (ascending) that the viewer sees, in
+// order, until fn fails. The entry is valid only during the call. fn must not
+// write to a peer: the records are held open meanwhile.
+func (s *Store) Entries(ctx context.Context, id FolderID, v Viewer, uids []UID, want Want, fn func(*Entry) error) error {
+	if len(uids) == 0 {
+		return nil
+	}
+	return s.View(ctx, func(tx *Tx) error {
+		hidden, err := tx.hidden(id, v.Person)
+		if err != nil {
+			return err
+		}
+		// Dense ranges are read by scan, single messages by Get.
+		if span := uint64(uids[len(uids)-1]-uids[0]) + 1; len(uids) > 8 && span < 4*uint64(len(uids)) {
+			return tx.scanEntries(ctx, id, v, uids, hidden, want, fn)
+		}
+		for _, uid := range uids {
+			if hidden[uid] {
+				continue
+			}
+			e, err := tx.entry(id, uid)
+			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if err := tx.give(ctx, id, v, uid, e, want, fn); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (tx *Tx) scanEntries(ctx context.Context, id FolderID, v Viewer, uids []UID, hidden map[UID]bool, want Want, fn func(*Entry) error) error {
+	last := key("e", id, uids[len(uids)-1])
+	return tx.r.Scan(key("e", id), key("e", id, uids[0]), func(k, b []byte) (bool, error) {
+		if bytes.Compare(k, last) > 0 {
+			return false, nil
+		}
+		uid := UID(tailUint32(k))
+		if _, ok := slices.BinarySearch(uids, uid); !ok || hidden[uid] {
+			return true, nil
+		}
+		e, err := readEntry(b)
+		if err != nil {
+			return false, err
+		}
+		return true, tx.give(ctx, id, v, uid, e, want, fn)
+	})
+}
+
+func (tx *Tx) give(ctx context.Context, id FolderID, v Viewer, uid UID, e entry, want Want, fn func(*Entry) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !v.sees(e) {
+		return nil
+	}
+	out := e.public(uid, nil)
+	if want.Flags {
+		bits, err := tx.personal(id, v.Person, uid, e)
+		if err != nil {
+			return err
+		}
+		common, err := tx.common(id, uid)
+		if err != nil {
+			return err
+		}
+		out.Flags = flagNames(bits, common)
+	}
+	for _, w := range []struct {
+		wanted bool
+		prefix string
+		into   *[]byte
+	}{{want.Envelope, wireEnvelope, &out.Envelope}, {want.BodyStructure, wireStructure, &out.BodyStructure}, {want.Body, wireBody, &out.Body}} {
+		if !w.wanted {
+			continue
+		}
+		b, err := tx.r.Get(key(w.prefix, id, uid))
+		if err != nil {
+			return err
+		}
+		*w.into = b
+	}
+	return fn(&out)
+}
+
+// Status counts what a viewer sees in a folder (RFC 9051 section 6.3.11).
+type Status struct {
+	UIDValidity               uint32
+	UIDNext                   UID
+	ModSeq                    uint64
+	Messages, Unseen, Deleted int
+	Size                      int64 // bytes
+}
+
+// Status counts a folder for a viewer. A folder that does not exist yet is
+// made.
+func (s *Store) Status(ctx context.Context, k FolderKey, v Viewer) (Status, error) {
+	snap, err := s.Snapshot(ctx, k, v)
+	if err != nil {
+		return Status{}, err
+	}
+	st := Status{UIDValidity: snap.UIDValidity, UIDNext: snap.UIDNext, ModSeq: snap.ModSeq}
+	err = s.Entries(ctx, snap.Folder, v, snap.UIDs, Want{Flags: true}, func(e *Entry) error {
+		st.Messages++
+		st.Size += e.Size
+		if !slices.Contains(e.Flags, `\Seen`) {
+			st.Unseen++
+		}
+		if slices.Contains(e.Flags, `\Deleted`) {
+			st.Deleted++
+		}
+		return nil
+	})
+	return st, err
+}
