@@ -1,0 +1,122 @@
+package configs
+
+import (
+	"path/filepath"
+	"time"
+	_ "time/tzdata" // time zones on a machine that has no zone files (a container, a minimal system)
+)
+
+// Appliance is pecgate.yaml. Every key can be set from the environment: PECGATE_ and the path in capitals with _ for
+// each dot, lists separated by commas. File names are relative to the folder of pecgate.yaml and absolute after loading.
+type Appliance struct {
+	// Name of this machine in greetings, EHLO and Message-ID. A host name; required.
+	Hostname string `yaml:"hostname"`
+	// Folder names and notices: it (default) or en.
+	Language string `yaml:"language" default:"it" oneof:"it,en"`
+	// Zone for archive days, register years, PIN days and the end of the day of `expires`. Default Europe/Rome.
+	Timezone string `yaml:"timezone" default:"Europe/Rome"`
+	// From of notices. Default pecgate@ and the hostname.
+	Address string `yaml:"address"`
+	// Folder of the store and of control.sock. Default /var/lib/pecgate.
+	DataDir string `yaml:"data_dir" default:"/var/lib/pecgate"`
+	// Free space below which nothing new is accepted. Default 1GiB.
+	MinFree Size `yaml:"min_free" default:"1GiB"`
+	// What goes to standard error.
+	Log Log `yaml:"log"`
+	// Name of the policy file. Default policy.yaml.
+	PolicyFile string `yaml:"policy_file" default:"policy.yaml"`
+	// Certificate of the gateway's own listeners.
+	TLS TLS `yaml:"tls"`
+	// Listeners for clients that send.
+	SMTP SMTP `yaml:"smtp"`
+	// Listeners for clients that read.
+	IMAP IMAP `yaml:"imap"`
+	// HTTP service for applications and health.
+	API API `yaml:"api"`
+	// PEM files of CAs accepted for PEC signatures besides the built-in ones. Default none.
+	ProviderTrust []string `yaml:"provider_trust"`
+	// How notices and forwarded messages reach ordinary mailboxes.
+	Outgoing Outgoing `yaml:"outgoing"`
+
+	dir string
+	loc *time.Location
+}
+
+// Log says what is logged and how.
+type Log struct {
+	// Least level: debug, info (default), warn, error.
+	Level string `yaml:"level" default:"info" oneof:"debug,info,warn,error"`
+	// One event one line: json (default) or text.
+	Format string `yaml:"format" default:"json" oneof:"json,text"`
+}
+
+// TLS names the certificate of the listeners, PEM.
+type TLS struct {
+	// Certificate and its intermediates. Required.
+	Certificate string `yaml:"certificate"`
+	// Its private key; must not be readable by others. Required.
+	Key string `yaml:"key"`
+}
+
+// SMTP are the listeners for submission and relay. Addresses are IP:port; an empty list switches a listener off.
+type SMTP struct {
+	// Implicit TLS (RFC 8314). Default 0.0.0.0:465.
+	Submissions []string `yaml:"submissions" default:"0.0.0.0:465"`
+	// STARTTLS required before AUTH and MAIL. Default 0.0.0.0:587.
+	Submission []string `yaml:"submission" default:"0.0.0.0:587"`
+	// Groupware servers only; used only where policy.yaml has relays. Default 0.0.0.0:25.
+	Relay []string `yaml:"relay" default:"0.0.0.0:25"`
+	// Largest message taken from a client, in octets as sent. 64KiB to 1GiB, default 100MiB.
+	MaxMessageSize Size `yaml:"max_message_size" default:"100MiB"`
+}
+
+// IMAP are the listeners for reading. Addresses are IP:port.
+type IMAP struct {
+	// Implicit TLS. Default 0.0.0.0:993.
+	IMAPS []string `yaml:"imaps" default:"0.0.0.0:993"`
+}
+
+// API is the HTTP service.
+type API struct {
+	// IP:port. Default empty: off.
+	Listen string `yaml:"listen"`
+}
+
+// Outgoing is the way to ordinary mailboxes.
+type Outgoing struct {
+	// Server that takes ordinary mail. Default none.
+	Smarthost Smarthost `yaml:"smarthost"`
+}
+
+// Smarthost is an SMTP server for ordinary mail. Its certificate is always checked.
+type Smarthost struct {
+	// Host name. Empty: none.
+	Host string `yaml:"host"`
+	// Default 25.
+	Port int `yaml:"port" default:"25"`
+	// starttls (default) or tls.
+	Security string `yaml:"security" default:"starttls" oneof:"tls,starttls"`
+	// PEM file of CAs in place of the system's roots. Default none.
+	CA string `yaml:"ca"`
+}
+
+// Location is the time zone of the key `timezone`.
+func (a *Appliance) Location() *time.Location {
+	if a.loc == nil {
+		return time.UTC
+	}
+	return a.loc
+}
+
+// Dir is the folder of pecgate.yaml, to which file names are relative.
+func (a *Appliance) Dir() string { return a.dir }
+
+// Path makes a file name of one of the two files absolute. An empty name stays empty.
+func (a *Appliance) Path(name string) string { return under(a.dir, name) }
+
+func under(dir, name string) string {
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(dir, name)
+}

@@ -1,0 +1,223 @@
+package configs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"pecgate/policy"
+)
+
+// maxPEM is the largest certificate, key or CA file, in octets.
+const maxPEM = 4 << 20
+
+// checkAppliance judges the values, makes file names absolute and looks at the files.
+func (f *findings) checkAppliance(d *decoder, a *Appliance) {
+	need := func(path, value string) bool {
+		if value == "" && !d.written(path) {
+			d.refuse(path, "%s is missing", path)
+		}
+		return value != ""
+	}
+	if need("hostname", a.Hostname) && !isHost(a.Hostname, false) {
+		d.refuse("hostname", "hostname: needs a host name, like pecgate.example.org, not %s", quote(a.Hostname))
+	}
+	if a.Address == "" {
+		a.Address = "pecgate@" + a.Hostname
+	} else if address, err := policy.ParseAddress(a.Address); err != nil {
+		d.refuse("address", "address: %s is %v", quote(a.Address), err)
+	} else {
+		a.Address = address
+	}
+	if loc, err := time.LoadLocation(a.Timezone); err != nil || a.Timezone == "Local" {
+		d.refuse("timezone", "timezone: needs the name of a time zone, like Europe/Rome, not %s", quote(a.Timezone))
+	} else {
+		a.loc = loc
+	}
+	if a.SMTP.MaxMessageSize < 64<<10 || a.SMTP.MaxMessageSize > 1<<30 {
+		d.refuse("smtp.max_message_size", "max_message_size: needs 64KiB to 1GiB, not %s", a.SMTP.MaxMessageSize)
+	}
+	if a.MinFree < 1<<20 {
+		d.refuse("min_free", "min_free: needs at least 1MiB, not %s", a.MinFree)
+	}
+	a.DataDir, a.PolicyFile = a.Path(a.DataDir), a.Path(a.PolicyFile)
+	f.listeners(d, a)
+	if need("tls.certificate", a.TLS.Certificate) && need("tls.key", a.TLS.Key) {
+		a.TLS.Certificate, a.TLS.Key = a.Path(a.TLS.Certificate), a.Path(a.TLS.Key)
+		f.keyPair(d, a)
+	} else {
+		need("tls.key", a.TLS.Key)
+	}
+	for i, name := range a.ProviderTrust {
+		a.ProviderTrust[i] = a.Path(name)
+		if err := readCAs(a.ProviderTrust[i]); err != nil {
+			d.refuse(fmt.Sprintf("provider_trust[%d]", i), "provider_trust: file %s: %v", name, err)
+		}
+	}
+	s := &a.Outgoing.Smarthost
+	if s.Host != "" && !isHost(s.Host, true) {
+		d.refuse("outgoing.smarthost.host", "host: needs a host name, not %s", quote(s.Host))
+	}
+	if s.Port < 1 || s.Port > 65535 {
+		d.refuse("outgoing.smarthost.port", "port: needs 1 to 65535, not %d", s.Port)
+	}
+	if s.CA != "" {
+		name := s.CA
+		s.CA = a.Path(name)
+		if err := readCAs(s.CA); err != nil {
+			d.refuse("outgoing.smarthost.ca", "ca: file %s: %v", name, err)
+		}
+	}
+	f.laterAppliance(d, a)
+}
+
+// listeners checks every address, and that no two listeners ask for the same.
+func (f *findings) listeners(d *decoder, a *Appliance) {
+	first := map[netip.AddrPort]string{}
+	lists := []struct {
+		path      string
+		addresses []string
+	}{
+		{"smtp.submissions", a.SMTP.Submissions}, {"smtp.submission", a.SMTP.Submission}, {"smtp.relay", a.SMTP.Relay},
+		{"imap.imaps", a.IMAP.IMAPS}, {"api.listen", nonEmpty(a.API.Listen)},
+	}
+	for _, l := range lists {
+		for i, text := range l.addresses {
+			path := l.path
+			if p := fmt.Sprintf("%s[%d]", l.path, i); d.written(p) {
+				path = p
+			}
+			ap, err := listenAddress(text)
+			if err != nil {
+				d.refuse(path, "%s: %v, not %s", label(l.path), err, quote(text))
+				continue
+			}
+			if before := first[ap]; before != "" && ap.Port() != 0 {
+				d.refuse(path, "%s: %s is already the address of %s", label(l.path), quote(text), before)
+			}
+			first[ap] = l.path
+		}
+	}
+	if len(a.SMTP.Submissions)+len(a.SMTP.Submission) == 0 {
+		f.warn(d.where("smtp"), "no submission listener: nobody can send")
+	}
+	if len(a.IMAP.IMAPS) == 0 {
+		f.warn(d.where("imap"), "no IMAP listener: nobody can read")
+	}
+}
+
+func nonEmpty(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+// listenAddress reads IP:port, :port or localhost:port. Port 0 lets the system choose.
+func listenAddress(s string) (netip.AddrPort, error) {
+	bad := errors.New("needs IP:port, like 0.0.0.0:465 or [::]:465")
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return netip.AddrPort{}, bad
+	}
+	n, err := wholeNumber(port)
+	if err != nil || n > 65535 {
+		return netip.AddrPort{}, bad
+	}
+	switch host {
+	case "":
+		host = "0.0.0.0"
+	case "localhost":
+		host = "127.0.0.1"
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.AddrPort{}, bad
+	}
+	return netip.AddrPortFrom(ip, uint16(n)), nil
+}
+
+// keyPair reads the certificate of the listeners: it must exist, fit its key, and the key must be private.
+func (f *findings) keyPair(d *decoder, a *Appliance) {
+	certificate, _, err := readRegular(a.TLS.Certificate, maxPEM)
+	if err != nil {
+		d.refuse("tls.certificate", "certificate: file %s: %v", a.TLS.Certificate, err)
+	}
+	key, keyErr := readPrivate(a.TLS.Key, maxPEM)
+	if keyErr != nil {
+		d.refuse("tls.key", "key: file %s: %v", a.TLS.Key, keyErr)
+	}
+	if err != nil || keyErr != nil {
+		return
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		d.refuse("tls.certificate", "certificate: file %s and its key: %s", a.TLS.Certificate, strings.TrimPrefix(err.Error(), "tls: "))
+		return
+	}
+	leaf := pair.Leaf
+	if leaf == nil {
+		return
+	}
+	if days := int(leaf.NotAfter.Sub(f.now).Hours() / 24); f.now.After(leaf.NotAfter) {
+		f.warn(d.where("tls.certificate"), "the certificate expired on %s: mail programs will refuse it", leaf.NotAfter.UTC().Format(time.DateOnly))
+	} else if days < 14 && leaf.NotAfter.Sub(leaf.NotBefore) > 30*24*time.Hour {
+		f.warn(d.where("tls.certificate"), "the certificate expires on %s", leaf.NotAfter.UTC().Format(time.DateOnly))
+	}
+	if isHost(a.Hostname, false) && leaf.VerifyHostname(a.Hostname) != nil {
+		f.warn(d.where("tls.certificate"), "the certificate is not for %s: mail programs that use this name will refuse it", a.Hostname)
+	}
+}
+
+// readCAs checks that a file holds certificates and nothing that is not PEM.
+func readCAs(name string) error {
+	b, info, err := readRegular(name, maxPEM)
+	if err != nil {
+		return err
+	}
+	if err := unwritable(info.Mode()); err != nil {
+		return err
+	}
+	found := 0
+	for len(b) > 0 {
+		var block *pem.Block
+		if block, b = pem.Decode(b); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return fmt.Errorf("it holds a %s where only certificates belong", quote(block.Type))
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return errors.New("certificate " + strconv.Itoa(found+1) + " in it cannot be read")
+		}
+		found++
+	}
+	if found == 0 {
+		return errors.New("it holds no PEM certificate")
+	}
+	return nil
+}
+
+// isHost accepts a host name of LDH labels, and with ip also an IP address.
+func isHost(s string, ip bool) bool {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return ip
+	}
+	if len(s) > 253 {
+		return false
+	}
+	for _, l := range strings.Split(s, ".") {
+		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' ||
+			strings.Trim(strings.ToLower(l), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,335 @@
+package configs
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"pecgate/policy"
+)
+
+// maxMembers is the most members of one mailbox.
+const maxMembers = 30
+
+// policyCheck judges policy.yaml as a whole, beside pecgate.yaml and the presets.
+type policyCheck struct {
+	*findings
+	*decoder
+	appliance *Appliance
+	policy    *Policy
+	presets   map[string]preset
+	logins    map[string]int // lower case to index of users
+	boxes     map[string]int // lower case to index of mailboxes
+	servers   map[string]int // login at a server to index of mailboxes
+	lost      bool           // some user could not be read: a login that is not known may be theirs
+}
+
+func (c *policyCheck) all() {
+	c.logins, c.boxes, c.servers = map[string]int{}, map[string]int{}, map[string]int{}
+	c.lost = c.bad["users"] && len(c.policy.Users) == 0
+	c.users()
+	for i := range c.policy.Mailboxes {
+		c.mailbox(i)
+	}
+	c.relays()
+	if len(c.policy.Mailboxes) == 0 && !c.bad["mailboxes"] && !c.hollow[""] {
+		c.refuse("mailboxes", "there are no mailboxes")
+	}
+	c.laterPolicy()
+}
+
+// missing refuses the lack of a key that has to be there.
+func (c *policyCheck) missing(path, value string) bool {
+	if value != "" {
+		return false
+	}
+	if !c.written(path) {
+		c.refuse(path, "%s is missing", label(path))
+	}
+	return true
+}
+
+// line tells where the other of two equal things stands.
+func (c *policyCheck) line(path string) int { return c.where(path).Line }
+
+func (c *policyCheck) users() {
+	emails := map[string]int{}
+	for i := range c.policy.Users {
+		u, path := &c.policy.Users[i], fmt.Sprintf("users[%d].", i)
+		if c.hollow[fmt.Sprintf("users[%d]", i)] {
+			c.lost = true
+			continue
+		}
+		if c.missing(path+"login", u.Login) {
+			c.lost = true
+		} else {
+			login := strings.ToLower(u.Login)
+			if !isLogin(u.Login) {
+				c.lost = true
+				c.refuse(path+"login", "login: %s may hold only letters, digits and . _ - + @, at most 64", quote(u.Login))
+			} else if first, ok := c.logins[login]; ok {
+				c.refuse(path+"login", "login %s is already the login of the user at line %d", quote(u.Login), c.line(fmt.Sprintf("users[%d].login", first)))
+			} else {
+				c.logins[login] = i
+			}
+		}
+		if u.Email != "" {
+			address, err := policy.ParseAddress(u.Email)
+			email := strings.ToLower(address)
+			first, twice := emails[email]
+			switch {
+			case err != nil:
+				c.refuse(path+"email", "email: %s is %v", quote(u.Email), err)
+			case twice:
+				c.refuse(path+"email", "email %s is already the email of the user at line %d", quote(u.Email), c.line(fmt.Sprintf("users[%d].email", first)))
+			default:
+				u.Email, emails[email] = address, i
+			}
+		}
+		c.hash(path+"password", &u.Password)
+		c.hash(path+"pin", &u.PIN)
+		if u.Password == "" && !c.written(path+"password") {
+			c.warn(u.At, "user %s has no password and cannot log in", quote(u.Login))
+		}
+		c.words(path+"deliver", u.Deliver)
+		if slices.Contains(u.Deliver, "forward") && u.Email == "" {
+			c.refuse(path+"deliver", "deliver: forward needs an email")
+		}
+	}
+	for email, i := range emails {
+		if other, ok := c.logins[email]; ok && other != i {
+			c.refuse(fmt.Sprintf("users[%d].email", i), "email %s is the login of the user at line %d: a name must mean one person",
+				quote(email), c.line(fmt.Sprintf("users[%d].login", other)))
+		}
+	}
+}
+
+func isLogin(s string) bool {
+	return len(s) <= 64 && strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789._-+@") == "" && !strings.HasPrefix(s, "-")
+}
+
+func (c *policyCheck) hash(path string, s *string) {
+	if *s == "" {
+		return
+	}
+	weak, err := argonHash(*s)
+	if err != nil {
+		*s = "" // a plain text must not live on in a struct that somebody may print
+		c.refuse(path, "%s: %v", label(path), err)
+	} else if weak {
+		c.warn(c.where(path), "%s: the hash is weaker than m=19456,t=2: make it anew with `pecgate %s`", label(path), label(path))
+	}
+}
+
+// words refuses an empty list and a word that stands in it twice.
+func (c *policyCheck) words(path string, list []string) {
+	if len(list) == 0 {
+		c.wrong(path, "the list is empty")
+	}
+	for i, w := range list {
+		if w != "" && slices.Contains(list[:i], w) {
+			c.refuse(fmt.Sprintf("%s[%d]", path, i), "%s: %s stands here twice", label(path), quote(w))
+		}
+	}
+}
+
+func (c *policyCheck) mailbox(i int) {
+	m, path := &c.policy.Mailboxes[i], fmt.Sprintf("mailboxes[%d].", i)
+	if c.hollow[fmt.Sprintf("mailboxes[%d]", i)] {
+		return
+	}
+	if !c.missing(path+"address", m.Address) {
+		address, err := policy.ParseAddress(m.Address)
+		address = strings.ToLower(address)
+		if err != nil {
+			c.refuse(path+"address", "address: %s is %v", quote(m.Address), err)
+		} else if first, ok := c.boxes[address]; ok {
+			c.refuse(path+"address", "address %s is already the address of the mailbox at line %d", quote(m.Address), c.line(fmt.Sprintf("mailboxes[%d].address", first)))
+		} else {
+			m.Address, c.boxes[address] = address, i
+		}
+	}
+	if m.ReplyTo != "" {
+		if _, err := policy.ParseAddress(m.ReplyTo); err != nil {
+			c.refuse(path+"reply_to", "reply_to: %s is %v", quote(m.ReplyTo), err)
+		}
+	}
+	if m.ProviderCopyReceipts.Mode == "" {
+		m.ProviderCopyReceipts = m.ProviderCopy
+	}
+	if m.UncertainAfter < time.Minute || m.UncertainAfter > 24*time.Hour {
+		c.wrong(path+"uncertain_after", "needs 1m to 24h")
+	}
+	c.words(path+"pin_methods", m.PINMethods)
+	c.provider(i, m, path)
+	c.secret(m, path)
+	c.members(m, path)
+	if !c.missing(path+"admin", m.Admin) {
+		c.admin(m, path)
+	}
+}
+
+// wrong refuses a value out of range, where nothing was said about it yet.
+func (c *policyCheck) wrong(path, what string) {
+	if !c.bad[path] {
+		c.refuse(path, "%s: %s", label(path), what)
+	}
+}
+
+func (c *policyCheck) admin(m *Mailbox, path string) {
+	i, ok := c.logins[strings.ToLower(m.Admin)]
+	if !ok {
+		c.noUser(path+"admin", m.Admin)
+		return
+	}
+	m.Admin = c.policy.Users[i].Login
+}
+
+func (c *policyCheck) noUser(path, name string) {
+	if !c.lost {
+		c.refuse(path, "%s: there is no user %s: %s", label(path), quote(name), c.nearUser(name))
+	}
+}
+
+func (c *policyCheck) nearUser(name string) string {
+	known := make([]string, 0, len(c.logins))
+	for l := range c.logins {
+		known = append(known, l)
+	}
+	slices.Sort(known)
+	if s := suggest(name, known); len(known) > 0 && len(known) <= 10 || strings.HasPrefix(s, "did") {
+		return s
+	}
+	return "add one under users"
+}
+
+func (c *policyCheck) members(m *Mailbox, path string) {
+	first := map[string]string{}
+	receives, sends := 0, 0
+	for j := range m.Members {
+		l, at := &m.Members[j], fmt.Sprintf("%smembers[%d].", path, j)
+		if c.hollow[fmt.Sprintf("%smembers[%d]", path, j)] {
+			continue
+		}
+		if l.Compose && c.written(at+"send") {
+			c.refuse(at+"send", "send: compose makes send false: write one of the two")
+		}
+		if l.Compose {
+			l.Send = false
+		}
+		if l.OwnOnly {
+			l.Receive, l.Anomalies = false, false
+		}
+		if l.Receive {
+			receives++
+		}
+		if l.Send {
+			sends++
+		}
+		if !l.Expires.IsZero() && !c.now.Before(l.Expires.End(c.appliance.Location())) {
+			c.warn(c.where(at+"expires"), "the access of %s to %s expired at the end of %s", quote(l.User), m.Address, l.Expires)
+		}
+		if !l.Send && !l.Receive && !l.Anomalies && !l.Compose {
+			c.warn(l.At, "member %s has no right at all", quote(l.User))
+		}
+		if c.missing(at+"user", l.User) {
+			continue
+		}
+		login := strings.ToLower(l.User)
+		i, ok := c.logins[login]
+		if !ok {
+			c.noUser(at+"user", l.User)
+		} else {
+			u := &c.policy.Users[i]
+			l.User = u.Login
+			if m.PINRequired && l.Send && u.PIN == "" && !c.written(fmt.Sprintf("users[%d].pin", i)) {
+				c.warn(l.At, "user %s has no pin and cannot send from %s, which requires one", quote(u.Login), m.Address)
+			}
+		}
+		if before := first[login]; before != "" {
+			c.refuse(at+"user", "user %s is already a member at line %d", quote(l.User), c.line(before))
+		} else {
+			first[login] = at + "user"
+		}
+	}
+	switch {
+	case len(m.Members) > maxMembers:
+		c.refuse(fmt.Sprintf("%smembers[%d]", path, maxMembers), "a mailbox has at most %d members, this one has %d", maxMembers, len(m.Members))
+	case receives == 0 && !c.written(path+"members"):
+		c.refuse(path+"members", "members is missing: at least one member must receive")
+	case receives == 0 && !c.bad[path+"members"]:
+		c.refuse(path+"members", "no member receives: at least one must")
+	}
+	if sends == 0 && receives > 0 {
+		c.warn(c.where(path+"members"), "no member of %s may send", m.Address)
+	}
+}
+
+func (c *policyCheck) secret(m *Mailbox, path string) {
+	s, at := &m.Password, path+"password"
+	forms := 0
+	for _, text := range []string{s.File, s.Env, s.Sealed} {
+		if text != "" {
+			forms++
+		}
+	}
+	switch {
+	case forms > 1:
+		c.refuse(at, "password: write only one of file, env and sealed")
+		return
+	case s.Sealed != "":
+		c.refuse(at+".sealed", "sealed: not available in this version: use {file: NAME} or {env: NAME}")
+		return
+	case forms == 0 && !c.written(at) && m.Active:
+		c.refuse(at, "password is missing: write {file: NAME} or {env: NAME}")
+		return
+	case forms == 0 && c.written(at) && !c.bad[at]:
+		c.refuse(at, "password: write {file: NAME} or {env: NAME}")
+		return
+	}
+	if s.File != "" {
+		name := s.File
+		s.File = c.appliance.Path(name)
+		if _, err := s.Resolve(); err != nil {
+			c.refuse(at+".file", "%v", err)
+		}
+	}
+	if s.Env != "" && os.Getenv(s.Env) == "" {
+		// No fault: the shell of an administrator is not the environment of the service.
+		c.warn(c.where(at+".env"), "environment variable %s is not set here", quote(s.Env))
+	}
+}
+
+func (c *policyCheck) relays() {
+	first := map[string]int{}
+	for i := range c.policy.Relays {
+		r, path := &c.policy.Relays[i], fmt.Sprintf("relays[%d].", i)
+		if c.hollow[fmt.Sprintf("relays[%d]", i)] {
+			continue
+		}
+		if !c.missing(path+"name", r.Name) {
+			if before, ok := first[strings.ToLower(r.Name)]; ok {
+				c.refuse(path+"name", "name %s is already the name of the relay at line %d", quote(r.Name), c.line(fmt.Sprintf("relays[%d].name", before)))
+			}
+			first[strings.ToLower(r.Name)] = i
+		}
+		if len(r.Networks) == 0 {
+			c.wrong(path+"networks", "name at least one network")
+		}
+		for j, n := range r.Networks {
+			prefix, err := netip.ParsePrefix(n)
+			switch {
+			case n == "": // already told
+			case err != nil:
+				c.refuse(fmt.Sprintf("%snetworks[%d]", path, j), "networks: needs a network, like 192.0.2.10/32, not %s", quote(n))
+			case prefix.Bits() == 0:
+				c.refuse(fmt.Sprintf("%snetworks[%d]", path, j), "networks: %s is the whole internet", n)
+			case prefix != prefix.Masked():
+				c.refuse(fmt.Sprintf("%snetworks[%d]", path, j), "networks: %s has bits beyond its length: write %s", n, prefix.Masked())
+			}
+		}
+	}
+}

@@ -1,0 +1,153 @@
+package configs
+
+import (
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"time"
+)
+
+// Largest files, in octets. A policy of 5,000 mailboxes with 10 members each is about 3 MiB.
+const (
+	maxAppliance = 1 << 20
+	maxPolicy    = 4 << 20
+)
+
+// Loaded is a whole, good configuration. It is never changed after loading.
+type Loaded struct {
+	Appliance *Appliance
+	Policy    *Policy
+	Warnings  []Fault
+	Files     Files // what was read, for Watch
+}
+
+// Report is what a look at both files found.
+type Report struct {
+	Loaded   *Loaded // nil where there are faults
+	Faults   Faults
+	Warnings []Fault
+	Files    Files // what was looked at; Policy is empty where pecgate.yaml does not name it for certain
+}
+
+// Load reads pecgate.yaml, the environment, and the policy file that they name. The error is Faults: every fault of both
+// files at once. A configuration with warnings is good.
+func Load(path string) (*Loaded, error) {
+	r := Check(path)
+	if len(r.Faults) > 0 {
+		return nil, r.Faults
+	}
+	return r.Loaded, nil
+}
+
+// Check is Load that gives the warnings even where there are faults. It contacts nobody.
+func Check(path string) Report { return check(path, time.Now()) }
+
+// findings collects what is wrong in one load.
+type findings struct {
+	faults   []Fault
+	warnings []Fault
+	now      time.Time // for warnings only: what is right today is no fault tomorrow
+}
+
+func (f *findings) warn(p Position, format string, args ...any) {
+	f.warnings = append(f.warnings, Fault{p, fmt.Sprintf(format, args...)})
+}
+
+func check(path string, now time.Time) Report {
+	f := &findings{now: now}
+	files := Files{Config: path}
+	if abs, err := filepath.Abs(path); err == nil {
+		files.Config = abs
+	}
+	files.config = stampOf(files.Config)
+
+	appliance, named := f.appliance(path, files.Config)
+	var policy *Policy
+	if named != "" {
+		files.Policy = appliance.PolicyFile
+		files.policy = stampOf(files.Policy)
+		policy = f.policy(named, appliance)
+	}
+	r := Report{Faults: most(sorted(f.faults)), Warnings: most(sorted(f.warnings)), Files: files}
+	if len(r.Faults) == 0 {
+		r.Loaded = &Loaded{Appliance: appliance, Policy: policy, Warnings: r.Warnings, Files: files}
+	}
+	return r
+}
+
+// most keeps a report readable: nobody mends more faults than these before the next look.
+func most(f []Fault) []Fault {
+	const limit = 1000
+	if len(f) <= limit {
+		return f
+	}
+	last := Fault{f[limit].Position, fmt.Sprintf("%d more like these", len(f)-limit)}
+	return append(f[:limit:limit], last)
+}
+
+// appliance reads pecgate.yaml. The second result is the policy file as faults name it; empty where pecgate.yaml does not
+// tell for certain which file that is.
+func (f *findings) appliance(shown, path string) (*Appliance, string) {
+	d := newDecoder(shown)
+	defer func() { f.faults = append(f.faults, d.faults...) }()
+	b, info, err := readRegular(path, maxAppliance)
+	if err != nil {
+		d.fault(Position{File: shown}, "%v", err)
+		return nil, ""
+	}
+	if err := unwritable(info.Mode()); err != nil {
+		d.fault(Position{File: shown}, "%v", err)
+	}
+	n, fault := parseYAML(shown, b)
+	if fault != nil {
+		d.faults = append(d.faults, *fault)
+		return nil, ""
+	}
+	d.mapping("", n, reflect.New(reflect.TypeFor[Appliance]()).Elem())
+	a, err := layer(d)
+	if err != nil {
+		d.fault(Position{File: shown}, "%v", err)
+		return nil, ""
+	}
+	a.dir = filepath.Dir(path)
+	f.warnings = append(f.warnings, strayEnvironment()...)
+	name := a.PolicyFile
+	f.checkAppliance(d, a)
+	if name == "" || d.bad["policy_file"] {
+		return a, ""
+	}
+	return a, under(filepath.Dir(shown), name)
+}
+
+// policy reads policy.yaml. Faults name it as shown, beside the name of pecgate.yaml that the caller gave.
+func (f *findings) policy(shown string, a *Appliance) *Policy {
+	d := newDecoder(shown)
+	defer func() { f.faults = append(f.faults, d.faults...) }()
+	b, info, err := readRegular(a.PolicyFile, maxPolicy)
+	if err != nil {
+		d.fault(Position{File: shown}, "%v", err)
+		return nil
+	}
+	if err := private(info.Mode()); err != nil {
+		d.fault(Position{File: shown}, "%v", err)
+	}
+	n, fault := parseYAML(shown, b)
+	if fault != nil {
+		d.faults = append(d.faults, *fault)
+		return nil
+	}
+	p := new(Policy)
+	d.mapping("", n, reflect.ValueOf(p).Elem())
+	if d.nodes > maxNodes {
+		d.faults = []Fault{{Position{File: shown}, "the file holds too much"}} // what was left out cannot be judged
+		return nil
+	}
+	presets, err := loadPresets()
+	if err != nil {
+		d.fault(Position{File: shown}, "%v", err)
+		return nil
+	}
+	c := policyCheck{findings: f, decoder: d, appliance: a, policy: p, presets: presets}
+	c.all()
+	return p
+}

@@ -1,0 +1,169 @@
+package configs
+
+import "time"
+
+// Policy is policy.yaml: who may do what.
+type Policy struct {
+	// People with a personal password.
+	Users []User `yaml:"users"`
+	// PEC mailboxes (caselle PEC).
+	Mailboxes []Mailbox `yaml:"mailboxes"`
+	// Groupware servers that may submit without a user's password. Default none.
+	Relays []Relay `yaml:"relays"`
+}
+
+// User is one person.
+type User struct {
+	// Name at SMTP AUTH and IMAP LOGIN: letters, digits and . _ - + @. Required, once, whatever its case.
+	Login string `yaml:"login"`
+	// For people. Default empty.
+	Name string `yaml:"name"`
+	// Ordinary mailbox, for forwarding and notices; also accepted as login. Default none.
+	Email string `yaml:"email"`
+	// Hash made by `pecgate password`. Default none: no login by password.
+	Password string `yaml:"password" secret:"pecgate password"`
+	// Hash made by `pecgate pin`. Default none.
+	PIN string `yaml:"pin" secret:"pecgate pin"`
+	// Where this user's messages go: imap (default), forward, or both.
+	Deliver []string `yaml:"deliver" default:"imap" oneof:"imap,forward"`
+
+	At Position `yaml:"-"`
+}
+
+// Mailbox is one PEC mailbox.
+type Mailbox struct {
+	// PEC address. Required, once, whatever its case; lower case after loading.
+	Address string `yaml:"address"`
+	// For people. Default empty.
+	Name string `yaml:"name"`
+	// Default true. false: no fetch, no send; history stays readable.
+	Active bool `yaml:"active" default:"true"`
+	// A built-in preset. Without one, smtp and incoming must say host.
+	Provider string `yaml:"provider"`
+	// Login at the provider. Default the address, where the preset does not ask for another.
+	Username string `yaml:"username"`
+	// Password at the provider. Required while active.
+	Password Secret `yaml:"password"`
+	// Server for sending; what is written here wins over the preset.
+	SMTP Server `yaml:"smtp"`
+	// Server for fetching; what is written here wins over the preset.
+	Incoming Incoming `yaml:"incoming"`
+	// Every message needs the PIN of its sender. Default false.
+	PINRequired bool `yaml:"pin_required" default:"false"`
+	// Delivery receipts asked for: complete (default), brief, synthetic.
+	Receipt string `yaml:"receipt" default:"complete" oneof:"complete,brief,synthetic"`
+	// Who gets the receipts: sender (default), receivers, both.
+	ReceiptsTo string `yaml:"receipts_to" default:"sender" oneof:"sender,receivers,both"`
+	// The provider's copy of a message: keep (default), delete, or an age since our verified copy.
+	ProviderCopy CopyRule `yaml:"provider_copy" default:"keep"`
+	// The same for receipts. Default as provider_copy.
+	ProviderCopyReceipts CopyRule `yaml:"provider_copy_receipts"`
+	// Our own copy: forever (default) or an age.
+	Keep Retention `yaml:"keep" default:"forever"`
+	// After a hand-over that nobody knows the end of: hold (default) or resend.
+	Uncertain string `yaml:"uncertain" default:"hold" oneof:"hold,resend"`
+	// How long a receipt is looked for before that. 1m to 24h, default 15m.
+	UncertainAfter time.Duration `yaml:"uncertain_after" default:"15m"`
+	// Blind copies and bulk: never (default), blind, always.
+	Split string `yaml:"split" default:"never" oneof:"never,blind,always"`
+	// How the PIN may be given: subject (default), reply, header, password.
+	PINMethods []string `yaml:"pin_methods" default:"subject" oneof:"subject,reply,header,password"`
+	// What the provider allows; what is written here wins over the preset.
+	Limits Limits `yaml:"limits"`
+	// Put a copy of what was sent into the provider's own Sent folder. Default false.
+	ProviderSentCopy bool `yaml:"provider_sent_copy" default:"false"`
+	// \Seen is common to all members. Default false.
+	SharedSeen bool `yaml:"shared_seen" default:"false"`
+	// How messages that were there at first contact look: seen (default) or unseen.
+	History string `yaml:"history" default:"seen" oneof:"seen,unseen"`
+	// Address put into Reply-To of what is sent. Default none.
+	ReplyTo string `yaml:"reply_to"`
+	// Login of the mailbox administrator (amministratore di casella). Required.
+	Admin string `yaml:"admin"`
+	// Who may use the mailbox, at most 30. At least one must receive.
+	Members []Member `yaml:"members"`
+
+	At Position `yaml:"-"`
+}
+
+// Server is a mail server of a provider. Its certificate is always checked.
+type Server struct {
+	// Host name. Required without a preset.
+	Host string `yaml:"host"`
+	// Default 465 with tls, 587 with starttls.
+	Port int `yaml:"port"`
+	// tls (default) or starttls.
+	Security string `yaml:"security" oneof:"tls,starttls"`
+	// Longest wait for one command, 1s to 10m, default 60s. After the final dot it is always 10 minutes.
+	Timeout time.Duration `yaml:"timeout"`
+	// PEM file of CAs in place of the system's roots. Default none.
+	CA string `yaml:"ca"`
+}
+
+// Incoming is the server from which a mailbox is fetched.
+type Incoming struct {
+	// imap (default) or pop3.
+	Protocol string `yaml:"protocol" oneof:"imap,pop3"`
+	// Host name. Required without a preset.
+	Host string `yaml:"host"`
+	// Default 993 with tls, 143 with starttls.
+	Port int `yaml:"port"`
+	// tls (default) or starttls.
+	Security string `yaml:"security" oneof:"tls,starttls"`
+	// Longest wait for one command, 1s to 10m, default 60s.
+	Timeout time.Duration `yaml:"timeout"`
+	// PEM file of CAs in place of the system's roots. Default none.
+	CA string `yaml:"ca"`
+	// Time between two looks. 1s to 24h, default 1m.
+	Every time.Duration `yaml:"every"`
+}
+
+// Limits of a provider.
+type Limits struct {
+	// Most recipients of one message, 1 to 1000, default 50.
+	Recipients int `yaml:"recipients"`
+	// Most octets of size x recipients, default 30MB (the legal floor).
+	Product Size `yaml:"product"`
+	// Most messages handed over in a minute, default 0: no limit.
+	PerMinute int `yaml:"per_minute"`
+}
+
+// Member is what one user may do with one mailbox.
+type Member struct {
+	// Login of the user. Required, once in a mailbox.
+	User string `yaml:"user"`
+	// May send. Default true.
+	Send bool `yaml:"send" default:"true"`
+	// Sees incoming messages. Default true.
+	Receive bool `yaml:"receive" default:"true"`
+	// Sees the folder of anomalies. Default true.
+	Anomalies bool `yaml:"anomalies" default:"true"`
+	// May write, another approves; makes send false. Default false.
+	Compose bool `yaml:"compose" default:"false"`
+	// May approve what others wrote. Default false.
+	Approve bool `yaml:"approve" default:"false"`
+	// May remove messages for all. Default false.
+	Delete bool `yaml:"delete" default:"false"`
+	// Sees only what they sent and its receipts; makes receive and anomalies false. Default false.
+	OwnOnly bool `yaml:"own_only" default:"false"`
+	// Last day on which this line grants anything, YYYY-MM-DD in the time zone of the appliance. Default never.
+	Expires Date `yaml:"expires"`
+
+	At Position `yaml:"-"`
+}
+
+// Relay is a groupware server.
+type Relay struct {
+	// For logs. Required, once.
+	Name string `yaml:"name"`
+	// Networks it connects from, CIDR. Required.
+	Networks []string `yaml:"networks"`
+	// required (default).
+	TLS string `yaml:"tls" default:"required" oneof:"required"`
+	// How the user is found: by_email (default), the sender's ordinary address.
+	Users string `yaml:"users" default:"by_email" oneof:"by_email"`
+	// Subject tag that marks a PEC message; removed before sending. Default [PEC].
+	Trigger string `yaml:"trigger" default:"[PEC]"`
+
+	At Position `yaml:"-"`
+}

@@ -1,0 +1,53 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Secret says where a password is. It holds no secret itself; the password is read when it is used.
+type Secret struct {
+	// File that holds the password, one line; must not be readable by others.
+	File string `yaml:"file"`
+	// Environment variable that holds the password.
+	Env string `yaml:"env"`
+	// Password encrypted with the key of the appliance.
+	Sealed string `yaml:"sealed" secret:"pecgate seal"`
+}
+
+// maxSecret is more than any provider's password.
+const maxSecret = 4096
+
+// IsZero reports whether nothing is named.
+func (s Secret) IsZero() bool { return s == Secret{} }
+
+// Resolve reads the password. One line end at the end of a file is not part of it. An error names the file or the
+// variable, never their content.
+func (s Secret) Resolve() (string, error) {
+	var text, from string
+	switch {
+	case s.File != "":
+		from = "file " + s.File
+		b, err := readPrivate(s.File, maxSecret)
+		if err != nil {
+			return "", fmt.Errorf("password from %s: %w", from, err)
+		}
+		text = strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	case s.Env != "":
+		from = "environment variable " + s.Env
+		text = os.Getenv(s.Env)
+	case s.Sealed != "":
+		return "", errors.New("sealed passwords are not available in this version")
+	default:
+		return "", errors.New("no password is configured")
+	}
+	if text == "" {
+		return "", fmt.Errorf("password from %s: it is empty or not set", from)
+	}
+	if len(text) > maxSecret || strings.ContainsAny(text, "\r\n\x00") {
+		return "", fmt.Errorf("password from %s: it must be one line", from)
+	}
+	return text, nil
+}

@@ -1,0 +1,16 @@
+// Package policy decides who may send from which PEC mailbox and who sees what of it.
+//
+// It owns the rules and the sentences of every refusal. Facts go in, a verdict with its reason and the deciding line
+// comes out; the same facts always give the same verdict.
+//
+// Invariants:
+//   - No line in the policy, no access. An ambiguous fact (two users or two mailboxes of one name) counts as no line.
+//   - Deny wins: where two lines speak of the same member, only what both grant is granted, and the earlier expiry holds.
+//   - A refused PIN gives one answer, whether it was missing or wrong.
+//   - Addresses are compared without regard to ASCII case and are never matched by a lenient reader (ParseAddress).
+//   - A Policy is never changed after it was built, so any number of goroutines may read one.
+//
+// It must not import anything but the standard library, and reads no clock, disk or network: the time is a parameter.
+//
+// Fixtures lie in testdata/policy (verdicts.golden) of the repository root.
+package policy

@@ -1,0 +1,217 @@
+package policy
+
+import (
+	"sort"
+	"strings"
+	"time"
+)
+
+// Policy is everything that decides. It is built once from the configuration and then only read.
+type Policy struct {
+	Users     []User
+	Mailboxes []Mailbox
+}
+
+// User is a person with one personal password.
+type User struct {
+	Login    string   // name at SMTP AUTH and IMAP LOGIN; compared without regard to ASCII case
+	Name     string   // for people
+	Email    string   // ordinary mailbox; may be used as login name; may be empty
+	Password string   // argon2id hash; empty: no login by password
+	PIN      string   // argon2id hash; empty: this user has no PIN
+	Deliver  []string // imap, forward
+	Line     string   // file:line, for explain
+}
+
+// Mailbox is one PEC mailbox (casella).
+type Mailbox struct {
+	Address     string // lower case
+	Name        string
+	Active      bool     // false: nothing is sent; what is stored stays readable
+	PINRequired bool     // every submission needs the PIN of its user
+	PINMethods  []string // subject, reply, header, password
+	Receipt     string   // complete, brief, synthetic
+	ReceiptsTo  string   // sender, receivers, both
+	Split       string   // never, blind, always
+	ReplyTo     string   // address put into Reply-To; empty: none
+	Admin       string   // login of the mailbox administrator
+	SharedSeen  bool     // \Seen is common to all members
+	Recipients  int      // most recipients of one message; 0: no limit
+	Product     int64    // most octets of size x recipients; 0: no limit
+	Members     []Member
+	Line        string // file:line, for explain
+}
+
+// Member is what one line of the policy grants one user on one mailbox.
+type Member struct {
+	User      string    // login
+	Send      bool      // may submit
+	Receive   bool      // sees incoming messages
+	Anomalies bool      // sees the folder of anomalies
+	Delete    bool      // may remove for all
+	Expires   time.Time // first instant at which the line no longer grants anything; zero: never
+	Line      string    // file:line, for explain
+}
+
+// Identity is who a session is.
+type Identity struct {
+	User string // login as the policy writes it
+	Box  string // empty, or the only mailbox this session may use, lower case
+}
+
+// Rights are what a user may do with a mailbox. All false: no access at all.
+//
+// Send speaks of the member only: an inactive mailbox keeps it, because the person still sees what they sent;
+// Decide refuses the sending itself.
+type Rights struct {
+	Send, Receive, Anomalies, Delete bool
+}
+
+// Any reports whether there is any access.
+func (r Rights) Any() bool { return r.Send || r.Receive || r.Anomalies }
+
+// Resolve finds who a login name means: the login, the user's email, or login/box@domain. The last form needs a line
+// for that user in that mailbox. It reports false for unknown and for ambiguous names; passwords are not its matter.
+func (p *Policy) Resolve(name string) (Identity, bool) {
+	if login, box, cut := strings.Cut(name, "/"); cut {
+		u, ok := p.User(login)
+		if !ok {
+			return Identity{}, false
+		}
+		address, err := ParseAddress(box)
+		if err != nil {
+			return Identity{}, false
+		}
+		m, ok := p.Mailbox(address)
+		if !ok {
+			return Identity{}, false
+		}
+		if _, ok := m.member(u.Login); !ok {
+			return Identity{}, false
+		}
+		return Identity{User: u.Login, Box: lower(m.Address)}, true
+	}
+	if name == "" {
+		return Identity{}, false
+	}
+	found := -1
+	for i := range p.Users {
+		if same(p.Users[i].Login, name) || same(p.Users[i].Email, name) {
+			if found >= 0 {
+				return Identity{}, false
+			}
+			found = i
+		}
+	}
+	if found < 0 {
+		return Identity{}, false
+	}
+	return Identity{User: p.Users[found].Login}, true
+}
+
+// User finds a user by login. It reports false if there is none or more than one.
+func (p *Policy) User(login string) (*User, bool) {
+	var found *User
+	for i := range p.Users {
+		if login != "" && same(p.Users[i].Login, login) {
+			if found != nil {
+				return nil, false
+			}
+			found = &p.Users[i]
+		}
+	}
+	return found, found != nil
+}
+
+// Mailbox finds a mailbox by address. It reports false if there is none or more than one.
+func (p *Policy) Mailbox(address string) (*Mailbox, bool) {
+	var found *Mailbox
+	for i := range p.Mailboxes {
+		if address != "" && same(p.Mailboxes[i].Address, address) {
+			if found != nil {
+				return nil, false
+			}
+			found = &p.Mailboxes[i]
+		}
+	}
+	return found, found != nil
+}
+
+// member merges the lines of one user: only what all of them grant, until the first of them expires.
+func (m *Mailbox) member(login string) (Member, bool) {
+	var out Member
+	found := false
+	for i := range m.Members {
+		l := &m.Members[i]
+		if !same(l.User, login) {
+			continue
+		}
+		if !found {
+			out, found = *l, true
+			continue
+		}
+		// The line that took something away is the one that decided.
+		if out.Send && !l.Send || out.Receive && !l.Receive {
+			out.Line = l.Line
+		}
+		out.Send = out.Send && l.Send
+		out.Receive = out.Receive && l.Receive
+		out.Anomalies = out.Anomalies && l.Anomalies
+		out.Delete = out.Delete && l.Delete
+		if !l.Expires.IsZero() && (out.Expires.IsZero() || l.Expires.Before(out.Expires)) {
+			out.Expires, out.Line = l.Expires, l.Line
+		}
+	}
+	return out, found
+}
+
+func (m Member) expired(now time.Time) bool {
+	return !m.Expires.IsZero() && !now.Before(m.Expires)
+}
+
+// Rights says what a user may do with a mailbox at an instant. Unknown user, unknown mailbox, no line and an expired
+// line all give no rights.
+func (p *Policy) Rights(login, box string, now time.Time) Rights {
+	u, ok := p.User(login)
+	if !ok {
+		return Rights{}
+	}
+	m, ok := p.Mailbox(box)
+	if !ok {
+		return Rights{}
+	}
+	return m.rights(u.Login, now)
+}
+
+func (m *Mailbox) rights(login string, now time.Time) Rights {
+	l, ok := m.member(login)
+	if !ok || l.expired(now) {
+		return Rights{}
+	}
+	r := Rights{Send: l.Send, Receive: l.Receive, Anomalies: l.Anomalies, Delete: l.Delete}
+	if !r.Any() {
+		return Rights{} // deleting what one does not see means nothing
+	}
+	return r
+}
+
+// Boxes lists the mailboxes on which a user has any right, sorted by address. Inactive ones are among them, since they
+// stay readable. The mailboxes are the policy's own and must not be changed.
+func (p *Policy) Boxes(login string, now time.Time) []*Mailbox {
+	u, ok := p.User(login)
+	if !ok {
+		return nil
+	}
+	var out []*Mailbox
+	for i := range p.Mailboxes {
+		m := &p.Mailboxes[i]
+		if !m.rights(u.Login, now).Any() {
+			continue
+		}
+		if _, one := p.Mailbox(m.Address); one {
+			out = append(out, m)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Address < out[j].Address })
+	return out
+}
