@@ -1,0 +1,272 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/emersion/go-imap/v2" // commands and answers
+	"github.com/emersion/go-imap/v2/imapclient"
+)
+
+const (
+	// maxAsk is how often a message is asked for that the provider lists but
+	// does not give: a change of flags told in between hides the answer from
+	// the library, and may happen at any time.
+	maxAsk = 3
+	// maxNew bounds the messages of one call.
+	maxNew = 10_000
+)
+
+// New opens folder for reading only and calls fn for at most max messages (below
+// 1: 10,000) after the cursor, in ascending order of their UIDs, one after the
+// other. If the cursor is of another UIDVALIDITY it begins with the first
+// message, and State.Reset tells so unless the cursor is the zero Cursor.
+//
+// An error of fn ends the call and is returned wrapped. A connection that broke
+// at a message is a *MessageError. Unless the error is ErrNoFolder the session
+// is over then.
+func (s *Session) New(ctx context.Context, folder string, c Cursor, max int, fn func(ctx context.Context, it Item) error) (State, error) {
+	st, err := s.examine(ctx, folder)
+	if err != nil {
+		return State{}, err
+	}
+	after := c.UID
+	if c.UIDValidity != st.UIDValidity {
+		after = 0
+		st.Reset = c.UIDValidity != 0
+	}
+	if max < 1 || max > maxNew {
+		max = maxNew
+	}
+	list, more, err := s.listNew(ctx, st, after, max)
+	if err != nil {
+		return st, err
+	}
+	st.More = more
+	return s.fetchAll(ctx, folder, st, list, fn)
+}
+
+// Again calls fn for those of the given UIDs that are still there, in the given
+// order, as New does. It is for messages that were left aside with a Problem.
+// UIDs of another UIDVALIDITY name other messages: then State.Reset is set and
+// fn is not called.
+func (s *Session) Again(ctx context.Context, folder string, uidValidity uint32, uids []uint32, fn func(ctx context.Context, it Item) error) (State, error) {
+	st, err := s.examine(ctx, folder)
+	if err != nil {
+		return State{}, err
+	}
+	if uidValidity != st.UIDValidity {
+		st.Reset = true
+		return st, nil
+	}
+	for _, uid := range uids {
+		if uid == 0 {
+			continue
+		}
+		list, _, err := s.list(ctx, uid, uid, 1)
+		if err != nil {
+			return st, err
+		}
+		if len(list) == 0 {
+			st.Gone = append(st.Gone, uid)
+			continue
+		}
+		if st, err = s.fetchAll(ctx, folder, st, list, fn); err != nil {
+			return st, err
+		}
+	}
+	return st, nil
+}
+
+// fetchAll gets the listed messages one by one. One command a message: its OK
+// is the provider's word that the message was given whole.
+func (s *Session) fetchAll(ctx context.Context, folder string, st State, list []listed, fn func(ctx context.Context, it Item) error) (State, error) {
+	for _, m := range list {
+		var told error // what fn said
+		it := Item{Folder: folder, UIDValidity: st.UIDValidity, UID: m.uid, InternalDate: m.date, Size: max(m.size, 0)}
+		gone, err := s.fetchOne(ctx, m, it, func(ctx context.Context, it Item) error {
+			told = fn(ctx, it)
+			return told
+		})
+		switch {
+		case err == nil && gone:
+			st.Gone = append(st.Gone, m.uid)
+		case err == nil:
+		case context.Cause(ctx) != nil || (told != nil && errors.Is(err, told)):
+			return st, fmt.Errorf("message %d of %s: %w", m.uid, folder, err)
+		default:
+			return st, &MessageError{Folder: folder, UIDValidity: st.UIDValidity, UID: m.uid, Err: err}
+		}
+	}
+	return st, nil
+}
+
+func (s *Session) fetchOne(ctx context.Context, m listed, it Item, fn func(ctx context.Context, it Item) error) (gone bool, err error) {
+	for range maxAsk {
+		if m.size > s.srv.MaxMessage {
+			return false, problem(ctx, it, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, m.size, s.srv.MaxMessage), fn)
+		}
+		if m.size >= 0 {
+			it.Size, it.InternalDate = m.size, m.date
+			if done, err := s.ask(ctx, it, fn); done || err != nil {
+				return false, err
+			}
+		}
+		again, _, err := s.list(ctx, m.uid, m.uid, 1)
+		if err != nil {
+			return false, err
+		}
+		if len(again) == 0 {
+			return true, nil
+		}
+		m = again[0]
+	}
+	return false, problem(ctx, it, ErrNoAnswer, fn)
+}
+
+// problem hands out a message that cannot be fetched.
+func problem(ctx context.Context, it Item, err error, fn func(ctx context.Context, it Item) error) error {
+	it.Problem, it.Body = err, failing{err}
+	return fn(ctx, it)
+}
+
+// failing is the Body of a message that has none.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+var wholeMessage = &imap.FetchItemBodySection{Peek: true}
+
+// ask fetches one message and hands it to fn. done is false if the provider
+// completed the command without giving the message.
+func (s *Session) ask(ctx context.Context, it Item, fn func(ctx context.Context, it Item) error) (done bool, err error) {
+	if err := context.Cause(ctx); err != nil {
+		return false, err
+	}
+	defer context.AfterFunc(ctx, func() { s.g.abort(context.Cause(ctx)) })()
+	s.g.begin(s.srv.MaxMessage)
+	b := &body{s: s, ctx: ctx, uid: imap.UID(it.UID), size: it.Size}
+	b.cmd = s.c.Fetch(imap.UIDSetNum(b.uid), &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{wholeMessage}})
+	lit := b.find()
+	if lit == nil {
+		// A refusal is about this message; whether it is still there is asked
+		// next.
+		err := b.finish()
+		if no := (*imap.Error)(nil); errors.As(err, &no) && s.g.failure() == nil {
+			err = nil
+		}
+		return false, err
+	}
+	if lit.Size() != it.Size {
+		told := fmt.Errorf("%w: %d bytes instead of %d", ErrSize, lit.Size(), it.Size)
+		if err := b.finish(); err != nil {
+			return false, err
+		}
+		return true, problem(ctx, it, told, fn)
+	}
+	b.lit, it.Body = lit, b
+	err = fn(ctx, it)
+	switch {
+	case b.err != nil && !errors.Is(b.err, io.EOF):
+		// fn may have taken it for a whole message; it is not.
+		return false, b.err
+	case err != nil && b.err == nil:
+		// Reading on to the end of a large message for nothing takes long.
+		s.g.abort(errors.New("ended in the middle of a message"))
+		_ = b.finish() // frees the library's reader; err is what counts
+		return false, err
+	case b.err == nil:
+		return true, errors.Join(err, b.finish())
+	}
+	return true, err
+}
+
+// body is a message on its way, an io.Reader.
+type body struct {
+	s    *Session
+	ctx  context.Context // of the call that the body lives in
+	uid  imap.UID
+	size int64 // what must come
+
+	cmd    *imapclient.FetchCommand
+	msg    *imapclient.FetchMessageData
+	lit    io.Reader
+	n      int64
+	err    error // sticky; io.EOF after the whole message and the OK
+	closed bool
+}
+
+// find goes to the literal of the whole message.
+func (b *body) find() imap.LiteralReader {
+	for b.msg = b.cmd.Next(); b.msg != nil; b.msg = b.cmd.Next() {
+		for item := b.msg.Next(); item != nil; item = b.msg.Next() {
+			section, ok := item.(imapclient.FetchItemDataBodySection)
+			if ok && section.MatchCommand(wholeMessage) && section.Literal != nil {
+				return section.Literal
+			}
+		}
+	}
+	return nil
+}
+
+// Read reads the message. It ends in io.EOF only after the provider's OK.
+func (b *body) Read(p []byte) (int, error) {
+	if b.err != nil || len(p) == 0 {
+		return 0, b.err
+	}
+	if left := b.size - b.n; left == 0 {
+		b.err = b.complete()
+		return 0, b.err
+	} else if int64(len(p)) > left {
+		p = p[:left]
+	}
+	n, err := b.lit.Read(p)
+	b.n += int64(n)
+	if err != nil && b.n < b.size {
+		// The library reports a broken connection as the end of the literal.
+		b.err = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, errors.Join(b.finish(), b.cut()))
+		return n, b.err
+	}
+	return n, nil
+}
+
+// complete reads what stands behind the message: the end of the literal, other
+// items, the end of the command.
+func (b *body) complete() error {
+	if n, err := b.lit.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		return errors.Join(fmt.Errorf("%w: the literal does not end", ErrSize), b.finish())
+	}
+	var odd error
+	for item := b.msg.Next(); item != nil; item = b.msg.Next() {
+		switch item := item.(type) {
+		case imapclient.FetchItemDataUID:
+			if item.UID != b.uid {
+				odd = fmt.Errorf("the provider answers with UID %d", item.UID)
+			}
+		case imapclient.FetchItemDataBodySection:
+			odd = errors.New("the provider gives two bodies")
+		}
+	}
+	if err := errors.Join(b.finish(), odd); err != nil {
+		return err
+	}
+	return io.EOF
+}
+
+// finish lets the command end. A broken connection or a NO is its error.
+func (b *body) finish() error {
+	if b.closed {
+		return nil
+	}
+	b.closed = true
+	defer b.s.g.end()
+	if err := b.cmd.Close(); err != nil {
+		return b.s.explain(b.ctx, "fetch", err)
+	}
+	return nil
+}
+
+// cut says how many bytes came, for an error.
+func (b *body) cut() error { return fmt.Errorf("%d bytes of %d", b.n, b.size) }
