@@ -1,0 +1,25 @@
+// Package relay carries: a submission from the moment it is accepted to the
+// receipts of its last recipient, and what arrives at the provider into the
+// store.
+//
+// It owns the outgoing queue, the states of submissions and of their
+// recipients, the cursors of what was fetched, and the decision what a receipt
+// changes. The protocols towards the provider are in relay/submit and
+// relay/fetch, what a message means is in mailbox/pec.
+//
+// Invariants:
+//
+//   - A submission is always in exactly one state (state.go has the table), and
+//     deleted never means sent: terminal records stay.
+//   - Before the final dot an intent is durable. Whatever cuts the hand-over
+//     after it leaves the submission uncertain, never queued.
+//   - Only a receipt that is believed (pec.Report.Believed) and whose signed
+//     data name the mailbox, the Message-ID and a recipient of the submission
+//     changes an outcome.
+//   - The cursor of a provider's folder moves in the transaction that records
+//     the message.
+//   - One mailbox that is slow or broken delays no other: each has its own
+//     sender and fetcher.
+//
+// It must not import gateway or configs.
+package relay

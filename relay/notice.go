@@ -1,0 +1,125 @@
+package relay
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"mime"
+	"strings"
+	"time"
+
+	"pecgate/mailbox"
+	"pecgate/relay/submit"
+)
+
+// notice is a message from the gateway to the person who submitted something.
+// It stands in the person's own INBOX.
+type notice struct {
+	from, subject, text string
+	about               *Submission
+	at                  time.Time
+}
+
+// noticeOf returns the notice that an attempt's end calls for, or nil.
+func noticeOf(sub *Submission, r submit.Result, o Options) *notice {
+	switch {
+	case r.Class == submit.Permanent:
+	case r.Class == submit.Temporary && o.Store.Now().Sub(sub.SubmittedAt) > o.Schedule.GiveUp:
+	default:
+		return nil
+	}
+	reply := answer(r)
+	for _, x := range r.Refused {
+		reply += fmt.Sprintf("\n%s: %d %s %s", x.Recipient, x.Code, x.Enhanced, x.Text)
+	}
+	return makeNotice(sub, o,
+		"PEC non accettata dal gestore", "PEC refused by the provider",
+		"Il gestore non ha accettato il messaggio: nessun destinatario lo ha ricevuto. Correggere e inviare di nuovo. Risposta del gestore:",
+		"The provider did not take the message: no recipient has received it. Correct it and send it again. The provider's words:",
+		reply)
+}
+
+// uncertainNotice tells the sender that a person must decide.
+func uncertainNotice(sub *Submission, o Options) *notice {
+	return makeNotice(sub, o,
+		"PEC in sospeso: esito della consegna al gestore ignoto", "PEC on hold: hand-over without an answer",
+		"Il collegamento con il gestore si è interrotto alla consegna e nessuna ricevuta è arrivata. Il messaggio forse è partito: non inviarlo di nuovo prima che l'amministratore abbia controllato.",
+		"The connection to the provider broke at the hand-over and no receipt has come. The message may have left: do not send it again before the administrator has looked.",
+		"")
+}
+
+func makeNotice(sub *Submission, o Options, subjectIT, subjectEN, it, en, detail string) *notice {
+	subject, first, second := subjectIT, it, en
+	if o.Language == "en" {
+		subject, first, second = subjectEN, en, it
+	}
+	var to []string
+	for _, r := range sub.Recipients {
+		to = append(to, r.Address)
+	}
+	text := first + "\n\n" + second + "\n"
+	if detail != "" {
+		text += "\n" + detail + "\n"
+	}
+	text += fmt.Sprintf("\nid: %s\nMessage-ID: <%s>\nmailbox: %s\nto: %s\n", sub.ID, sub.MsgID, sub.Box, strings.Join(to, ", "))
+	return &notice{from: o.Address, subject: subject, text: text, about: sub, at: o.Store.Now()}
+}
+
+// bytes is the notice as a message (RFC 5322), base64 so that no word of a
+// provider can be anything but text.
+func (n *notice) bytes() []byte {
+	var b strings.Builder
+	header := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
+	header("From", n.from)
+	header("To", n.about.Box)
+	header("Subject", mime.QEncoding.Encode("utf-8", n.subject))
+	header("Date", n.at.Format(time.RFC1123Z))
+	header("Message-ID", fmt.Sprintf("<notice.%s.%d@%s>", n.about.ID, n.at.UnixNano(), domainOf(n.from)))
+	header("References", "<"+n.about.MsgID+">")
+	header("Auto-Submitted", "auto-generated") // RFC 3834
+	header("MIME-Version", "1.0")
+	header("Content-Type", "text/plain; charset=utf-8")
+	header("Content-Transfer-Encoding", "base64")
+	b.WriteString("\r\n")
+	enc := base64.StdEncoding.EncodeToString([]byte(strings.ReplaceAll(n.text, "\n", "\r\n")))
+	for len(enc) > 76 {
+		b.WriteString(enc[:76] + "\r\n")
+		enc = enc[76:]
+	}
+	b.WriteString(enc + "\r\n")
+	return []byte(b.String())
+}
+
+func domainOf(address string) string {
+	if i := strings.LastIndexByte(address, '@'); i >= 0 {
+		return address[i+1:]
+	}
+	return "localhost"
+}
+
+// file puts the notice into the person's INBOX together with what it tells of.
+func (n *notice) file(ctx context.Context, store *mailbox.Store, sub *Submission, with func(*mailbox.Tx) error) error {
+	in, err := store.Begin(ctx)
+	if err != nil {
+		// Without room for a notice the outcome itself is still recorded.
+		return store.Update(ctx, with)
+	}
+	defer in.Abort() // no effect after Store
+	if _, err := in.Write(n.bytes()); err != nil {
+		return err
+	}
+	st, err := in.Store(ctx, mailbox.Origin{Direction: mailbox.Own, User: sub.User, Submission: sub.ID})
+	if err != nil {
+		return err
+	}
+	defer st.Close() // read-only handle: nothing to lose
+	_, err = store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) error {
+		if err := with(tx); err != nil {
+			return err
+		}
+		m.Submission = sub.ID
+		_, _, err := tx.File(mailbox.FolderKey{Owner: sub.Person, Role: mailbox.RoleInbox}, m, mailbox.Filing{Audience: sub.Person})
+		return err
+	})
+	return err
+}

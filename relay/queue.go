@@ -1,0 +1,140 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"pecgate/mailbox"
+)
+
+// retryWindow is how long the client's identical retry of a submission is
+// recognised as such.
+const retryWindow = 24 * time.Hour
+
+// Ticket is what a submission is before it has a place in the queue.
+type Ticket struct {
+	ID     string // NewID
+	Box    string
+	User   string
+	Person mailbox.Person
+	MsgID  string // on the wire
+	Alias  string // the client's Message-ID where it was replaced, else ""
+	To     []string
+	PIN    bool     // a PIN was given and right
+	Edits  []string // what was changed in the header
+	Remote string   // address of the client
+}
+
+// ErrMsgIDUsed says that another submission of the mailbox has the Message-ID:
+// receipts quote only that, so no two may share it.
+var ErrMsgIDUsed = errors.New("relay: another submission of this mailbox has this Message-ID")
+
+// MsgIDUsed tells whether a submission of the mailbox has the Message-ID.
+func MsgIDUsed(tx *mailbox.Tx, box, msgid string) (bool, error) {
+	_, err := byMsgID(tx, box, msgid)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Repeated returns the id of an earlier submission of which this one is the
+// client's retry: same user, Message-ID, bytes and envelope within 24 hours.
+// It returns ErrMsgIDUsed when the Message-ID belongs to something else, and
+// "" when it is free.
+func Repeated(tx *mailbox.Tx, t Ticket, sha256 string) (string, error) {
+	old, err := byMsgID(tx, t.Box, t.MsgID)
+	if errors.Is(err, ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if old.User == t.User && old.SHA256 == sha256 && sameRecipients(old.Recipients, t.To) && tx.Now().Sub(old.SubmittedAt) < retryWindow {
+		return old.ID, nil
+	}
+	return "", ErrMsgIDUsed
+}
+
+func sameRecipients(have []Recipient, to []string) bool {
+	a := make([]string, 0, len(have))
+	for _, r := range have {
+		a = append(a, strings.ToLower(r.Address))
+	}
+	b := make([]string, 0, len(to))
+	for _, r := range to {
+		b = append(b, strings.ToLower(r))
+	}
+	slices.Sort(a)
+	slices.Sort(b)
+	return slices.Equal(slices.Compact(a), slices.Compact(b))
+}
+
+// Enqueue puts a submission into the queue, in the transaction that records
+// its message. The message's Submission field is set by the caller.
+func Enqueue(tx *mailbox.Tx, t Ticket, m *mailbox.Message) (*Submission, error) {
+	sp := tx.Space(room)
+	now := tx.Now().UTC()
+	s := &Submission{
+		ID: t.ID, MsgID: t.MsgID, Alias: t.Alias, Box: strings.ToLower(t.Box), User: t.User, Person: t.Person,
+		Message: m.ID, SHA256: m.SHA256(), SubmittedAt: now, State: Queued, Since: now,
+	}
+	for _, a := range t.To {
+		s.Recipients = append(s.Recipients, Recipient{Address: a, State: Waiting})
+	}
+	for _, id := range []string{t.MsgID, t.Alias} {
+		if id == "" {
+			continue
+		}
+		switch _, err := byMsgID(tx, s.Box, id); {
+		case err == nil && id == t.MsgID:
+			return nil, ErrMsgIDUsed
+		case err == nil:
+			continue // the alias stays with the submission that had it first
+		case !errors.Is(err, ErrNotFound):
+			return nil, err
+		}
+		if err := sp.Put(msgidKey(s.Box, id), s.ID); err != nil {
+			return nil, err
+		}
+	}
+	if err := happened(tx, s, "submitted", strings.Join(t.Edits, ", ")); err != nil {
+		return nil, err
+	}
+	more := map[string]string{"pin": map[bool]string{true: "right", false: "not needed"}[t.PIN]}
+	if len(t.Edits) > 0 {
+		more["edits"] = strings.Join(t.Edits, ", ")
+	}
+	err := tx.Audit(mailbox.AuditLine{Actor: t.User, Event: "submission", Box: s.Box, Subject: s.ID, Result: "queued", From: t.Remote, More: more})
+	if err != nil {
+		return nil, err
+	}
+	return s, save(tx, s, due{At: now})
+}
+
+// task is a submission of which something is due.
+type task struct {
+	id string
+	due
+}
+
+// tasks returns what a mailbox's queue holds, oldest submission first.
+func tasks(ctx context.Context, store *mailbox.Store, box string) ([]task, error) {
+	var out []task
+	err := store.View(ctx, func(tx *mailbox.Tx) error {
+		out = out[:0]
+		return tx.Space(room).Scan(queueBox(box), func(k string, raw []byte) (bool, error) {
+			t := task{id: k[strings.LastIndexByte(k, '/')+1:]}
+			if err := json.Unmarshal(raw, &t.due); err != nil {
+				return false, err
+			}
+			out = append(out, t)
+			return len(out) < 1000, nil
+		})
+	})
+	return out, err
+}

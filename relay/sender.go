@@ -1,0 +1,304 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"pecgate/mailbox"
+	"pecgate/relay/submit"
+)
+
+// leaseTime is longer than any attempt: ten minutes for the answer to the dot
+// and the same again for the way there.
+const leaseTime = 25 * time.Minute
+
+// idle is how long a sender sleeps when nothing is due; a new submission wakes
+// it.
+const idle = time.Minute
+
+// errLease says that somebody else has the submission now.
+var errLease = errors.New("relay: the lease of this attempt is over")
+
+// send works off a mailbox's queue until ctx ends.
+func (s *Service) send(ctx context.Context, w *worker) {
+	wake, stop := s.opt.Store.WatchSpace(room, queueBell(w.acc.Box))
+	defer stop()
+	for {
+		wait, err := s.sendDue(ctx, w)
+		if err != nil && ctx.Err() == nil {
+			s.opt.Events.Fault("send", w.acc.Box, err)
+			wait = time.Second
+		}
+		if !pause(ctx, wait, wake) {
+			return
+		}
+	}
+}
+
+// sendDue tries what is due, oldest first, and returns how long nothing will
+// be. After an attempt that could not reach the provider the others wait too.
+func (s *Service) sendDue(ctx context.Context, w *worker) (time.Duration, error) {
+	all, err := tasks(ctx, s.opt.Store, w.acc.Box)
+	if err != nil {
+		return 0, err
+	}
+	wait := idle
+	for _, t := range all {
+		if ctx.Err() != nil {
+			return wait, nil
+		}
+		now := s.opt.Store.Now()
+		if d := t.At.Sub(now); d > 0 {
+			wait = min(wait, d)
+			continue
+		}
+		if t.Lease.After(now) {
+			continue
+		}
+		if w.suspended() {
+			return idle, nil
+		}
+		sub, err := s.lease(ctx, t.id)
+		if errors.Is(err, errLease) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		if sub.State == Uncertain {
+			if err := s.giveUpWaiting(ctx, sub); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		r := s.attempt(ctx, w, sub)
+		next, err := s.conclude(ctx, w, sub, r)
+		if err != nil {
+			return 0, err
+		}
+		if next > 0 {
+			wait = min(wait, next)
+		}
+		if unreachable(r) {
+			return max(wait, s.opt.Schedule.First), nil
+		}
+	}
+	return wait, nil
+}
+
+// unreachable tells whether the next submission would fare the same.
+func unreachable(r submit.Result) bool {
+	switch r.Stage {
+	case submit.StageConnect, submit.StageTLS, submit.StageGreeting, submit.StageHello, submit.StageAuth:
+		return r.Class != submit.HandedOver
+	}
+	return false
+}
+
+// lease takes a queued submission for an attempt. One whose hand-over is
+// uncertain is returned as it is.
+func (s *Service) lease(ctx context.Context, id string) (*Submission, error) {
+	var sub *Submission
+	err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) (err error) {
+		if sub, err = load(tx, id); err != nil {
+			return err
+		}
+		if sub.State == Uncertain {
+			return nil
+		}
+		if sub.State != Queued {
+			return errLease
+		}
+		if err := sub.move(Attempting, ""); err != nil {
+			return err
+		}
+		now := tx.Now().UTC()
+		sub.Attempts++
+		sub.Fence++
+		sub.Intent = false
+		sub.Since = now
+		return save(tx, sub, due{At: now, Lease: now.Add(leaseTime)})
+	})
+	return sub, err
+}
+
+// attempt hands a leased submission to the provider. It changes nothing but
+// the intent.
+func (s *Service) attempt(ctx context.Context, w *worker, sub *Submission) submit.Result {
+	fail := func(err error) submit.Result {
+		return submit.Result{Class: submit.Temporary, Stage: submit.StageConnect, Err: err}
+	}
+	password, err := w.password()
+	if err != nil {
+		return fail(fmt.Errorf("read the provider's password: %w", err))
+	}
+	m, err := s.opt.Store.Message(ctx, sub.Message)
+	if err != nil {
+		return fail(err)
+	}
+	body, err := s.opt.Store.Open(m)
+	if err != nil {
+		return fail(err)
+	}
+	defer body.Close() // read-only handle: nothing to lose
+	to := make([]string, 0, len(sub.Recipients))
+	for _, r := range sub.Recipients {
+		to = append(to, r.Address)
+	}
+	e := w.acc.SMTP
+	return submit.Send(ctx, submit.Server{
+		Host: e.Host, Port: e.Port, Security: e.Security, Roots: e.Roots, Timeout: e.Timeout,
+		Username: w.acc.Username, Password: password, Hello: s.opt.Hello,
+	}, sub.Box, to, body, submit.Hooks{BeforeDot: func(ctx context.Context) error { return s.intend(ctx, sub) }})
+}
+
+// intend makes it durable that the dot will be sent, if the lease still holds.
+func (s *Service) intend(ctx context.Context, sub *Submission) error {
+	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+		now, err := load(tx, sub.ID)
+		if err != nil {
+			return err
+		}
+		if now.State != Attempting || now.Fence != sub.Fence {
+			return errLease
+		}
+		now.Intent = true
+		if err := happened(tx, now, "intent", fmt.Sprintf("attempt %d", now.Attempts)); err != nil {
+			return err
+		}
+		t := tx.Now().UTC()
+		return save(tx, now, due{At: t, Lease: t.Add(leaseTime)})
+	})
+}
+
+// conclude records the outcome of an attempt and returns the wait before the
+// next one, if there is to be one.
+func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r submit.Result) (time.Duration, error) {
+	// The outcome is recorded also when the gateway is stopping meanwhile.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	w.sent(r)
+	s.opt.Events.Attempt(sub.Box, sub.ID, sub.Attempts, string(r.Class), string(r.Stage), r.Code, r.Err)
+	var wait time.Duration
+	err := s.settle(ctx, sub, noticeOf(sub, r, s.opt), func(tx *mailbox.Tx, now *Submission) (due, error) {
+		wait = 0
+		t := tx.Now().UTC()
+		if now.State != Attempting {
+			return due{At: t}, happened(tx, now, "answer", answer(r)) // a receipt was faster
+		}
+		switch r.Class {
+		case submit.HandedOver:
+			now.HandedOver = t
+			return due{}, s.step(tx, now, HandedOver, "", answer(r))
+		case submit.Permanent:
+			for i := range now.Recipients {
+				now.Recipients[i].State = Failed
+			}
+			return due{}, s.step(tx, now, NotAccepted, ReasonRefused, answer(r))
+		case submit.Uncertain:
+			now.Intent = true
+			return due{At: t.Add(w.acc.UncertainAfter)}, s.step(tx, now, Uncertain, "", answer(r))
+		}
+		if t.Sub(now.SubmittedAt) > s.opt.Schedule.GiveUp {
+			for i := range now.Recipients {
+				now.Recipients[i].State = Failed
+			}
+			return due{}, s.step(tx, now, NotAccepted, ReasonExpired, answer(r))
+		}
+		wait = s.opt.Schedule.after(now.Attempts)
+		now.Intent = false
+		return due{At: t.Add(wait)}, s.step(tx, now, Queued, "", answer(r))
+	})
+	if err == nil && (r.Class == submit.HandedOver || r.Class == submit.Uncertain) {
+		w.hurryUp()
+	}
+	return wait, err
+}
+
+// settle changes one submission, and files the notice to its sender in the
+// same transaction where there is one.
+func (s *Service) settle(ctx context.Context, sub *Submission, n *notice, change func(*mailbox.Tx, *Submission) (due, error)) error {
+	do := func(tx *mailbox.Tx) error {
+		now, err := load(tx, sub.ID)
+		if err != nil {
+			return err
+		}
+		if now.Fence != sub.Fence {
+			return nil // somebody else's attempt is newer
+		}
+		next, err := change(tx, now)
+		if err != nil {
+			return err
+		}
+		return save(tx, now, next)
+	}
+	if n == nil {
+		return s.opt.Store.Update(ctx, do)
+	}
+	return n.file(ctx, s.opt.Store, sub, do)
+}
+
+// step moves a submission and tells its story; the caller saves it.
+func (s *Service) step(tx *mailbox.Tx, sub *Submission, to State, why Reason, text string) error {
+	if err := sub.move(to, why); err != nil {
+		return err
+	}
+	sub.Since = tx.Now().UTC()
+	if err := happened(tx, sub, string(to), text); err != nil {
+		return err
+	}
+	if err := tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "state", Box: sub.Box, Subject: sub.ID, Result: string(to), Reason: string(why)}); err != nil {
+		return err
+	}
+	return sub.show(tx)
+}
+
+// interrupted puts a submission whose attempt was cut off where it belongs.
+func (s *Service) interrupted(tx *mailbox.Tx, sub *Submission, why string) error {
+	t := tx.Now().UTC()
+	to := Queued
+	if sub.Intent {
+		to = Uncertain
+	}
+	if err := s.step(tx, sub, to, "", why); err != nil {
+		return err
+	}
+	next := due{At: t}
+	if to == Uncertain {
+		next.At = t.Add(s.uncertainAfter(sub.Box))
+	}
+	return save(tx, sub, next)
+}
+
+func (s *Service) uncertainAfter(box string) time.Duration {
+	for _, a := range s.opt.Accounts() {
+		if a.Box == box && a.UncertainAfter > 0 {
+			return a.UncertainAfter
+		}
+	}
+	return 15 * time.Minute
+}
+
+// giveUpWaiting holds a submission for which no receipt came in time: a person
+// decides.
+func (s *Service) giveUpWaiting(ctx context.Context, sub *Submission) error {
+	return s.settle(ctx, sub, uncertainNotice(sub, s.opt), func(tx *mailbox.Tx, now *Submission) (due, error) {
+		if now.State != Uncertain {
+			return due{}, nil
+		}
+		return due{}, s.step(tx, now, Held, ReasonUncertain, "no receipt quotes its Message-ID")
+	})
+}
+
+// answer is the provider's reply, or what went wrong, for the story.
+func answer(r submit.Result) string {
+	if r.Code != 0 {
+		return fmt.Sprintf("%s: %d %s %s", r.Stage, r.Code, r.Enhanced, r.Text)
+	}
+	if r.Err != nil {
+		return fmt.Sprintf("%s: %v", r.Stage, r.Err)
+	}
+	return string(r.Stage)
+}

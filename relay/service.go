@@ -1,0 +1,192 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"pecgate/mailbox"
+	"pecgate/mailbox/events"
+	"pecgate/mailbox/pec"
+)
+
+// Options is what the relay needs.
+type Options struct {
+	Store    *mailbox.Store
+	Reader   *pec.Reader
+	Accounts func() []Account // asked at start and at each Reload
+	Hello    string           // our name towards the provider (EHLO)
+	Address  string           // From of notices
+	Language string           // of notices: "it" or "en"
+	Schedule Schedule
+	Events   *events.Log
+}
+
+// Service runs a sender and a fetcher for each active mailbox.
+type Service struct {
+	opt    Options
+	reload chan struct{}
+
+	mu      sync.Mutex
+	workers map[string]*worker // by mailbox
+}
+
+// worker is one mailbox at work.
+type worker struct {
+	acc   Account
+	stop  context.CancelFunc
+	done  sync.WaitGroup
+	hurry chan struct{} // something was sent: receipts will come
+
+	mu    sync.Mutex
+	facts BoxStatus
+}
+
+// New returns a service that does nothing before Run.
+func New(o Options) *Service {
+	if o.Events == nil {
+		o.Events = events.Discard()
+	}
+	o.Schedule = o.Schedule.orDefault()
+	return &Service{opt: o, reload: make(chan struct{}, 1), workers: map[string]*worker{}}
+}
+
+// Run recovers what a crash left behind, then sends and fetches until ctx
+// ends, and returns when every worker has stopped.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.recover(ctx); err != nil {
+		return err
+	}
+	defer s.stopAll()
+	for {
+		s.fit(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.reload:
+		}
+	}
+}
+
+// Reload asks for the accounts again: new ones start, those that are gone or
+// inactive stop, changed ones start anew.
+func (s *Service) Reload() {
+	select {
+	case s.reload <- struct{}{}:
+	default:
+	}
+}
+
+// fit makes the workers match the accounts.
+func (s *Service) fit(ctx context.Context) {
+	want := map[string]Account{}
+	for _, a := range s.opt.Accounts() {
+		a.Box = strings.ToLower(a.Box)
+		if a.Active {
+			want[a.Box] = a
+		}
+	}
+	s.mu.Lock()
+	var ending []*worker
+	for box, w := range s.workers {
+		if a, ok := want[box]; !ok || !a.same(w.acc) {
+			ending = append(ending, w)
+			delete(s.workers, box)
+		} else {
+			w.mu.Lock()
+			w.acc.Password = a.Password
+			w.facts.Suspended = "" // a changed secret is worth another try
+			w.mu.Unlock()
+		}
+	}
+	s.mu.Unlock()
+	for _, w := range ending {
+		w.stop()
+		w.done.Wait()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for box, a := range want {
+		if s.workers[box] == nil {
+			s.workers[box] = s.start(ctx, a)
+		}
+	}
+}
+
+func (s *Service) start(ctx context.Context, a Account) *worker {
+	ctx, stop := context.WithCancel(ctx)
+	w := &worker{acc: a, stop: stop, hurry: make(chan struct{}, 1), facts: BoxStatus{Address: a.Box}}
+	w.done.Go(func() { s.send(ctx, w) })
+	w.done.Go(func() { s.fetch(ctx, w) })
+	return w
+}
+
+func (s *Service) stopAll() {
+	s.mu.Lock()
+	all := s.workers
+	s.workers = map[string]*worker{}
+	s.mu.Unlock()
+	for _, w := range all {
+		w.stop()
+	}
+	for _, w := range all {
+		w.done.Wait()
+	}
+}
+
+// recover puts every submission that was under way when the process ended
+// where it belongs: before its intent it certainly did not leave and is queued
+// again, after it nobody knows.
+func (s *Service) recover(ctx context.Context) error {
+	all, err := tasks(ctx, s.opt.Store, "")
+	if err != nil {
+		return err
+	}
+	for _, t := range all {
+		err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+			sub, err := load(tx, t.id)
+			if errors.Is(err, ErrNotFound) || (err == nil && sub.State != Attempting) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			return s.interrupted(tx, sub, "the gateway stopped during the hand-over")
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// password reads the provider's password; it is never kept.
+func (w *worker) password() (string, error) {
+	w.mu.Lock()
+	read := w.acc.Password
+	w.mu.Unlock()
+	return read()
+}
+
+// pause waits, or returns false when ctx ends first.
+func pause(ctx context.Context, d time.Duration, wake ...<-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	var a, b <-chan struct{}
+	if len(wake) > 0 {
+		a = wake[0]
+	}
+	if len(wake) > 1 {
+		b = wake[1]
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+	case <-a:
+	case <-b:
+	}
+	return true
+}

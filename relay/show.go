@@ -1,0 +1,72 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	"pecgate/mailbox"
+	"pecgate/mailbox/pec"
+)
+
+// Shown is the answer to `pecgate show`.
+type Shown struct {
+	ID          string           `json:"id"`
+	MsgID       string           `json:"msgid"`
+	Alias       string           `json:"alias,omitempty"` // the client's Message-ID, where it was replaced
+	Identifier  string           `json:"identifier"`
+	Mailbox     string           `json:"mailbox"`
+	User        string           `json:"user"`
+	State       State            `json:"state"`
+	StateReason Reason           `json:"state_reason"`
+	SubmittedAt time.Time        `json:"submitted_at"`
+	SHA256      string           `json:"sha256"`
+	Recipients  []ShownRecipient `json:"recipients"`
+	Receipts    []ShownReceipt   `json:"receipts"` // about the whole: acceptance or non-acceptance
+	Events      []Event          `json:"events"`
+}
+
+// ShownRecipient is one recipient of a Shown.
+type ShownRecipient struct {
+	Address  string         `json:"address"`
+	State    RecipientState `json:"state"`
+	Receipts []ShownReceipt `json:"receipts"`
+}
+
+// ShownReceipt is one receipt of a Shown.
+type ShownReceipt struct {
+	Kind    pec.Kind  `json:"kind"`
+	Verdict string    `json:"verdict"`
+	At      time.Time `json:"at"`
+	SHA256  string    `json:"sha256"`
+}
+
+// Show returns the submission with an id, Message-ID or PEC identifier as a
+// timeline; ErrNotFound when there is none. message is that of its bytes.
+func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, message mailbox.MessageID, err error) {
+	err = store.View(ctx, func(tx *mailbox.Tx) error {
+		s, err := Find(tx, name)
+		if err != nil {
+			return err
+		}
+		message = s.Message
+		shown = Shown{
+			ID: s.ID, MsgID: s.MsgID, Alias: s.Alias, Identifier: s.Identifier, Mailbox: s.Box, User: s.User,
+			State: s.State, StateReason: s.StateReason, SubmittedAt: s.SubmittedAt, SHA256: s.SHA256,
+			Receipts: showReceipts(s.Receipts), Recipients: []ShownRecipient{},
+		}
+		for _, r := range s.Recipients {
+			shown.Recipients = append(shown.Recipients, ShownRecipient{Address: r.Address, State: r.State, Receipts: showReceipts(r.Receipts)})
+		}
+		shown.Events, err = Story(tx, s.ID)
+		return err
+	})
+	return shown, message, err
+}
+
+func showReceipts(refs []ReceiptRef) []ShownReceipt {
+	out := make([]ShownReceipt, 0, len(refs))
+	for _, r := range refs {
+		out = append(out, ShownReceipt{Kind: r.Kind, Verdict: r.Verdict, At: r.At, SHA256: r.SHA256})
+	}
+	return out
+}

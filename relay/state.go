@@ -1,0 +1,80 @@
+package relay
+
+import "fmt"
+
+// State is where a submission stands. The words are those of `pecgate show`.
+type State string
+
+// The states of a submission.
+const (
+	Held        State = "held"         // waits for a person; StateReason says why
+	ToApprove   State = "to-approve"   // waits for a member who approves
+	Queued      State = "queued"       // will be tried
+	Attempting  State = "attempting"   // a hand-over is under way
+	Uncertain   State = "uncertain"    // a hand-over ended without an answer
+	HandedOver  State = "handed-over"  // the provider said 250
+	Accepted    State = "accepted"     // the signed acceptance is here
+	NotAccepted State = "not-accepted" // refused by the provider, at once or by a signed notice
+	Cancelled   State = "cancelled"    // taken back before it left
+)
+
+// Reason says why a submission is held or not accepted.
+type Reason string
+
+// The reasons that exist so far.
+const (
+	ReasonUncertain Reason = "uncertain" // nobody knows whether the provider took it
+	ReasonRefused   Reason = "refused"   // the provider's 5xx
+	ReasonFormal    Reason = "formal"    // avviso di non accettazione
+	ReasonVirus     Reason = "virus"     // avviso di non accettazione per virus
+	ReasonExpired   Reason = "expired"   // tried for too long
+)
+
+// RecipientState is where one recipient of a submission stands.
+type RecipientState string
+
+// The states of a recipient.
+const (
+	Waiting     RecipientState = "waiting"
+	Delivered   RecipientState = "delivered"
+	Failed      RecipientState = "failed"
+	Late        RecipientState = "late"
+	Uncertified RecipientState = "uncertified" // outside PEC: no receipt will come
+)
+
+// edges is the state machine: from each state to those that may follow.
+func edges(from State) []State {
+	switch from {
+	case Held:
+		return []State{Queued, Cancelled, HandedOver, Accepted, NotAccepted}
+	case ToApprove:
+		return []State{Queued, Cancelled}
+	case Queued:
+		return []State{Attempting, Held, Cancelled, NotAccepted}
+	case Attempting:
+		return []State{Queued, Uncertain, HandedOver, Accepted, NotAccepted}
+	case Uncertain:
+		return []State{HandedOver, Accepted, NotAccepted, Held, Queued}
+	case HandedOver:
+		return []State{Accepted, NotAccepted}
+	}
+	return nil // accepted, not-accepted and cancelled are ends
+}
+
+// move changes the state along an edge of the table.
+func (s *Submission) move(to State, why Reason) error {
+	if s.State == to {
+		s.StateReason = why
+		return nil
+	}
+	for _, next := range edges(s.State) {
+		if next == to {
+			s.State, s.StateReason = to, why
+			return nil
+		}
+	}
+	return fmt.Errorf("relay: submission %s cannot go from %s to %s", s.ID, s.State, to)
+}
+
+// waiting tells whether the sender still has something to do for the state.
+func (s State) waiting() bool { return s == Queued || s == Attempting || s == Uncertain }

@@ -1,0 +1,206 @@
+package relay
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"pecgate/mailbox"
+	"pecgate/mailbox/pec"
+)
+
+// The relay's records, in its own space of the store:
+//
+//	s/<id>                submission
+//	e/<id>/<number>       what happened to it
+//	m/<msgid>NUL<mailbox> id: by Message-ID, the client's too; lower case
+//	p/<identifier>        id: by the provider's identifier
+//	q/<mailbox>/<id>      due: what the sender has to do
+//	c/<mailbox>/<folder>  cursor of a provider's folder
+const room = "relay"
+
+// Submission is one message on its way. Times are UTC.
+type Submission struct {
+	ID          string            `json:"id"`
+	MsgID       string            `json:"msgid"`           // on the wire, without brackets
+	Alias       string            `json:"alias,omitempty"` // the client's, where it was replaced
+	Identifier  string            `json:"identifier,omitempty"`
+	Box         string            `json:"mailbox"`
+	User        string            `json:"user"`
+	Person      mailbox.Person    `json:"person"`
+	Message     mailbox.MessageID `json:"message"`
+	SHA256      string            `json:"sha256"`
+	SubmittedAt time.Time         `json:"submitted_at"`
+	State       State             `json:"state"`
+	StateReason Reason            `json:"state_reason,omitempty"`
+	Recipients  []Recipient       `json:"recipients"`
+	Receipts    []ReceiptRef      `json:"receipts,omitempty"` // about the whole: acceptance, non-acceptance
+	Attempts    int               `json:"attempts"`
+	Intent      bool              `json:"intent,omitempty"` // the dot may have been sent in the last attempt
+	HandedOver  time.Time         `json:"handed_over,omitzero"`
+	Since       time.Time         `json:"since"` // of the present state
+	Events      int               `json:"events"`
+	Fence       uint64            `json:"fence"` // number of the newest lease
+}
+
+// Recipient is one address of a submission's envelope.
+type Recipient struct {
+	Address  string         `json:"address"`
+	State    RecipientState `json:"state"`
+	Receipts []ReceiptRef   `json:"receipts,omitempty"`
+}
+
+// ReceiptRef names a receipt that is tied to a submission.
+type ReceiptRef struct {
+	Kind    pec.Kind          `json:"kind"`
+	Verdict string            `json:"verdict"`
+	At      time.Time         `json:"at"`
+	SHA256  string            `json:"sha256"`
+	Message mailbox.MessageID `json:"message"`
+}
+
+// Event is one line of a submission's story.
+type Event struct {
+	At   time.Time `json:"at"`
+	What string    `json:"what"` // a stable word
+	Text string    `json:"text,omitempty"`
+}
+
+// maxEvents bounds the story of one submission; later ones are not kept.
+const maxEvents = 1000
+
+// maxEventText bounds what a provider may put into it, in bytes.
+const maxEventText = 500
+
+// ErrNotFound says that no submission answers to a name.
+var ErrNotFound = errors.New("relay: no such submission")
+
+// NewID returns a new submission id: 26 lower-case letters and digits that
+// sort by time (48 bits of milliseconds, 80 random bits).
+func NewID(now time.Time) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(now.UnixMilli())<<16)
+	rand.Read(b[6:])
+	return strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))
+}
+
+// due is the queue's line for one submission.
+type due struct {
+	At    time.Time `json:"at"`
+	Lease time.Time `json:"lease,omitzero"` // somebody works on it until then
+}
+
+func queueKey(box, id string) string { return "q/" + strings.ToLower(box) + "/" + id }
+func queueBox(box string) string     { return "q/" + strings.ToLower(box) + "/" }
+func queueBell(box string) string    { return "bell/" + strings.ToLower(box) }
+
+func msgidPrefix(msgid string) string {
+	msgid = strings.ToLower(pec.NormalizeID(msgid))
+	if len(msgid) > 1000 {
+		msgid = msgid[:1000]
+	}
+	return "m/" + msgid + "\x00"
+}
+
+func msgidKey(box, msgid string) string { return msgidPrefix(msgid) + strings.ToLower(box) }
+
+// load reads a submission.
+func load(tx *mailbox.Tx, id string) (*Submission, error) {
+	s := new(Submission)
+	err := tx.Space(room).Get("s/"+id, s)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	return s, err
+}
+
+// save writes a submission and its queue line.
+func save(tx *mailbox.Tx, s *Submission, next due) error {
+	sp := tx.Space(room)
+	if err := sp.Put("s/"+s.ID, s); err != nil {
+		return err
+	}
+	if !s.State.waiting() {
+		return sp.Delete(queueKey(s.Box, s.ID))
+	}
+	if err := sp.Put(queueKey(s.Box, s.ID), next); err != nil {
+		return err
+	}
+	return sp.Put(queueBell(s.Box), s.ID)
+}
+
+// happened adds a line to the story of s; the caller saves s.
+func happened(tx *mailbox.Tx, s *Submission, what, text string) error {
+	if s.Events >= maxEvents {
+		return nil
+	}
+	s.Events++
+	if len(text) > maxEventText {
+		text = strings.ToValidUTF8(text[:maxEventText], "")
+	}
+	return tx.Space(room).Put(fmt.Sprintf("e/%s/%06d", s.ID, s.Events), Event{At: tx.Now().UTC(), What: what, Text: text})
+}
+
+// Story returns the events of a submission, oldest first.
+func Story(tx *mailbox.Tx, id string) ([]Event, error) {
+	var out []Event
+	err := tx.Space(room).Scan("e/"+id+"/", func(_ string, raw []byte) (bool, error) {
+		var e Event
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return false, err
+		}
+		out = append(out, e)
+		return true, nil
+	})
+	return out, err
+}
+
+// byMsgID returns the submission of a mailbox that carries a Message-ID, as
+// the client gave it or as it went out.
+func byMsgID(tx *mailbox.Tx, box, msgid string) (*Submission, error) {
+	if msgid == "" {
+		return nil, ErrNotFound
+	}
+	var id string
+	err := tx.Space(room).Get(msgidKey(box, msgid), &id)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return load(tx, id)
+}
+
+// Find returns the submission with an id, a Message-ID (of any mailbox) or a
+// PEC identifier; ErrNotFound when there is none.
+func Find(tx *mailbox.Tx, name string) (*Submission, error) {
+	name = pec.NormalizeID(strings.TrimSpace(name))
+	s, err := load(tx, strings.ToLower(name))
+	if !errors.Is(err, ErrNotFound) {
+		return s, err
+	}
+	var id string
+	err = tx.Space(room).Get("p/"+strings.ToLower(name), &id)
+	if err == nil {
+		return load(tx, id)
+	}
+	if !errors.Is(err, mailbox.ErrNotFound) {
+		return nil, err
+	}
+	err = tx.Space(room).Scan(msgidPrefix(name), func(_ string, raw []byte) (bool, error) {
+		return false, json.Unmarshal(raw, &id)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if id == "" {
+		return nil, ErrNotFound
+	}
+	return load(tx, id)
+}
