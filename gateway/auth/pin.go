@@ -1,0 +1,111 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Counters keep small numbers, if possible over restarts. Keys are short, made
+// by this package, and hold no secret.
+type Counters interface {
+	// Count is the number under a key, 0 where there is none.
+	Count(ctx context.Context, key string) (int, error)
+	// Add adds one and returns the new number once it is durable. The key may be
+	// forgotten after the time given.
+	Add(ctx context.Context, key string, forget time.Time) (int, error)
+}
+
+// CheckPIN compares a user's PIN. A wrong one counts; ErrPINLocked once ten
+// wrong ones were given since midnight in Options.Location. Any other error
+// means that nothing is known (the count could not be read or kept, or too
+// many wait) and is temporary.
+func (s *Service) CheckPIN(ctx context.Context, login, pin string) (bool, error) {
+	p := s.opt.Policy()
+	hash := ""
+	if u, ok := p.User(login); ok {
+		hash = u.PIN
+	}
+	login = strings.ToLower(login)
+	// One at a time for each user: two at once could both be the tenth.
+	free, err := s.enter(ctx, login)
+	if err != nil {
+		return false, err
+	}
+	defer free()
+	now := s.opt.Now().In(s.opt.Location)
+	key := "pin/" + now.Format(time.DateOnly) + "/" + login
+	n, err := s.opt.Counters.Count(ctx, key)
+	if err != nil {
+		return false, fmt.Errorf("count of wrong PINs: %w", err)
+	}
+	if n >= WrongPINs {
+		s.opt.Events.PINLocked(login)
+		return false, ErrPINLocked
+	}
+	right := false
+	if len(pin) > 0 && len(pin) <= maxSecret {
+		if err := s.inTurn(ctx, func() { right = s.matches(p, login, "pin", hash, pin) }); err != nil {
+			return false, err
+		}
+	}
+	if right {
+		return true, nil
+	}
+	// The day after tomorrow is past midnight in every zone and season.
+	if n, err = s.opt.Counters.Add(ctx, key, now.AddDate(0, 0, 2)); err != nil {
+		return false, fmt.Errorf("count a wrong PIN: %w", err)
+	}
+	s.opt.Events.PINWrong(login, n)
+	return false, nil
+}
+
+// enter waits for a user's turn.
+func (s *Service) enter(ctx context.Context, login string) (func(), error) {
+	v, _ := s.pins.LoadOrStore(login, make(chan struct{}, 1))
+	turn := v.(chan struct{})
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// memory is Counters that forget at a restart.
+type memory struct {
+	now func() time.Time
+	mu  sync.Mutex
+	n   map[string]counted
+}
+
+type counted struct {
+	n      int
+	forget time.Time
+}
+
+func newMemory(now func() time.Time) *memory {
+	return &memory{now: now, n: map[string]counted{}}
+}
+
+func (m *memory) Count(_ context.Context, key string) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.n[key].n, nil
+}
+
+func (m *memory) Add(_ context.Context, key string, forget time.Time) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.now()
+	for k, c := range m.n { // as many as users that were wrong in two days
+		if now.After(c.forget) {
+			delete(m.n, k)
+		}
+	}
+	c := counted{n: m.n[key].n + 1, forget: forget}
+	m.n[key] = c
+	return c.n, nil
+}

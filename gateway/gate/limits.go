@@ -1,0 +1,72 @@
+package gate
+
+import (
+	"net/netip"
+	"sync"
+)
+
+// Limits count connections, in all and for each address. An IPv6 client counts
+// by its /64, since it owns all of it. Safe for use by many listeners.
+type Limits struct {
+	total, each int
+
+	mu sync.Mutex
+	n  int
+	by map[netip.Prefix]int
+}
+
+// NewLimits returns limits; 0 takes the defaults, 4096 in all and 256 for each
+// address (an office behind one address, several connections for each person).
+func NewLimits(total, perAddress int) *Limits {
+	if total <= 0 {
+		total = 4096
+	}
+	if perAddress <= 0 {
+		perAddress = 256
+	}
+	return &Limits{total: total, each: perAddress, by: map[netip.Prefix]int{}}
+}
+
+// enter counts a connection and returns "", or the word of the limit that it
+// would break.
+func (l *Limits) enter(a netip.Addr) string {
+	k := group(a)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.n >= l.total {
+		return "total"
+	}
+	if l.by[k] >= l.each {
+		return "address"
+	}
+	l.n++
+	l.by[k]++
+	return ""
+}
+
+func (l *Limits) leave(a netip.Addr) {
+	k := group(a)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.n--
+	if l.by[k]--; l.by[k] <= 0 {
+		delete(l.by, k)
+	}
+}
+
+func group(a netip.Addr) netip.Prefix {
+	var bits int
+	switch {
+	case !a.IsValid():
+		return netip.Prefix{}
+	case a.Is4():
+		bits = 32
+	default:
+		bits = 64
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
