@@ -39,6 +39,8 @@ var (
 	ErrFailed = errors.New("kv: store failed")
 	// ErrKey: an empty key, or one an implementation keeps for itself.
 	ErrKey = errors.New("kv: bad key")
+	// ErrCorrupt: what is stored is damaged; the store was not opened.
+	ErrCorrupt = errors.New("kv: corrupt")
 	// ErrInUse: the folder is open elsewhere.
 	ErrInUse = errors.New("kv: folder in use")
 )

@@ -2,6 +2,7 @@ package mime
 
 import (
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	// The character sets of mail beyond the four decoded here by hand.
@@ -22,6 +23,8 @@ func DecodeCharset(label string, b []byte) string {
 	switch label {
 	case "", "utf-8", "utf8", "us-ascii", "ascii":
 		return guess(b)
+	case "utf-7", "unicode-1-1-utf-7":
+		return decodeUTF7(b)
 	}
 	enc := findCharset(label)
 	if enc == nil {
@@ -56,6 +59,38 @@ func findCharset(label string) encoding.Encoding {
 		}
 	}
 	return nil
+}
+
+// decodeUTF7 reads RFC 2152, which old clients wrote and no library here knows.
+func decodeUTF7(b []byte) string {
+	var out strings.Builder
+	for i := 0; i < len(b); i++ {
+		if b[i] != '+' {
+			out.WriteString(guess(b[i : i+1]))
+			continue
+		}
+		start := i + 1
+		for i++; i < len(b) && isBase64(b[i]); i++ {
+		}
+		if i == start {
+			out.WriteByte('+') // "+-"
+		}
+		if raw, ok := decodeB(string(b[start:i])); ok {
+			units := make([]uint16, len(raw)/2)
+			for k := range units {
+				units[k] = uint16(raw[2*k])<<8 | uint16(raw[2*k+1])
+			}
+			out.WriteString(string(utf16.Decode(units)))
+		}
+		if i < len(b) && b[i] != '-' {
+			i-- // '-' ends the run and is dropped, anything else stays
+		}
+	}
+	return out.String()
+}
+
+func isBase64(c byte) bool {
+	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '+' || c == '/'
 }
 
 func guess(b []byte) string {

@@ -63,7 +63,7 @@ func (b *base64Reader) Read(p []byte) (int, error) {
 			return n, err
 		}
 		switch {
-		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '+', c == '/':
+		case isBase64(c):
 			b.group[b.have] = c
 			if b.have++; b.have == 4 {
 				b.decode()

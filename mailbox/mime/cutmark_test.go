@@ -101,6 +101,9 @@ func TestCutMark(t *testing.T) {
 		{"CR LF in the mark", " " + utf("[PIN:1\r\nX-A: b]") + " y", " y", "y", "[PIN:1  X-A: b]"},
 		{"NUL encoded", " " + utf("a\x00b [PIN:1]"), " a b", "a b", "[PIN:1]"},
 		{"word in a word", " " + utf(utf("[PIN:2]")+" [PIN:1]"), " " + utf(utf("[PIN:2]")), utf("[PIN:2]"), "[PIN:1]"},
+		{"word cut off", " x =?utf-8?B?W1BJTjoxXQ", " x", "x", "[PIN:1]"},
+		{"word cut off before another", " =?utf-8?B?W1BJTjoxXQ== =?utf-8?Q?=C3=A8?=", " " + utf("è"), "è", "[PIN:1]"},
+		{"utf-7", " =?utf-7?Q?x_+AFs-PIN:1+AF0-?=", " x", "x", "[PIN:1]"},
 		{"mark in a set that hides it", " =?utf-16be?Q?[PIN:1]?=", "", "", "[PIN:1]"},
 	}
 	for _, tt := range tests {

@@ -19,7 +19,7 @@ type Limits struct {
 	Header int64 // bytes of one header block; 256 KiB, at most 1 MiB
 	Fields int   // fields of one header that are looked at; 1000
 	Parts  int   // parts in the whole message, the root included; 1000
-	Depth  int   // levels of multipart and message/rfc822; 32, at most 64
+	Depth  int   // levels of multipart and message/rfc822; 32, at most 62
 	Record int   // bytes of the encoded index; 48 KiB, also the most
 }
 

@@ -107,6 +107,9 @@ type piece struct {
 
 // joinParams joins continued parameters and decodes values.
 func joinParams(raw []param) (wire []param, decoded map[string]string) {
+	if !anyContinued(raw) {
+		return plainParams(raw)
+	}
 	continued := map[string]*pieces{}
 	seen := map[string]bool{}
 	var order []string // names with '*' behind for RFC 2231 forms
@@ -147,6 +150,31 @@ func joinParams(raw []param) (wire []param, decoded map[string]string) {
 		w, text := c.join(base)
 		wire = append(wire, w)
 		decoded[base] = text // the RFC 2231 form is the better one
+	}
+	return wire, decoded
+}
+
+func anyContinued(raw []param) bool {
+	for _, p := range raw {
+		if strings.IndexByte(p.name, '*') >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// plainParams is joinParams for the usual case.
+func plainParams(raw []param) (wire []param, decoded map[string]string) {
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	decoded = make(map[string]string, min(len(raw), maxKeptParams))
+	for _, p := range raw {
+		if _, again := decoded[p.name]; again || len(wire) == maxKeptParams {
+			continue
+		}
+		wire = append(wire, p)
+		decoded[p.name] = clean(DecodeWords(p.value))
 	}
 	return wire, decoded
 }

@@ -12,7 +12,8 @@ const maxWords = maxHeader
 // words (RFC 2047) decoded, bytes that are no UTF-8 read as windows-1252, and
 // every control character except TAB a space, so that no CR, LF or NUL comes
 // out whatever an encoded word held. It is lenient: words need no space around
-// them, may hold spaces, and a character split over two words is joined. What
+// them, may hold spaces or lack their end, and a character split over two words
+// is joined. What
 // is no encoded word stays as written. Input above 1 MiB is cut.
 func DecodeWords(s string) string {
 	if len(s) > maxWords {
@@ -105,16 +106,21 @@ func (sc *wordScanner) at(start int) (word, bool) {
 			sc.end = begin + i
 		}
 	}
-	if sc.end == len(sc.s) {
-		return word{}, false
-	}
-	text := sc.s[begin:sc.end]
+	end, next := sc.end, sc.end+2
 	// Where another word begins inside, only that one can be meant; reading the
 	// whole as one would hide it.
-	if strings.Contains(text, "=?") {
-		return word{}, false
+	if end == len(sc.s) || strings.Contains(sc.s[begin:end], "=?") {
+		var ok bool
+		if end, ok = sc.unclosed(begin); !ok {
+			return word{}, false
+		}
+		next = end
+		if sc.s[end-1] == '?' {
+			end--
+		}
 	}
-	w := word{start: start, end: sc.end + 2, charset: rest[:q]}
+	text := sc.s[begin:end]
+	w := word{start: start, end: next, charset: rest[:q]}
 	switch rest[q+1] {
 	case 'B', 'b':
 		data, ok := decodeB(text)
@@ -127,6 +133,19 @@ func (sc *wordScanner) at(start int) (word, bool) {
 	return word{}, false
 }
 
+// unclosed finds the end of a word that was cut off before its "?=", as programs
+// do that shorten long subjects: the next space, with no other word before it.
+func (sc *wordScanner) unclosed(begin int) (end int, ok bool) {
+	i := begin
+	for ; i < len(sc.s) && strings.IndexByte(" \t\r\n", sc.s[i]) < 0; i++ {
+		// "=?" at the very end is padding and half an end.
+		if sc.s[i] == '=' && i+2 < len(sc.s) && sc.s[i+1] == '?' && strings.IndexByte(" \t\r\n", sc.s[i+2]) < 0 {
+			return 0, false
+		}
+	}
+	return i, i > begin
+}
+
 // decodeB reads base64 with missing padding, with padding inside (words glued
 // together) and with white space; any other stray character makes it no word.
 func decodeB(s string) ([]byte, bool) {
@@ -134,7 +153,7 @@ func decodeB(s string) ([]byte, bool) {
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {
-		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '+', c == '/':
+		case isBase64(c):
 			clean = append(clean, c)
 		case c == '=':
 			// Padding ends a group of four; what is left of the group is dropped.

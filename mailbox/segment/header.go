@@ -20,16 +20,15 @@ const (
 	// perSegment is the factor in the number of a sidecar, hence one more than
 	// the pairs a segment can hold.
 	perSegment = 1_000_000
-	// maxMark is what the two device fields hold: 21 bits each.
-	maxMark = 1<<42 - 1
 
 	group = "pecgate"
 )
 
-// pairMarks: the device fields of a regular file mean nothing in ustar and
-// readers pass over them. Here the message entry keeps the number of blocks of
+// The device fields of a regular file mean nothing in ustar and readers pass
+// over them. Here (header.mark) the message entry keeps the number of blocks of
 // its segment that were synced when its group began, and the sidecar entry the
 // CRC-32C of the sidecar.
+
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
 
 func crc(p []byte) uint64 { return uint64(crc32.Checksum(p, crcTable)) }
@@ -40,8 +39,8 @@ func crc(p []byte) uint64 { return uint64(crc32.Checksum(p, crcTable)) }
 type header struct {
 	name string
 	size int64
-	time int64 // seconds since 1970, not before
-	mark uint64
+	time int64  // seconds since 1970, not before
+	mark uint64 // at most 42 bits, 21 in each device field
 	tag  string
 }
 

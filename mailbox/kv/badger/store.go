@@ -14,6 +14,8 @@
 //     passes over failed syncs, is never used.
 //   - badger writes through memory maps, so a full disk kills the process: who
 //     opens a store keeps the disk from getting full.
+//   - All tables are read and checked before badger opens them. It would take a
+//     damaged block for the end of a table, and drop the rest when it compacts.
 //   - The folder has mode 0700, since badger makes files with mode 0644.
 //
 // It must not import anything of pecgate but kv. Its tests make their own data.
@@ -30,7 +32,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dgraph-io/badger/v4" // the embedded store
+	"github.com/dgraph-io/badger/v4"         // the embedded store
+	"github.com/dgraph-io/badger/v4/options" // when it verifies checksums
 
 	"pecgate/mailbox/kv"
 )
@@ -71,7 +74,8 @@ type Store struct {
 
 var _ kv.Store = (*Store)(nil)
 
-// Open opens the folder. It answers kv.ErrInUse when it is open elsewhere.
+// Open opens the folder. It answers kv.ErrInUse when it is open elsewhere, and
+// kv.ErrCorrupt, with the name of the file, when a table is damaged or missing.
 func Open(o Options) (*Store, error) {
 	if o.Dir == "" {
 		return nil, errors.New("kv: open: no folder given")
@@ -82,11 +86,11 @@ func Open(o Options) (*Store, error) {
 	if err := makeDir(o.Dir); err != nil {
 		return nil, fmt.Errorf("kv: make folder: %w", err)
 	}
+	if err := verify(o.Dir); err != nil {
+		return nil, fmt.Errorf("kv: open: %w", err)
+	}
 	db, err := badger.Open(settings(o))
 	if err != nil {
-		if strings.Contains(err.Error(), "Cannot acquire directory lock") {
-			return nil, fmt.Errorf("kv: open: %w", kv.ErrInUse) // badger has no value for it
-		}
 		return nil, fmt.Errorf("kv: open: %w", err)
 	}
 	s := &Store{
@@ -105,7 +109,8 @@ func Open(o Options) (*Store, error) {
 
 // settings: SyncWrites because the default loses everything in a power cut,
 // small tables because an appliance holds few records at a time, no metrics
-// because they are variables of the whole process.
+// because they are variables of the whole process. Checksums of whole tables
+// are the matter of verify, since badger dies of a wrong one while it opens.
 func settings(o Options) badger.Options {
 	return badger.DefaultOptions(o.Dir).
 		WithSyncWrites(true).
@@ -117,6 +122,7 @@ func settings(o Options) badger.Options {
 		WithValueLogFileSize(64 << 20).
 		WithMetricsEnabled(false).
 		WithDetectConflicts(true).
+		WithChecksumVerificationMode(options.OnBlockRead).
 		WithLogger(logger{o.Log})
 }
 
@@ -215,7 +221,8 @@ type logger struct {
 
 func (l logger) line(level slog.Level, format string, args []any) {
 	if l.log != nil {
-		l.log(level, strings.TrimSpace(fmt.Sprintf(format, args...)))
+		text := strings.TrimSpace(fmt.Sprintf(format, args...))
+		l.log(level, strings.ReplaceAll(text, "\n", "; ")) // some of them are tables
 	}
 }
 

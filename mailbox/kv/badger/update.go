@@ -113,7 +113,8 @@ func (s *Store) next() *call {
 		return nil
 	}
 	c := s.waiting[0]
-	s.waiting = slices.Delete(s.waiting, 0, 1)
+	s.waiting[0] = nil
+	s.waiting = s.waiting[1:]
 	c.taken = true
 	return c
 }
@@ -137,7 +138,7 @@ func (s *Store) fold() bool {
 				// What fn read stays true: the fold it ran over is committed first.
 				if !s.finish(fold, calls) {
 					s.answer([]*call{c}, s.failure())
-					return false
+					return true // once more, for those who wait
 				}
 				state.Discard()
 				state = s.db.NewTransaction(false)

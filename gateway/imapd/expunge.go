@@ -1,0 +1,45 @@
+package imapd
+
+import (
+	"slices"
+
+	"github.com/emersion/go-imap/v2"            // sets of UIDs
+	"github.com/emersion/go-imap/v2/imapserver" // the interface of the session
+
+	"pecgate/mailbox"
+)
+
+// Expunge removes the messages marked \Deleted (RFC 9051 section 6.4.3), with
+// uids only those among them. CLOSE comes here too and must do nothing after
+// EXAMINE. The answers follow with Poll, which the library calls next.
+func (s *session) Expunge(_ *imapserver.ExpungeWriter, uids *imap.UIDSet) error {
+	v, err := s.selected()
+	if err != nil {
+		return err
+	}
+	if v.readOnly {
+		if s.f.cur.name == "CLOSE" {
+			return nil
+		}
+		return errReadOnly()
+	}
+	among := v.uids
+	if uids != nil {
+		spans, err := v.spans(*uids, s.saved)
+		if err != nil {
+			return err
+		}
+		among = v.collect(spans)
+	}
+	var marked []mailbox.UID
+	err = s.srv.opt.Store.Entries(s.ctx, v.folder, v.viewer, among, mailbox.Want{Flags: true}, func(e *mailbox.Entry) error {
+		if slices.Contains(e.Flags, string(imap.FlagDeleted)) {
+			marked = append(marked, e.UID)
+		}
+		return nil
+	})
+	if err == nil && len(marked) > 0 {
+		_, err = s.srv.opt.Store.Remove(s.ctx, v.key, v.viewer, marked)
+	}
+	return s.reply("EXPUNGE", err)
+}

@@ -1,0 +1,323 @@
+package imapd
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/emersion/go-imap/v2"            // what FETCH asks for
+	"github.com/emersion/go-imap/v2/imapserver" // the interface of the session
+
+	"pecgate/mailbox"
+)
+
+// Limits of one FETCH.
+const (
+	maxSections = 200      // body sections of one message
+	fetchBlock  = 64 << 10 // bytes of answers made in one transaction of the store
+	fetchRows   = 64       // messages read ahead when their bytes are wanted
+)
+
+// plan is a FETCH as it will be answered.
+type plan struct {
+	o        *imap.FetchOptions
+	body     bool     // BODY without a section
+	full     bool     // BODYSTRUCTURE
+	labels   []string // obsolete names of body sections, "" for those that are not
+	see      bool     // something is read without .PEEK
+	contents bool     // the message's bytes are wanted
+}
+
+// Fetch answers FETCH (RFC 9051 section 6.4.5). Everything goes past the
+// library into the connection's output: FETCH runs on the connection's only
+// goroutine, and the library's buffer is empty between answers.
+func (s *session) Fetch(_ *imapserver.FetchWriter, set imap.NumSet, o *imap.FetchOptions) error {
+	v, err := s.selected()
+	if err != nil {
+		return err
+	}
+	p, err := s.plan(v, o)
+	if err != nil {
+		return err
+	}
+	spans, err := v.spans(set, s.saved)
+	if err != nil {
+		return err
+	}
+	f := fetcher{s: s, v: v, plan: p}
+	for _, sp := range spans {
+		if err := f.span(v.uids[sp.from:sp.to]); err != nil {
+			return s.reply("FETCH", err)
+		}
+	}
+	_, byUID := set.(imap.UIDSet)
+	switch {
+	case f.failed != nil:
+		return s.reply("FETCH", f.failed)
+	case f.missed && !byUID:
+		return errSomeGone()
+	}
+	return nil
+}
+
+func (s *session) plan(v *view, o *imap.FetchOptions) (plan, error) {
+	p := plan{o: o}
+	if len(o.BodySection)+len(o.BinarySection)+len(o.BinarySectionSize) > maxSections {
+		return p, errLimit("Too many parts at once")
+	}
+	if o.ModSeq || o.ChangedSince != 0 {
+		return p, badCommand("CONDSTORE is not supported")
+	}
+	words := fetchWords(s.f.cur.text)
+	p.body, p.full = words.body, words.full
+	if o.BodyStructure != nil && !p.body && !p.full {
+		p.full, p.body = o.BodyStructure.Extended, !o.BodyStructure.Extended
+	}
+	if p.labels = words.sections; len(p.labels) != len(o.BodySection) {
+		p.labels = make([]string, len(o.BodySection))
+	}
+	for _, b := range o.BodySection {
+		p.see = p.see || !b.Peek
+	}
+	for _, b := range o.BinarySection {
+		p.see = p.see || !b.Peek
+	}
+	p.see = p.see && !v.readOnly
+	p.contents = len(o.BodySection)+len(o.BinarySection)+len(o.BinarySectionSize) > 0
+	return p, nil
+}
+
+// fetcher is a FETCH under way.
+type fetcher struct {
+	s *session
+	v *view
+	plan
+	out    []byte
+	missed bool  // a message was gone
+	failed error // a message could not be read; the others are answered
+}
+
+// errBlock ends a transaction of the store when enough has been made.
+var errBlock = errors.New("imapd: enough for now")
+
+// span answers for consecutive messages.
+func (f *fetcher) span(uids []mailbox.UID) error {
+	for len(uids) > 0 {
+		var done int
+		var err error
+		if f.contents {
+			done, err = f.withContents(uids)
+		} else {
+			done, err = f.withoutContents(uids)
+		}
+		if err != nil {
+			return err
+		}
+		uids = uids[done:]
+	}
+	return nil
+}
+
+func (f *fetcher) want() mailbox.Want {
+	return mailbox.Want{Flags: f.o.Flags || f.see, Envelope: f.o.Envelope, BodyStructure: f.full, Body: f.body}
+}
+
+// withoutContents answers from the records only, some messages in one
+// transaction, and returns how many of uids are done.
+func (f *fetcher) withoutContents(uids []mailbox.UID) (int, error) {
+	f.out = f.out[:0]
+	next := 0 // place in uids
+	err := f.s.srv.opt.Store.Entries(f.s.ctx, f.v.folder, f.v.viewer, uids, f.want(), func(e *mailbox.Entry) error {
+		if len(f.out) >= fetchBlock {
+			return errBlock
+		}
+		next = f.reach(uids, next, e.UID)
+		f.out = openFetch(f.out, f.v.seq(e.UID))
+		f.out = closeFetch(f.items(f.out, e, f.o.Flags))
+		return nil
+	})
+	if errors.Is(err, errBlock) {
+		err = nil
+	} else if err == nil {
+		f.missed = f.missed || next < len(uids)
+		next = len(uids)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return next, f.s.f.append(f.out)
+}
+
+// reach steps behind uid in uids and notes those that were passed over.
+func (f *fetcher) reach(uids []mailbox.UID, from int, uid mailbox.UID) int {
+	for ; from < len(uids) && uids[from] != uid; from++ {
+		f.missed = true
+	}
+	return from + 1
+}
+
+// items appends what comes from the records.
+func (f *fetcher) items(b []byte, e *mailbox.Entry, flags bool) []byte {
+	if f.o.UID {
+		b = appendUID(b, e.UID)
+	}
+	if flags {
+		b = appendFlagList(b, e.Flags)
+	}
+	if f.o.InternalDate {
+		b = appendDate(b, e.Date.In(f.s.srv.opt.Location))
+	}
+	if f.o.RFC822Size {
+		b = append(separate(b), "RFC822.SIZE "...)
+		b = appendNumber(b, uint32(min(e.Size, 1<<32-1)))
+	}
+	if f.o.Envelope {
+		b = appendItem(b, "ENVELOPE", e.Envelope)
+	}
+	if f.body {
+		b = appendItem(b, "BODY", e.Body)
+	}
+	if f.full {
+		b = appendItem(b, "BODYSTRUCTURE", e.BodyStructure)
+	}
+	return b
+}
+
+// row is a message whose bytes are wanted.
+type row struct {
+	uid     mailbox.UID
+	message mailbox.MessageID
+	unseen  bool
+	flags   []string
+	head    []byte // the answer up to the first section, flags apart
+}
+
+// withContents answers messages whose bytes are wanted, and returns how many of
+// uids are done.
+func (f *fetcher) withContents(uids []mailbox.UID) (int, error) {
+	rows, done, err := f.rows(uids[:min(len(uids), fetchRows)])
+	if err != nil {
+		return 0, err
+	}
+	if f.see {
+		if err := f.markSeen(rows); err != nil {
+			return 0, err
+		}
+	}
+	for _, r := range rows {
+		if err := f.one(r); err != nil {
+			return 0, err
+		}
+	}
+	return done, nil
+}
+
+func (f *fetcher) rows(uids []mailbox.UID) ([]row, int, error) {
+	var rows []row
+	next, size := 0, 0
+	err := f.s.srv.opt.Store.Entries(f.s.ctx, f.v.folder, f.v.viewer, uids, f.want(), func(e *mailbox.Entry) error {
+		if size >= fetchBlock {
+			return errBlock
+		}
+		next = f.reach(uids, next, e.UID)
+		r := row{uid: e.UID, message: e.Message, flags: e.Flags}
+		r.unseen = f.see && !slices.Contains(e.Flags, string(imap.FlagSeen))
+		r.head = f.items(openFetch(nil, f.v.seq(e.UID)), e, false)
+		size += len(r.head)
+		rows = append(rows, r)
+		return nil
+	})
+	if err == nil {
+		f.missed = f.missed || next < len(uids)
+		next = len(uids)
+	} else if errors.Is(err, errBlock) {
+		err = nil
+	}
+	return rows, next, err
+}
+
+// markSeen sets \Seen for the person before the bytes are sent: what was read
+// must not come back as new.
+func (f *fetcher) markSeen(rows []row) error {
+	var uids []mailbox.UID
+	for _, r := range rows {
+		if r.unseen {
+			uids = append(uids, r.uid)
+		}
+	}
+	if len(uids) == 0 {
+		return nil
+	}
+	after, err := f.s.srv.opt.Store.SetFlags(f.s.ctx, f.v.key, f.v.viewer, uids, mailbox.FlagsAdd, []string{string(imap.FlagSeen)})
+	if err != nil {
+		return err
+	}
+	for _, e := range after {
+		f.v.told[e.UID] = e.ModSeq
+		for i := range rows {
+			if rows[i].uid == e.UID {
+				rows[i].flags = e.Flags
+			}
+		}
+	}
+	return nil
+}
+
+// one answers one message with its sections.
+func (f *fetcher) one(r row) error {
+	b := r.head
+	if f.o.Flags || r.unseen {
+		b = appendFlagList(b, r.flags)
+	}
+	c, err := f.s.open(r.message)
+	if err != nil {
+		if f.s.ctx.Err() != nil {
+			return err
+		}
+		f.failed = err // the other messages stay readable
+		return nil
+	}
+	defer c.close()
+	begun := false // part of the answer is out
+	for i := range f.sections() {
+		p, err := f.piece(c, i)
+		if err != nil {
+			f.failed = err
+			if begun {
+				f.s.f.cut() // half an answer is out; only cutting the line tells the client
+				return err
+			}
+			return nil
+		}
+		if i == 0 {
+			b = separate(b)
+		} else {
+			b = append(b, ' ')
+		}
+		b = append(b, p.label...)
+		switch {
+		case p.none:
+			b = append(b, " NIL"...)
+		case p.number:
+			b = append(b, ' ')
+			b = appendNumber(b, uint32(min(p.size, 1<<32-1)))
+		case p.send == nil:
+			b = append(appendLiteralHead(b, p.size, p.eight), p.data...)
+		default:
+			if err := f.s.f.append(appendLiteralHead(b, p.size, p.eight)); err != nil {
+				return err
+			}
+			begun, b = true, b[:0]
+			if err := p.send(f.s.f); err != nil {
+				f.s.f.cut()
+				return err
+			}
+		}
+		if len(b) >= fetchBlock {
+			if err := f.s.f.append(b); err != nil {
+				return err
+			}
+			begun, b = true, b[:0]
+		}
+	}
+	return f.s.f.append(closeFetch(b))
+}

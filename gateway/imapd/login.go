@@ -1,0 +1,46 @@
+package imapd
+
+import (
+	"github.com/emersion/go-imap/v2/imapserver" // its error of a failed login
+
+	"pecgate/policy"
+)
+
+// maxFailures is how many failed logins a connection gets.
+const maxFailures = 3
+
+// Login checks name and password (RFC 9051 section 6.2.3). Every refusal is the
+// same answer. AUTHENTICATE PLAIN comes here too, with the library's write lock
+// held: nothing may be written from here.
+func (s *session) Login(name, password string) error {
+	id, err := s.srv.opt.Login(s.ctx, name, password, s.f.remote())
+	if err == nil && !s.mayEnter(id) {
+		err = imapserver.ErrAuthFailed
+	}
+	if err != nil {
+		s.srv.opt.Events.IMAPRefused(name, s.f.remote())
+		if s.failures++; s.failures >= maxFailures {
+			s.f.sayBye("Too many failed logins")
+		}
+		return imapserver.ErrAuthFailed
+	}
+	person, err := s.srv.opt.Store.Person(s.ctx, id.User)
+	if err != nil {
+		return s.reply("LOGIN", err)
+	}
+	s.id, s.person = id, person
+	s.hold(nil)
+	s.f.loggedIn()
+	s.srv.opt.Events.IMAPSession(id.User, id.Box, s.f.remote())
+	return nil
+}
+
+// mayEnter tells whether there is anything to show: a login for one mailbox
+// needs a right on it.
+func (s *session) mayEnter(id policy.Identity) bool {
+	p := s.srv.opt.Policy()
+	if _, known := p.User(id.User); !known {
+		return false
+	}
+	return id.Box == "" || p.Rights(id.User, id.Box, s.srv.now()).Any()
+}

@@ -1,0 +1,94 @@
+package imapd
+
+import (
+	"strings"
+
+	"github.com/emersion/go-imap/v2"            // flags and sets
+	"github.com/emersion/go-imap/v2/imapserver" // the interface of the session
+
+	"pecgate/mailbox"
+)
+
+// Limits of the flags that a client gives at once.
+const (
+	maxFlags   = 64
+	maxKeyword = 100 // bytes
+)
+
+// Store changes flags (RFC 9051 section 6.4.6): \Seen, \Deleted and \Flagged of
+// this person, all others of everybody.
+func (s *session) Store(_ *imapserver.FetchWriter, set imap.NumSet, how *imap.StoreFlags, _ *imap.StoreOptions) error {
+	v, err := s.writable()
+	if err != nil {
+		return err
+	}
+	flags, err := flagNames(how.Flags)
+	if err != nil {
+		return err
+	}
+	spans, err := v.spans(set, s.saved)
+	if err != nil {
+		return err
+	}
+	op := mailbox.FlagsSet
+	switch how.Op {
+	case imap.StoreFlagsAdd:
+		op = mailbox.FlagsAdd
+	case imap.StoreFlagsDel:
+		op = mailbox.FlagsRemove
+	}
+	uids := v.collect(spans)
+	after, err := s.srv.opt.Store.SetFlags(s.ctx, v.key, v.viewer, uids, op, flags)
+	_, byUID := set.(imap.UIDSet)
+	var out []byte
+	for _, e := range after {
+		v.told[e.UID] = e.ModSeq
+		if !how.Silent {
+			out = appendFlags(out, v.seq(e.UID), e.UID, e.Flags, byUID)
+		}
+	}
+	if err != nil {
+		return s.reply("STORE", err)
+	}
+	if len(out) > 0 {
+		if err := s.f.append(out); err != nil {
+			return err
+		}
+	}
+	if !byUID && len(after) < len(uids) {
+		return errSomeGone()
+	}
+	return nil
+}
+
+// flagNames checks flags that a client gave.
+func flagNames(in []imap.Flag) ([]string, error) {
+	if len(in) > maxFlags {
+		return nil, errLimit("Too many flags")
+	}
+	out := make([]string, 0, len(in))
+	for _, flag := range in {
+		f := string(flag)
+		if strings.HasPrefix(f, `\`) {
+			switch flag {
+			case imap.FlagSeen, imap.FlagAnswered, imap.FlagFlagged, imap.FlagDeleted, imap.FlagDraft:
+				out = append(out, f)
+			default:
+				if !strings.EqualFold(f, `\Recent`) { // never given, so never changed
+					return nil, badCommand("Unknown system flag")
+				}
+			}
+			continue
+		}
+		if len(f) > maxKeyword {
+			return nil, errLimit("This keyword is too long")
+		}
+		for i := range len(f) {
+			if !atomChar(f[i]) {
+				return nil, badCommand("A keyword cannot be written so")
+			}
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}

@@ -1,0 +1,31 @@
+// Package smtpd takes submissions from mail clients (RFC 6409) and hands what
+// policy allows to an Intake.
+//
+// It owns the SMTP conversation, the judgement of a submission's header and the
+// edits of it. The commands are read and answered by go-smtp; a filter under it
+// (conn.go) closes what that library leaves open, and takes the message itself
+// from the connection in blocks (body.go).
+//
+// Invariants:
+//
+//   - 250 after DATA is said only after Delivery.Commit has returned.
+//   - A message ends at CRLF.CRLF and nowhere else, and nothing is committed
+//     unless that was seen. A read error while a message comes in closes the
+//     connection, so that no byte of a message is ever run as a command.
+//   - What is handed on is what came, byte for byte, without the dots of
+//     transparency, except the edits of the header (edits.go), each of which is
+//     named in Submission.HeaderEdits. Bare CR, bare LF and NUL are refused,
+//     never repaired.
+//   - The bytes that are judged are the bytes that are handed on. Addresses are
+//     read by strict readers (path.go, from.go, addresses.go); what two readers
+//     could understand differently is refused.
+//   - All or nothing: after one refused recipient nothing of that transaction
+//     is accepted.
+//   - A PIN goes to auth and nowhere else: no log, error, reply or stored byte.
+//   - Everything on a connection happens in its one goroutine, except Close.
+//   - Errors become replies in one place (reply.go); an unknown error is a
+//     temporary one with a neutral text and a number to look for in the log.
+//
+// It is the home of the go-smtp server. It must not import mailbox (except
+// events and mime), relay or configs. Dialogs lie in testdata/dialogs/smtp.
+package smtpd

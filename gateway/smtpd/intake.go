@@ -1,0 +1,55 @@
+package smtpd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"pecgate/policy"
+)
+
+// Errors of an Intake that have a reply of their own. They may come wrapped.
+var (
+	ErrNoSpace  = errors.New("no space for messages") // 452 4.3.1
+	ErrDraining = errors.New("shutting down")         // 421 4.3.2
+)
+
+// Intake is what smtpd needs of store and queue.
+type Intake interface {
+	// Ready is asked at each MAIL: ErrNoSpace below the space floor, ErrDraining
+	// while stopping.
+	Ready(ctx context.Context) error
+	// Begin starts one submission.
+	Begin(ctx context.Context, s Submission) (Delivery, error)
+}
+
+// Delivery takes the bytes of one submission, header first and edited.
+type Delivery interface {
+	io.Writer
+	// Commit returns when everything about the submission is durable.
+	Commit(ctx context.Context) (Receipt, error)
+	// Abort drops everything. It does nothing after Commit.
+	Abort()
+}
+
+// Receipt is the store's word for an accepted submission.
+type Receipt struct {
+	ID        string // of the submission; told to the client, so printable ASCII without blanks
+	Duplicate bool   // the client's repetition of a submission already accepted under ID
+}
+
+// Submission is what is known of a message before its bytes.
+type Submission struct {
+	Identity        policy.Identity
+	Mailbox         string    // PEC mailbox, lower case
+	From            string    // reverse path, as the client wrote it, domain in lower case
+	Recipients      []string  // each once, in the order of RCPT, domains in lower case
+	MessageID       string    // of the message as handed on, with angle brackets
+	ClientMessageID string    // as it came; empty where the client gave none
+	HeaderEdits     []string  // what was changed in the header, in words
+	Remote          string    // client's address without port
+	PINUsed         bool      // the submission needs a PIN; Commit is called only after it proved right
+	Received        time.Time // when DATA began
+	DeclaredSize    int64     // of MAIL SIZE=, octets; 0 where not given
+}

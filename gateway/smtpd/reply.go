@@ -1,0 +1,92 @@
+package smtpd
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/emersion/go-smtp"
+
+	"pecgate/gateway/auth"
+	"pecgate/policy"
+)
+
+// refusal is an error that knows its reply.
+type refusal struct {
+	code             int
+	enhanced         string // RFC 3463
+	italian, english string // one ASCII sentence each
+	reason           string // a stable word, for events
+	where            string // file:line of the policy that decided
+}
+
+func (r *refusal) Error() string { return r.reason }
+
+// line is the reply as one line without its end, for what the filter answers.
+func (r *refusal) line() string {
+	return fmt.Sprintf("%d %s %s / %s", r.code, r.enhanced, r.italian, r.english)
+}
+
+func refuse(code int, enhanced, italian, english, reason string) *refusal {
+	return &refusal{code: code, enhanced: enhanced, italian: italian, english: english, reason: reason}
+}
+
+func verdict(v policy.Verdict) *refusal {
+	return &refusal{code: v.Code, enhanced: v.Enhanced, italian: v.Italian, english: v.English, reason: v.Reason, where: v.Line}
+}
+
+func (s *Server) tooLarge() *refusal {
+	mib := s.opt.MaxSize >> 20
+	return refuse(552, "5.3.4",
+		fmt.Sprintf("Il messaggio supera il limite di %d MiB: ridurre gli allegati.", mib),
+		fmt.Sprintf("The message exceeds the limit of %d MiB: reduce the attachments.", mib), policy.TooBig)
+}
+
+// reply is the only place where errors become replies. The library honours
+// nothing but an *smtp.SMTPError itself, and would print any other error's
+// text. What is not known here is our fault and temporary: the client hears a
+// number, the log holds the error under it.
+func (s *Server) reply(err error, ses *session) error {
+	var r *refusal
+	switch {
+	case errors.As(err, &r):
+	case errors.Is(err, auth.ErrRefused):
+		r = refuse(535, "5.7.8", "Nome utente o password non accettati.", "User name or password not accepted.", "login")
+	case errors.Is(err, auth.ErrBusy):
+		r = refuse(454, "4.7.0", "Troppi accessi insieme, riprovare tra poco.", "Too many logins at once, try again soon.", "busy")
+	case errors.Is(err, auth.ErrPINLocked):
+		r = refuse(550, "5.7.1", "Troppi PIN errati oggi: il PIN e' bloccato fino a mezzanotte, rivolgersi all'amministratore.", "Too many wrong PINs today: the PIN is locked until midnight, ask the administrator.", "pin-locked")
+	case errors.Is(err, ErrNoSpace):
+		r = refuse(452, "4.3.1", "Spazio insufficiente, riprovare piu' tardi.", "Not enough space, try again later.", "no-space")
+	case errors.Is(err, ErrDraining), errors.Is(err, context.Canceled):
+		r = refuse(421, "4.3.2", "Il server si sta fermando, riprovare tra poco.", "Shutting down, try again soon.", "draining")
+	case errors.Is(err, errLost):
+		r = refuse(451, "4.4.2", "Connessione interrotta.", "Connection lost.", "lost")
+	default:
+		id := rand.Text()[:10]
+		s.opt.Events.SMTPFault(id, err)
+		r = refuse(451, "4.3.0", "Errore temporaneo, riprovare piu' tardi (codice "+id+").", "Temporary error, try again later (code "+id+").", "fault")
+	}
+	if ses != nil && r.reason != "login" { // auth has its own events
+		s.opt.Events.SMTPRefused(ses.who.User, ses.from, ses.c.Remote(), r.code, r.enhanced, r.reason, r.where)
+	}
+	// The library writes the enhanced code on the last line only; RFC 2034
+	// section 4 wants it on each.
+	out := &smtp.SMTPError{Code: r.code, Message: r.enhanced + " " + r.italian + "\n" + r.english}
+	if _, err := fmt.Sscanf(r.enhanced, "%d.%d.%d", &out.EnhancedCode[0], &out.EnhancedCode[1], &out.EnhancedCode[2]); err != nil {
+		out.EnhancedCode = smtp.EnhancedCode{r.code / 100, 0, 0}
+	}
+	return out
+}
+
+// word makes an id safe for a reply, whatever a store calls its submissions.
+func word(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, s[:min(len(s), 128)])
+}

@@ -1,0 +1,181 @@
+package smtpd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/emersion/go-sasl" // the interface of mechanisms that go-smtp asks for
+	"github.com/emersion/go-smtp"
+
+	"pecgate/policy"
+)
+
+// maxDuplicates bounds RCPT commands that name a recipient again.
+const maxDuplicates = 100
+
+// session is one client's conversation. Only ctx is touched by more than its
+// own goroutine.
+type session struct {
+	srv    *Server
+	c      *conn
+	ctx    context.Context
+	cancel context.CancelFunc
+	who    policy.Identity // empty until login
+	tries  int             // refused logins
+
+	// The transaction.
+	open     bool
+	from     string // reverse path
+	to       []string
+	accepted int // RCPT commands, with repetitions
+	declared int64
+}
+
+// session is called by the library at the first EHLO or HELO.
+func (s *Server) session(lc *smtp.Conn) (smtp.Session, error) {
+	c, ok := lc.Conn().(*conn)
+	if !ok {
+		// A listener without Filter: a mistake of the program, not of the client.
+		return nil, s.reply(errors.New("connection without filter"), nil)
+	}
+	ses := &session{srv: s, c: c}
+	ses.ctx, ses.cancel = context.WithCancel(s.ctx)
+	c.ses = ses
+	return ses, nil
+}
+
+// Reset ends the transaction.
+func (s *session) Reset() {
+	s.open, s.from, s.to, s.accepted, s.declared = false, "", nil, 0, 0
+	s.c.rcpts = 0
+}
+
+// Logout is called when the connection closes, perhaps by another goroutine.
+func (s *session) Logout() error {
+	s.cancel()
+	return nil
+}
+
+// Mail begins a transaction.
+func (s *session) Mail(_ string, o *smtp.MailOptions) error {
+	if s.open {
+		return s.reply(refuse(503, "5.5.1", "Un invio e' gia' in corso.", "A transaction is already under way.", "nested"))
+	}
+	if s.who.User == "" {
+		return s.reply(refuse(530, "5.7.0", "Per inviare serve l'accesso con nome utente e password.", "Log in with user name and password to send.", "no-login"))
+	}
+	from, err := policy.ParseAddress(s.c.path)
+	if !s.c.pathOK || err != nil {
+		from = "" // which policy refuses with its own sentence
+	}
+	if v := s.srv.opt.Policy().DecideSender(s.who, from, s.srv.opt.Now()); !v.Allow {
+		return s.reply(verdict(v))
+	}
+	if err := s.srv.opt.Intake.Ready(s.ctx); err != nil {
+		return s.reply(err)
+	}
+	s.Reset()
+	s.open, s.from = true, from
+	if o != nil {
+		s.declared = o.Size
+	}
+	return nil
+}
+
+// Rcpt adds a recipient.
+func (s *session) Rcpt(string, *smtp.RcptOptions) error {
+	to, err := policy.ParseAddress(s.c.path)
+	if !s.c.pathOK || err != nil {
+		return s.reply(refuse(553, "5.1.3", "Il destinatario non e' un indirizzo semplice come nome@example.it.", "The recipient is not a plain address like name@example.it.", policy.BadAddress))
+	}
+	if slices.Contains(s.to, to) {
+		if s.accepted-len(s.to) >= maxDuplicates {
+			return s.reply(s.tooMany())
+		}
+		s.accepted++
+		return nil
+	}
+	limit := s.srv.opt.Recipients
+	if m, ok := s.srv.opt.Policy().Mailbox(s.from); ok && m.Recipients > 0 {
+		limit = min(limit, m.Recipients)
+	}
+	if len(s.to) >= limit {
+		return s.reply(s.tooMany())
+	}
+	s.accepted++
+	s.to = append(s.to, to)
+	return nil
+}
+
+func (s *session) tooMany() *refusal {
+	return refuse(452, "4.5.3", "Troppi destinatari per un solo messaggio: non ne parte nessuno.", "Too many recipients for one message: none is sent.", policy.TooManyRecipients)
+}
+
+// spoiled is the answer to DATA after a refused recipient: a client that goes
+// on would send to half of them.
+func (s *session) spoiled() *refusal {
+	return refuse(554, "5.5.1", "Un destinatario e' stato rifiutato: il messaggio non parte per nessuno.", "A recipient was refused: the message is sent to none.", "all-or-nothing")
+}
+
+// Data takes the message from the connection itself. The reader of the library
+// gets only the end mark.
+func (s *session) Data(io.Reader) error {
+	s.c.Expect(dataPace, dataGrace)
+	defer s.c.Expect(0, 0)
+	if err := s.c.flush(); err != nil {
+		s.c.cut()
+		return s.reply(errLost)
+	}
+	in := submission{session: s, body: s.c.message(), received: s.srv.opt.Now()}
+	receipt, err := in.receive()
+	switch {
+	case errors.Is(err, errFlood):
+		_ = s.c.end(s.srv.tooLarge().line())
+		s.c.cut()
+		return s.reply(errLost)
+	case errors.Is(err, errLost):
+		s.c.cut()
+		return s.reply(errLost)
+	case err != nil:
+		return s.reply(err)
+	}
+	return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0},
+		Message: "Accettato come " + word(receipt.ID) + " / accepted as " + word(receipt.ID)}
+}
+
+// AuthMechanisms are what EHLO offers.
+func (s *session) AuthMechanisms() []string { return []string{"PLAIN", "LOGIN"} }
+
+// Auth begins a login.
+func (s *session) Auth(mechanism string) (sasl.Server, error) {
+	switch {
+	case s.open:
+		return nil, s.reply(refuse(503, "5.5.1", "Accesso non possibile durante un invio.", "No login during a transaction.", "nested"))
+	case s.who.User != "":
+		return nil, s.reply(refuse(503, "5.5.1", "Accesso gia' effettuato.", "Already logged in.", "nested"))
+	case mechanism == "PLAIN":
+		return &plain{login: s.login}, nil
+	case mechanism == "LOGIN":
+		return &login{login: s.login}, nil
+	}
+	return nil, s.reply(refuse(504, "5.5.4", "Metodo di accesso non disponibile: usare PLAIN o LOGIN.", "Mechanism not offered: use PLAIN or LOGIN.", "mechanism"))
+}
+
+// login checks what a mechanism has gathered.
+func (s *session) login(name, password string) error {
+	who, err := s.srv.opt.Auth.Login(s.ctx, name, password, s.c.Remote())
+	if err != nil {
+		if s.tries++; s.tries >= s.srv.opt.Logins {
+			s.c.hangUp = "421 4.7.0 Troppi accessi rifiutati / too many refused logins"
+		}
+		return s.reply(err)
+	}
+	s.who = who
+	s.c.LoggedIn()
+	return nil
+}
+
+// reply is Server.reply with what is known of this session.
+func (s *session) reply(err error) error { return s.srv.reply(err, s) }

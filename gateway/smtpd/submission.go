@@ -1,0 +1,189 @@
+package smtpd
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"time"
+
+	"pecgate/policy"
+)
+
+// maxHeader is the longest header block of a message, in octets with its blank
+// line; mime reads no longer one.
+const maxHeader = 256 << 10
+
+// submission is one message on its way in. The session's transaction says who
+// sends what to whom.
+type submission struct {
+	*session
+	body     *body
+	received time.Time
+
+	mail     letter   // the header, judged and edited
+	delivery Delivery // nil until the header was found good
+	edited   int64    // octets of the edited header
+	rest     int64    // octets after the header
+}
+
+// receive takes one message to its end and through to the store. It returns
+// errLost or errFlood where the end mark was not seen; after any other error
+// it was, and the conversation goes on.
+func (in *submission) receive() (r Receipt, err error) {
+	defer func() {
+		if in.delivery != nil {
+			in.delivery.Abort() // does nothing after Commit
+		}
+	}()
+	// A fault of ours or of the message is told at the end: the client does not
+	// read before it has sent everything.
+	fault := in.header()
+	for fault == nil {
+		piece, err := in.body.next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return Receipt{}, err
+		}
+		fault = in.take(piece)
+	}
+	if errors.Is(fault, errLost) || errors.Is(fault, errFlood) {
+		return Receipt{}, fault
+	}
+	if err := in.body.drain(); err != nil {
+		return Receipt{}, err
+	}
+	switch {
+	case in.body.n > in.srv.opt.MaxSize:
+		return Receipt{}, in.srv.tooLarge()
+	case in.body.dirty:
+		return Receipt{}, refuse(550, "5.6.0", "Il messaggio contiene CR o LF isolati o byte NUL e non puo' essere accettato.", "The message holds a bare CR, a bare LF or a NUL and cannot be accepted.", "line-ends")
+	case fault != nil:
+		return Receipt{}, fault
+	}
+	if err := in.decide(); err != nil {
+		return Receipt{}, err
+	}
+	// From here the client's line no longer matters: it may be gone and still
+	// the message is accepted.
+	if r, err = in.delivery.Commit(in.srv.ctx); err != nil {
+		return Receipt{}, err
+	}
+	in.srv.opt.Events.Submitted(r.ID, in.who.User, in.from, in.c.Remote(), len(in.to), in.edited+in.rest,
+		in.mail.pinNeeded, r.Duplicate, in.mail.edits)
+	return r, nil
+}
+
+// header gathers the header block, judges and edits it, and begins the
+// delivery.
+func (in *submission) header() error {
+	var h []byte
+	end := -1
+	for end < 0 {
+		piece, err := in.body.next()
+		if err == io.EOF {
+			return malformed("Manca la riga vuota tra intestazione e testo.", "The blank line between header and text is missing.")
+		}
+		if err != nil {
+			return err
+		}
+		if in.body.n > in.srv.opt.MaxSize {
+			return in.srv.tooLarge()
+		}
+		from := max(0, len(h)-3)
+		h = append(h, piece...)
+		if end = headerEnd(h, from); end > maxHeader || end < 0 && len(h) > maxHeader {
+			return refuse(552, "5.3.4", "L'intestazione del messaggio supera 256 KiB.", "The header of the message exceeds 256 KiB.", policy.TooBig)
+		}
+	}
+	if in.body.dirty {
+		return malformed("Fine riga non valida nell'intestazione.", "Bad line end in the header.") // the general answer follows
+	}
+	p := in.srv.opt.Policy()
+	m, ok := p.Mailbox(in.from)
+	if !ok {
+		return verdict(p.DecideSender(in.who, in.from, in.srv.opt.Now()))
+	}
+	var err error
+	if in.mail, err = readLetter(h[:end], in.to, m.PINRequired); err != nil {
+		return err
+	}
+	if err := in.mail.edit(m.Receipt, in.srv.opt.Hostname, in.received); err != nil {
+		return err
+	}
+	in.edited = int64(len(in.mail.header))
+	// What is refused whatever follows shall not fill the disk first.
+	if err := in.judge(p, max(in.declared, in.edited), true); err != nil {
+		return err
+	}
+	in.delivery, err = in.srv.opt.Intake.Begin(in.ctx, Submission{
+		Identity: in.who, Mailbox: m.Address, From: in.from, Recipients: in.to,
+		MessageID: in.mail.messageID, ClientMessageID: in.mail.clientID, HeaderEdits: in.mail.edits,
+		Remote: in.c.Remote(), PINUsed: in.mail.pinNeeded, Received: in.received, DeclaredSize: in.declared,
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := in.delivery.Write(in.mail.header); err != nil {
+		return err
+	}
+	return in.take(h[end:])
+}
+
+// headerEnd is the offset behind the blank line, -1 where it has not come; the
+// search begins at from.
+func headerEnd(h []byte, from int) int {
+	if bytes.HasPrefix(h, []byte("\r\n")) {
+		return 2
+	}
+	if i := bytes.Index(h[from:], []byte("\r\n\r\n")); i >= 0 {
+		return from + i + 4
+	}
+	return -1
+}
+
+// take hands on a piece of the body.
+func (in *submission) take(piece []byte) error {
+	if in.body.n > in.srv.opt.MaxSize {
+		return in.srv.tooLarge()
+	}
+	if in.body.dirty || len(piece) == 0 {
+		return nil // will be refused
+	}
+	in.rest += int64(len(piece))
+	_, err := in.delivery.Write(piece)
+	return err
+}
+
+// judge asks the policy.
+func (in *submission) judge(p *policy.Policy, size int64, pinRight bool) error {
+	v := p.Decide(policy.Submission{
+		Identity: in.who, ReversePath: in.from, From: in.mail.from, Recipients: in.to, Size: size,
+		PINGiven: in.mail.pin != "", PINRight: in.mail.pin != "" && pinRight, Now: in.srv.opt.Now(),
+	})
+	if !v.Allow {
+		return verdict(v)
+	}
+	return nil
+}
+
+// decide is the last word on a message that came whole. The PIN is looked at
+// only when everything else is right: a message that is refused anyway neither
+// says whether its PIN was good nor costs a try.
+func (in *submission) decide() error {
+	p := in.srv.opt.Policy() // as it is now, not as it was when DATA began
+	size := in.edited + in.rest
+	if err := in.judge(p, size, true); err != nil {
+		return err
+	}
+	m, ok := p.Mailbox(in.from)
+	if !ok || !m.PINRequired {
+		return nil
+	}
+	right, err := in.srv.opt.Auth.CheckPIN(in.ctx, in.who.User, in.mail.pin)
+	if err != nil {
+		return err
+	}
+	return in.judge(p, size, right)
+}
