@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -192,9 +193,14 @@ func TestG8_ManyTriesAtOnce(t *testing.T) {
 		o.Events = events.New(slog.New(slog.NewTextHandler(&log, nil)))
 	})
 	var wg sync.WaitGroup
+	s.work <- struct{}{} // nobody's turn comes before all wait
 	for i := range 100 {
 		wg.Go(func() { _, _ = s.Login(t.Context(), "mario", fmt.Sprint("guess", i), "192.0.2.1") })
 	}
+	for len(s.line) < 100 {
+		runtime.Gosched()
+	}
+	<-s.work
 	wg.Wait()
 	if n := strings.Count(log.String(), "reason=password"); n > freeOfPair+1 {
 		t.Errorf("%d guesses looked at", n)

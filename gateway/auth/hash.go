@@ -126,6 +126,9 @@ func parsePHC(s string) (phc, error) {
 	if !h.cost.ok() || len(salt) < minSalt || len(salt) > maxSalt || len(key) < minKey || len(key) > maxKey {
 		return phc{}, ErrHash
 	}
+	if h.String() != s { // the base64 reader skips line ends
+		return phc{}, ErrHash
+	}
 	return h, nil
 }
 

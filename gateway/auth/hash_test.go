@@ -67,6 +67,7 @@ var badHashes = []string{
 	"$argon2id$v=19$m=8,t=1,p=1$AAAA$AAAAAAAAAAAAAAAAAAAAAA",
 	"$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAA",
 	"$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$",
+	"$argon2id$v=19$m=8,t=1,p=1$00000000000$000000000000\r00000000000",
 	"$argon2id$v=19$m=8,t=1,p=1$!!!!$AAAAAAAAAAAAAAAAAAAAAA",
 	"$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA==$AAAAAAAAAAAAAAAAAAAAAA==",
 	"$argon2id$v=19$m=8,t=1,p=1" + goodKey + "$", " $argon2id$v=19$m=8,t=1,p=1" + goodKey,

@@ -1,0 +1,52 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"pecgate/gateway/auth"
+	"pecgate/mailbox"
+)
+
+// counters keep auth's numbers in the store, so that a restart gives nobody
+// new tries.
+type counters struct{ store *mailbox.Store }
+
+var _ auth.Counters = counters{}
+
+// counted is one number.
+type counted struct {
+	N      int       `json:"n"`
+	Forget time.Time `json:"forget"`
+}
+
+func readCount(tx *mailbox.Tx, key string) (counted, error) {
+	var c counted
+	err := tx.Space("auth").Get(key, &c)
+	if errors.Is(err, mailbox.ErrNotFound) || (err == nil && c.Forget.Before(tx.Now())) {
+		return counted{}, nil
+	}
+	return c, err
+}
+
+// Count is the number under a key, 0 where there is none.
+func (c counters) Count(ctx context.Context, key string) (int, error) {
+	var now counted
+	err := c.store.View(ctx, func(tx *mailbox.Tx) (err error) { now, err = readCount(tx, key); return err })
+	return now.N, err
+}
+
+// Add adds one and returns the new number once it is durable.
+func (c counters) Add(ctx context.Context, key string, forget time.Time) (int, error) {
+	var now counted
+	err := c.store.Update(ctx, func(tx *mailbox.Tx) (err error) {
+		if now, err = readCount(tx, key); err != nil {
+			return err
+		}
+		now.N++
+		now.Forget = forget
+		return tx.Space("auth").Put(key, now)
+	})
+	return now.N, err
+}

@@ -1,0 +1,221 @@
+// Package gateway puts the appliance together and runs it: start, ready,
+// drain, stop.
+//
+// It owns the wiring of all rooms and the order in which they begin and end.
+//
+// Invariants:
+//
+//   - What listens is ready to serve; what is not ready does not listen.
+//   - Stopping lets go in the opposite order: no new connections, then those
+//     that are open, then sending and fetching, then the store.
+//   - A part that fails for good ends the whole: half an appliance is worse
+//     than one that systemd starts again.
+//
+// It must not import cmd or configs: it is told everything by Options.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"pecgate/gateway/admin"
+	"pecgate/gateway/auth"
+	"pecgate/gateway/gate"
+	"pecgate/gateway/imapd"
+	"pecgate/gateway/smtpd"
+	"pecgate/mailbox"
+	"pecgate/mailbox/events"
+	"pecgate/mailbox/pec"
+	"pecgate/policy"
+	"pecgate/relay"
+)
+
+// Options is everything that a gateway is told.
+type Options struct {
+	Hostname string
+	Language string         // of folders and notices: it or en
+	Location *time.Location // in which days begin
+	Address  string         // From of notices
+
+	DataDir string
+	MinFree int64 // bytes
+
+	Certificate, Key               string   // PEM files
+	Submissions, Submission, IMAPS []string // addresses to listen on
+	MaxMessage                     int64    // bytes
+
+	Trust    [][]byte // PEM of CAs for PEC signatures
+	Policy   func() *policy.Policy
+	Accounts func() []relay.Account
+	Schedule relay.Schedule // zero: the default
+	Log      *slog.Logger
+}
+
+// drainTime is how long open connections may finish what they are doing.
+const drainTime = 10 * time.Second
+
+// Gateway is a running appliance.
+type Gateway struct {
+	store   *mailbox.Store
+	relay   *relay.Service
+	control *admin.Control
+	imap    *imapd.Server
+	smtp    *smtpd.Server
+	cert    *gate.Certificate
+	events  *events.Log
+
+	listeners []*gate.Listener
+	addrs     map[string][]net.Addr
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	failed    chan error
+	closing   sync.Once
+	closeErr  error
+}
+
+// Start brings everything up. When it returns without an error the appliance
+// serves; it stops by Close only.
+func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
+	g := &Gateway{events: events.New(o.Log), failed: make(chan error, 8), addrs: map[string][]net.Addr{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.Close())
+		}
+	}()
+	trust, err := pec.NewTrust(o.Trust...)
+	if err != nil {
+		return nil, fmt.Errorf("provider_trust: %w", err)
+	}
+	if g.cert, err = gate.LoadCertificate(o.Certificate, o.Key); err != nil {
+		return nil, err
+	}
+	if g.store, err = mailbox.Open(mailbox.Options{Dir: o.DataDir, MinFree: o.MinFree, Events: g.events}); err != nil {
+		return nil, err
+	}
+	login := auth.New(auth.Options{Policy: o.Policy, Events: g.events, Location: o.Location, Counters: counters{g.store}})
+	g.relay = relay.New(relay.Options{
+		Store: g.store, Reader: pec.NewReader(pec.Options{Trust: trust}), Accounts: o.Accounts,
+		Hello: o.Hostname, Address: o.Address, Language: o.Language, Schedule: o.Schedule, Events: g.events,
+	})
+	g.smtp, err = smtpd.New(smtpd.Options{
+		Hostname: o.Hostname, MaxSize: o.MaxMessage, Policy: o.Policy, Auth: login,
+		Intake: &intake{store: g.store}, Events: g.events,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.imap = imapd.New(imapd.Options{
+		Store: g.store, Policy: o.Policy, Login: login.Login, Language: o.Language, MaxAppend: o.MaxMessage,
+		Location: o.Location, Events: g.events,
+	})
+	// What runs is not tied to ctx, which bounds only the start: Close ends it
+	// in its order.
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	g.cancel = cancel
+	if g.control, err = admin.Listen(admin.Options{DataDir: o.DataDir, Store: g.store, Relay: g.relay, Events: g.events}); err != nil {
+		return nil, err
+	}
+	g.run("relay", func() error { return g.relay.Run(run) })
+	g.wg.Go(func() { g.cert.Watch(run, time.Minute, g.events) })
+	limits := gate.NewLimits(0, 0)
+	for _, l := range []struct {
+		name      string
+		addresses []string
+		mode      gate.Mode
+		alpn      string
+		filter    func(*gate.Conn) net.Conn
+		serve     func(net.Listener) error
+	}{
+		{"submissions", o.Submissions, gate.ImplicitTLS, "smtp", g.smtp.Filter, g.smtp.Serve},
+		{"submission", o.Submission, gate.StartTLSSMTP, "smtp", g.smtp.Filter, g.smtp.Serve},
+		{"imaps", o.IMAPS, gate.ImplicitTLS, "imap", nil, g.imap.Serve},
+	} {
+		for _, address := range l.addresses {
+			ln, err := gate.Listen(ctx, gate.Options{
+				Name: l.name, Address: address, Mode: l.mode, Hostname: o.Hostname, Certificate: g.cert,
+				ALPN: []string{l.alpn}, Limits: limits, Filter: l.filter, Events: g.events,
+			})
+			if err != nil {
+				return nil, fmt.Errorf("listen on %s for %s: %w", address, l.name, err)
+			}
+			g.listeners = append(g.listeners, ln)
+			g.addrs[l.name] = append(g.addrs[l.name], ln.Addr())
+			g.run(l.name, func() error { return l.serve(ln) })
+		}
+	}
+	notify("READY=1")
+	return g, nil
+}
+
+// run keeps a part going; one that ends with an error before Close fails the
+// gateway.
+func (g *Gateway) run(name string, fn func() error) {
+	g.wg.Go(func() {
+		if err := fn(); err != nil && !errors.Is(err, net.ErrClosed) {
+			g.failed <- fmt.Errorf("%s: %w", name, err)
+		}
+	})
+}
+
+// Failed tells the first error of a part that ended for good. The caller then
+// closes the gateway.
+func (g *Gateway) Failed() <-chan error { return g.failed }
+
+// Addrs are the addresses of a listener (submissions, submission, imaps) with
+// their real ports.
+func (g *Gateway) Addrs(name string) []net.Addr { return g.addrs[name] }
+
+// Reload takes over what changed in policy, accounts and certificate.
+func (g *Gateway) Reload() {
+	notify("RELOADING=1")
+	if _, err := g.cert.Reload(); err != nil {
+		g.events.Fault("certificate", "", err)
+	}
+	g.relay.Reload()
+	notify("READY=1")
+}
+
+// Close stops everything in its order and waits for it. It may be called more
+// than once.
+func (g *Gateway) Close() error {
+	g.closing.Do(func() { g.closeErr = g.close() })
+	return g.closeErr
+}
+
+func (g *Gateway) close() error {
+	notify("STOPPING=1")
+	var errs []error
+	for _, l := range g.listeners {
+		errs = append(errs, l.Close())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	var drains sync.WaitGroup
+	// What does not end in time is cut by the drain of its listener.
+	if g.imap != nil {
+		drains.Go(func() { _ = g.imap.Shutdown(ctx) })
+	}
+	if g.smtp != nil {
+		drains.Go(func() { _ = g.smtp.Shutdown(ctx) })
+	}
+	for _, l := range g.listeners {
+		drains.Go(func() { l.Drain(ctx) })
+	}
+	drains.Wait()
+	if g.control != nil {
+		errs = append(errs, g.control.Close())
+	}
+	if g.cancel != nil {
+		g.cancel()
+	}
+	g.wg.Wait()
+	if g.store != nil {
+		errs = append(errs, g.store.Close())
+	}
+	return errors.Join(errs...)
+}

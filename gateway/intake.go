@@ -1,0 +1,211 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"strings"
+
+	"pecgate/gateway/smtpd"
+	"pecgate/mailbox"
+	"pecgate/mailbox/mime"
+	"pecgate/mailbox/pec"
+	"pecgate/relay"
+)
+
+// intake takes what smtpd accepts into store and queue.
+type intake struct{ store *mailbox.Store }
+
+var _ smtpd.Intake = (*intake)(nil)
+
+// Ready tells whether a message could be taken now.
+func (in *intake) Ready(context.Context) error { return tooFull(in.store.Room()) }
+
+// Begin starts the delivery of one submission.
+func (in *intake) Begin(ctx context.Context, s smtpd.Submission) (smtpd.Delivery, error) {
+	person, err := in.store.Person(ctx, s.Identity.User)
+	if err != nil {
+		return nil, err
+	}
+	d := &delivery{store: in.store, ticket: relay.Ticket{
+		ID: relay.NewID(in.store.Now()), Box: strings.ToLower(s.Mailbox), User: s.Identity.User, Person: person,
+		MsgID: pec.NormalizeID(s.MessageID), To: s.Recipients, PIN: s.PINUsed, Edits: s.HeaderEdits, Remote: s.Remote,
+	}}
+	if d.main, err = in.store.Begin(ctx); err != nil {
+		return nil, tooFull(err)
+	}
+	var used bool
+	err = in.store.View(ctx, func(tx *mailbox.Tx) error {
+		used, err = relay.MsgIDUsed(tx, d.ticket.Box, d.ticket.MsgID)
+		return err
+	})
+	if err == nil && used {
+		err = d.renamed(ctx, s.Mailbox)
+	}
+	if err != nil {
+		d.Abort()
+		return nil, tooFull(err)
+	}
+	return d, nil
+}
+
+// tooFull gives smtpd its own word for a full disk.
+func tooFull(err error) error {
+	if errors.Is(err, mailbox.ErrNoSpace) {
+		return fmt.Errorf("%w: %w", smtpd.ErrNoSpace, err)
+	}
+	return err
+}
+
+// delivery is one submission on its way into store and queue.
+//
+// Where its Message-ID is one that the mailbox has used already, nobody can
+// say before the last byte whether this is the client's retry of the same
+// message or another message. Both are then written: as it came, to compare,
+// and under an id of our own, to keep.
+type delivery struct {
+	store  *mailbox.Store
+	ticket relay.Ticket
+	main   *mailbox.Intake
+
+	other  *mailbox.Intake // under its new Message-ID; nil where the id is free
+	sum    hash.Hash       // of what came
+	header []byte          // what has come of the header, until it ends
+	newID  string
+}
+
+// maxHeader bounds the header that is held until its end, in bytes; smtpd has
+// refused longer ones.
+const maxHeader = 512 << 10
+
+// renamed prepares the second writing.
+func (d *delivery) renamed(ctx context.Context, box string) (err error) {
+	d.newID = "pg." + d.ticket.ID + box[strings.LastIndexByte(box, '@'):]
+	d.header, d.sum = []byte{}, sha256.New()
+	d.other, err = d.store.Begin(ctx)
+	return err
+}
+
+// Write takes the next bytes of the message as it will be relayed.
+func (d *delivery) Write(p []byte) (int, error) {
+	n, err := d.main.Write(p)
+	if err != nil || d.other == nil {
+		return n, err
+	}
+	d.sum.Write(p) // never fails
+	if d.header == nil {
+		_, err = d.other.Write(p)
+		return n, err
+	}
+	d.header = append(d.header, p...)
+	end := bytes.Index(d.header, []byte("\r\n\r\n"))
+	if end < 0 {
+		if len(d.header) > maxHeader {
+			return n, errors.New("gateway: the header does not end")
+		}
+		return n, nil
+	}
+	whole := d.header
+	d.header = nil
+	_, err = d.other.Write(replaceMsgID(whole[:end+4], d.newID))
+	if err == nil {
+		_, err = d.other.Write(whole[end+4:])
+	}
+	return n, err
+}
+
+// replaceMsgID gives a header another Message-ID; all other bytes stay.
+func replaceMsgID(header []byte, id string) []byte {
+	out := make([]byte, 0, len(header)+len(id))
+	at := 0
+	for _, f := range mime.Fields(header) {
+		if !strings.EqualFold(f.Name, "Message-ID") {
+			continue
+		}
+		out = append(out, header[at:f.Off]...)
+		out = append(out, "Message-ID: <"+id+">\r\n"...)
+		at = f.Off + len(f.Raw)
+	}
+	return append(out, header[at:]...)
+}
+
+// Commit makes bytes, record, queue item, sent copy and audit line durable.
+// Only after it may the client be told 250.
+func (d *delivery) Commit(ctx context.Context) (smtpd.Receipt, error) {
+	keep, t := d.main, d.ticket
+	if d.other != nil {
+		old, err := d.repeated(ctx)
+		if err != nil || old != "" {
+			d.Abort()
+			return smtpd.Receipt{ID: old, Duplicate: true}, err
+		}
+		d.main.Abort()
+		keep = d.other
+		t.Alias, t.MsgID = t.MsgID, d.newID
+		t.Edits = append(t.Edits, "Message-ID replaced")
+	}
+	st, err := keep.Store(ctx, mailbox.Origin{
+		Box: t.Box, Direction: mailbox.Out, User: t.User, Submission: t.ID, From: t.Box, To: t.To,
+	})
+	if err != nil {
+		return smtpd.Receipt{}, err
+	}
+	defer st.Close() // read-only handle: nothing to lose
+	_, err = d.store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) error {
+		m.Author, m.Submission = t.Person, t.ID
+		if _, err := relay.Enqueue(tx, t, m); err != nil {
+			return err
+		}
+		return fileSent(tx, t, m)
+	})
+	if err != nil {
+		return smtpd.Receipt{}, err
+	}
+	return smtpd.Receipt{ID: t.ID}, nil
+}
+
+// repeated returns the submission of which this is the client's retry, or "".
+func (d *delivery) repeated(ctx context.Context) (string, error) {
+	var old string
+	err := d.store.View(ctx, func(tx *mailbox.Tx) (err error) {
+		old, err = relay.Repeated(tx, d.ticket, hex.EncodeToString(d.sum.Sum(nil)))
+		if errors.Is(err, relay.ErrMsgIDUsed) {
+			return nil
+		}
+		return err
+	})
+	return old, err
+}
+
+// fileSent puts the sent copy where its author and the mailbox's readers see
+// it, so that the copy that the client appends later is known to be the same.
+func fileSent(tx *mailbox.Tx, t relay.Ticket, m *mailbox.Message) error {
+	seen := mailbox.Filing{Audience: t.Person, For: t.Person, Flags: []string{`\Seen`}}
+	var places []mailbox.Place
+	for _, k := range []mailbox.FolderKey{
+		{Box: t.Box, Role: mailbox.RoleSent},
+		{Owner: t.Person, Role: mailbox.RoleSent},
+	} {
+		folder, uid, err := tx.File(k, m, seen)
+		if err != nil {
+			return err
+		}
+		places = append(places, mailbox.Place{Folder: folder, UID: uid})
+	}
+	if err := tx.NoteSent(t.Person, t.MsgID, places); err != nil {
+		return err
+	}
+	return tx.NoteSent(t.Person, t.Alias, places)
+}
+
+// Abort drops everything. It does nothing after Commit.
+func (d *delivery) Abort() {
+	d.main.Abort()
+	if d.other != nil {
+		d.other.Abort()
+	}
+}
