@@ -107,6 +107,7 @@ func label(path string) string { return path[strings.LastIndexByte(path, '.')+1:
 func (d *decoder) mapping(path string, n *yaml.Node, v reflect.Value) {
 	n, ok := d.enter(path, n)
 	if !ok {
+		d.hollow[path] = true
 		return
 	}
 	if n.Kind != yaml.MappingNode {

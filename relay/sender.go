@@ -126,7 +126,7 @@ func (s *Service) lease(ctx context.Context, id string) (*Submission, error) {
 
 // attempt hands a leased submission to the provider. It changes nothing but
 // the intent.
-func (s *Service) attempt(ctx context.Context, w *worker, sub *Submission) submit.Result {
+func (s *Service) attempt(stopping context.Context, w *worker, sub *Submission) submit.Result {
 	fail := func(err error) submit.Result {
 		return submit.Result{Class: submit.Temporary, Stage: submit.StageConnect, Err: err}
 	}
@@ -134,7 +134,7 @@ func (s *Service) attempt(ctx context.Context, w *worker, sub *Submission) submi
 	if err != nil {
 		return fail(fmt.Errorf("read the provider's password: %w", err))
 	}
-	m, err := s.opt.Store.Message(ctx, sub.Message)
+	m, err := s.opt.Store.Message(stopping, sub.Message)
 	if err != nil {
 		return fail(err)
 	}
@@ -148,10 +148,21 @@ func (s *Service) attempt(ctx context.Context, w *worker, sub *Submission) submi
 		to = append(to, r.Address)
 	}
 	e := w.acc.SMTP
+	// A stop of the gateway ends the attempt only as long as nothing can have
+	// left: behind the intent the provider's answer is awaited.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(stopping))
+	defer cancel()
+	unlink := context.AfterFunc(stopping, cancel)
+	defer unlink()
 	return submit.Send(ctx, submit.Server{
 		Host: e.Host, Port: e.Port, Security: e.Security, Roots: e.Roots, Timeout: e.Timeout,
 		Username: w.acc.Username, Password: password, Hello: s.opt.Hello,
-	}, sub.Box, to, body, submit.Hooks{BeforeDot: func(ctx context.Context) error { return s.intend(ctx, sub) }})
+	}, sub.Box, to, body, submit.Hooks{BeforeDot: func(ctx context.Context) error {
+		if !unlink() {
+			return stopping.Err()
+		}
+		return s.intend(ctx, sub)
+	}})
 }
 
 // intend makes it durable that the dot will be sent, if the lease still holds.

@@ -81,7 +81,7 @@ func (s *Session) open(ctx context.Context, socket net.Conn, o upstream.Options)
 		}
 	}
 	s.g = &guard{
-		Conn: conn, socket: socket, timeout: s.srv.Timeout, in: r,
+		Conn: conn, socket: socket, timeout: s.srv.Timeout, answer: maxAnswer, in: r,
 		// The library waits for a greeting. It gets this one in both cases: the
 		// provider's was read and judged already.
 		head: []byte("* OK TLS is on\r\n"),

@@ -78,8 +78,8 @@ type Item struct {
 	// callback returns. Never nil.
 	Body io.Reader
 	// Problem is set for a message that was not fetched although the session
-	// is well: ErrTooLarge, ErrSize or ErrNoAnswer. Body then fails with it.
-	// The others keep coming (C16).
+	// is well: ErrTooLarge, ErrSize or ErrNoAnswer. Body then fails with it and
+	// Size is only what was listed. The others keep coming (C16).
 	Problem error
 }
 

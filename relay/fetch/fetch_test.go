@@ -73,7 +73,9 @@ func TestNewAfterACursor(t *testing.T) {
 		{Cursor{7, 4}, 3, []uint32{9, 10, 11}, true, false},
 		{Cursor{7, 11}, 2, []uint32{40, 5000}, true, false},
 		{Cursor{7, 5000}, 2, []uint32{1 << 20, math.MaxUint32}, false, false},
-		{Cursor{7, 1 << 20}, 0, []uint32{math.MaxUint32}, false, false},
+		{Cursor{7, 1 << 20}, 5, []uint32{math.MaxUint32}, false, false},
+		{Cursor{7, 4}, 0, nil, false, false},
+		{Cursor{6, 4}, 0, nil, false, true},
 		{Cursor{7, math.MaxUint32}, 5, nil, false, false},
 		{Cursor{6, math.MaxUint32}, 1, []uint32{3}, true, true},
 		{Cursor{}, 1, []uint32{3}, true, false},
@@ -197,7 +199,7 @@ func TestCallbackErrorEndsTheCall(t *testing.T) {
 func TestFolderThatIsNotThere(t *testing.T) {
 	p := newProvider(t, awkward)
 	p.on = func(c *conn, tag, cmd string) bool {
-		if strings.HasPrefix(cmd, "EXAMINE") && !strings.Contains(cmd, "INBOX") {
+		if strings.HasPrefix(cmd, "EXAMINE") && strings.Contains(cmd, "Inviata") {
 			c.say("%s NO [NONEXISTENT] no such folder \x01%s", tag, password)
 			return true
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-imap/v2" // commands and answers
@@ -13,7 +14,7 @@ import (
 const maxFound = 1000
 
 // FindHeader returns the UIDs of the messages in folder whose header field has
-// value in it, ascending as the provider tells them. IMAP compares without case
+// value in it, ascending. IMAP compares without case
 // and by substring, so the caller must look at what it finds. More than 1,000
 // are an error: a search that finds so many finds nothing.
 func (s *Session) FindHeader(ctx context.Context, folder, header, value string) ([]uint32, error) {
@@ -49,5 +50,6 @@ func (s *Session) FindHeader(ctx context.Context, folder, header, value string) 
 			uids = append(uids, uint32(uid))
 		}
 	}
+	slices.Sort(uids)
 	return uids, nil
 }

@@ -17,8 +17,9 @@ const (
 	maxLine = 256 << 10
 	// maxLiteral bounds every literal but the body of a message.
 	maxLiteral = 64 << 10
-	// maxAnswer bounds all that comes for one command, message bodies aside.
-	maxAnswer = 64 << 20
+	// maxAnswer bounds all that comes for one command, message bodies aside:
+	// a list of about 300,000 messages.
+	maxAnswer = 24 << 20
 )
 
 var errFlood = errors.New("the provider sends more than an answer needs")
@@ -30,6 +31,7 @@ type guard struct {
 	net.Conn          // TLS
 	socket   net.Conn // the connection below it
 	timeout  time.Duration
+	answer   int64  // maxAnswer
 	head     []byte // read before Conn: a greeting in place of the one already read
 	in       io.Reader
 
@@ -42,7 +44,7 @@ type guard struct {
 
 	mu      sync.Mutex
 	open    int   // commands that wait for an answer
-	left    int64 // of maxAnswer
+	left    int64 // of answer
 	maxBody int64 // largest body literal that is expected now
 	err     error // why the connection ended, the first one
 }
@@ -52,7 +54,7 @@ func (g *guard) begin(maxBody int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.open++
-	g.left, g.maxBody = maxAnswer, maxBody
+	g.left, g.maxBody = g.answer, maxBody
 	// A Read may already be waiting, without a limit. A connection that is
 	// closed reports that to the Read.
 	_ = g.Conn.SetReadDeadline(time.Now().Add(g.timeout))
@@ -115,14 +117,7 @@ func (g *guard) Read(p []byte) (int, error) {
 		g.head = g.head[n:]
 		return n, nil
 	}
-	g.mu.Lock()
-	var deadline time.Time
-	if g.open > 0 {
-		deadline = time.Now().Add(g.timeout)
-	}
-	err := g.Conn.SetReadDeadline(deadline)
-	g.mu.Unlock()
-	if err != nil {
+	if err := g.arm(); err != nil {
 		g.note(err)
 		return 0, err
 	}
@@ -138,6 +133,21 @@ func (g *guard) Read(p []byte) (int, error) {
 		g.note(err)
 	}
 	return n, err
+}
+
+// arm sets the time limit of one Read. What failed once has failed: the library
+// tries again several times after an error.
+func (g *guard) arm() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.err != nil {
+		return g.err
+	}
+	var deadline time.Time
+	if g.open > 0 {
+		deadline = time.Now().Add(g.timeout)
+	}
+	return g.Conn.SetReadDeadline(deadline)
 }
 
 // scan follows lines and literals (RFC 9051 section 4.3) in what passes.
@@ -216,7 +226,7 @@ func (g *guard) spend(n int64) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.left -= n; g.left < 0 {
-		return fmt.Errorf("%w: above %d bytes", errFlood, maxAnswer)
+		return fmt.Errorf("%w: above %d bytes", errFlood, g.answer)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ type listed struct {
 	uid   uint32
 	size  int64 // RFC822.SIZE; -1: not told
 	date  time.Time
-	asked int // how often it was asked for
+	asked int // how often it was listed again
 }
 
 // listNew lists the first max messages after the cursor, ascending, each once.

@@ -19,9 +19,9 @@ const (
 	maxNew = 10_000
 )
 
-// New opens folder for reading only and calls fn for at most max messages (below
-// 1: 10,000) after the cursor, in ascending order of their UIDs, one after the
-// other. If the cursor is of another UIDVALIDITY it begins with the first
+// New opens folder for reading only and calls fn for at most max messages (and
+// 10,000) after the cursor, in ascending order of their UIDs, one after the
+// other. With max below 1 it only tells how the folder stands; fn may be nil. If the cursor is of another UIDVALIDITY it begins with the first
 // message, and State.Reset tells so unless the cursor is the zero Cursor.
 //
 // An error of fn ends the call and is returned wrapped. A connection that broke
@@ -37,10 +37,10 @@ func (s *Session) New(ctx context.Context, folder string, c Cursor, max int, fn 
 		after = 0
 		st.Reset = c.UIDValidity != 0
 	}
-	if max < 1 || max > maxNew {
-		max = maxNew
+	if max < 1 {
+		return st, nil
 	}
-	list, more, err := s.listNew(ctx, st, after, max)
+	list, more, err := s.listNew(ctx, st, after, min(max, maxNew))
 	if err != nil {
 		return st, err
 	}
@@ -84,17 +84,16 @@ func (s *Session) Again(ctx context.Context, folder string, uidValidity uint32, 
 // is the provider's word that the message was given whole.
 func (s *Session) fetchAll(ctx context.Context, folder string, st State, list []listed, fn func(ctx context.Context, it Item) error) (State, error) {
 	for _, m := range list {
-		var told error // what fn said
 		it := Item{Folder: folder, UIDValidity: st.UIDValidity, UID: m.uid, InternalDate: m.date, Size: max(m.size, 0)}
-		gone, err := s.fetchOne(ctx, m, it, func(ctx context.Context, it Item) error {
-			told = fn(ctx, it)
-			return told
-		})
+		gone, err := s.fetchOne(ctx, m, it, fn)
+		var said *callbackError
 		switch {
 		case err == nil && gone:
 			st.Gone = append(st.Gone, m.uid)
 		case err == nil:
-		case context.Cause(ctx) != nil || (told != nil && errors.Is(err, told)):
+		case errors.As(err, &said):
+			return st, fmt.Errorf("message %d of %s: %w", m.uid, folder, said.err)
+		case context.Cause(ctx) != nil:
 			return st, fmt.Errorf("message %d of %s: %w", m.uid, folder, err)
 		default:
 			return st, &MessageError{Folder: folder, UIDValidity: st.UIDValidity, UID: m.uid, Err: err}
@@ -103,12 +102,25 @@ func (s *Session) fetchAll(ctx context.Context, folder string, st State, list []
 	return st, nil
 }
 
+// callbackError tells an error of a callback from one of the session.
+type callbackError struct{ err error }
+
+func (e *callbackError) Error() string { return e.err.Error() }
+
+func call(ctx context.Context, it Item, fn func(ctx context.Context, it Item) error) error {
+	if err := fn(ctx, it); err != nil {
+		return &callbackError{err}
+	}
+	return nil
+}
+
 func (s *Session) fetchOne(ctx context.Context, m listed, it Item, fn func(ctx context.Context, it Item) error) (gone bool, err error) {
-	for range maxAsk {
+	for asked := 0; asked < maxAsk && m.asked < 2*maxAsk; {
 		if m.size > s.srv.MaxMessage {
 			return false, problem(ctx, it, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, m.size, s.srv.MaxMessage), fn)
 		}
 		if m.size >= 0 {
+			asked++
 			it.Size, it.InternalDate = m.size, m.date
 			if done, err := s.ask(ctx, it, fn); done || err != nil {
 				return false, err
@@ -121,6 +133,7 @@ func (s *Session) fetchOne(ctx context.Context, m listed, it Item, fn func(ctx c
 		if len(again) == 0 {
 			return true, nil
 		}
+		again[0].asked = m.asked + 1
 		m = again[0]
 	}
 	return false, problem(ctx, it, ErrNoAnswer, fn)
@@ -129,7 +142,7 @@ func (s *Session) fetchOne(ctx context.Context, m listed, it Item, fn func(ctx c
 // problem hands out a message that cannot be fetched.
 func problem(ctx context.Context, it Item, err error, fn func(ctx context.Context, it Item) error) error {
 	it.Problem, it.Body = err, failing{err}
-	return fn(ctx, it)
+	return call(ctx, it, fn)
 }
 
 // failing is the Body of a message that has none.
@@ -167,7 +180,7 @@ func (s *Session) ask(ctx context.Context, it Item, fn func(ctx context.Context,
 		return true, problem(ctx, it, told, fn)
 	}
 	b.lit, it.Body = lit, b
-	err = fn(ctx, it)
+	err = call(ctx, it, fn)
 	switch {
 	case b.err != nil && !errors.Is(b.err, io.EOF):
 		// fn may have taken it for a whole message; it is not.
@@ -178,7 +191,7 @@ func (s *Session) ask(ctx context.Context, it Item, fn func(ctx context.Context,
 		_ = b.finish() // frees the library's reader; err is what counts
 		return false, err
 	case b.err == nil:
-		return true, errors.Join(err, b.finish())
+		return true, b.finish()
 	}
 	return true, err
 }
@@ -225,8 +238,12 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.lit.Read(p)
 	b.n += int64(n)
 	if err != nil && b.n < b.size {
-		// The library reports a broken connection as the end of the literal.
-		b.err = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, errors.Join(b.finish(), b.cut()))
+		// The library reports a broken connection as the end of the literal. Its
+		// reader goes on from here, and must have ended before finish: that
+		// reads the literal once more, from the same buffer.
+		b.s.g.abort(err)
+		<-b.s.c.Closed()
+		b.err = fmt.Errorf("%w: %d bytes of %d: %w", io.ErrUnexpectedEOF, b.n, b.size, b.torn())
 		return n, b.err
 	}
 	return n, nil
@@ -268,5 +285,10 @@ func (b *body) finish() error {
 	return nil
 }
 
-// cut says how many bytes came, for an error.
-func (b *body) cut() error { return fmt.Errorf("%d bytes of %d", b.n, b.size) }
+// torn is finish for a body that broke, with the reason in any case.
+func (b *body) torn() error {
+	if err := b.finish(); err != nil {
+		return err
+	}
+	return errors.New("the provider ended the message early")
+}

@@ -44,6 +44,7 @@ type provider struct {
 	// on may answer a command in its own way; false means the usual answer.
 	on func(c *conn, tag, cmd string) bool
 
+	once     sync.Once
 	wg       sync.WaitGroup
 	mu       sync.Mutex
 	messages map[uint32]string
@@ -72,11 +73,17 @@ func newProvider(t testing.TB, messages map[uint32]string) *provider {
 		validity: 7,
 		messages: messages,
 	}
+	t.Cleanup(p.stop)
+	return p
+}
+
+// run accepts connections, once the test has said how to answer them.
+func (p *provider) run() {
 	p.wg.Add(1)
 	go func() {
 		defer p.wg.Done()
 		for {
-			c, err := ln.Accept()
+			c, err := p.ln.Accept()
 			if err != nil {
 				return
 			}
@@ -88,8 +95,6 @@ func newProvider(t testing.TB, messages map[uint32]string) *provider {
 			}()
 		}
 	}()
-	t.Cleanup(p.stop)
-	return p
 }
 
 func (p *provider) stop() {
@@ -98,17 +103,23 @@ func (p *provider) stop() {
 }
 
 func (p *provider) server() Server {
-	srv := Server{
-		Host: upstreamtest.Host, Port: 993, Security: "tls", Roots: authority().Roots(),
-		Username: user, Password: password, Timeout: 10 * time.Second,
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, p.ln.Addr().String())
-		},
-	}
+	p.once.Do(p.run)
+	srv := serverAt(p.ln)
 	if p.plain {
 		srv.Security = "starttls"
 	}
 	return srv
+}
+
+// serverAt is the client's view of whatever listens at ln.
+func serverAt(ln net.Listener) Server {
+	return Server{
+		Host: upstreamtest.Host, Port: 993, Security: "tls", Roots: authority().Roots(),
+		Username: user, Password: password, Timeout: 10 * time.Second,
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, ln.Addr().String())
+		},
+	}
 }
 
 // dial logs in and closes at the end of the test.

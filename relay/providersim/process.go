@@ -20,10 +20,12 @@ func (p *Provider) accept(a *account, from string, recipients []string, raw []by
 	p.mu.Lock()
 	p.ledger = append(p.ledger, s)
 	at := len(p.ledger) - 1
+	// Under the lock: whoever sees the submission in the ledger must not find
+	// the provider settled before its receipts.
+	p.jobs.after(0, func() { p.process(a, s) })
 	p.mu.Unlock()
 	p.notify()
 	p.log.Info("submission accepted", "id", s.ID, "mailbox", a.Address, "size", s.Size, "recipients", len(recipients))
-	p.jobs.after(0, func() { p.process(a, s) })
 	return at
 }
 

@@ -5,10 +5,13 @@ import (
 	"crypto"
 	"crypto/sha1"
 	"encoding/base64"
+	"encoding/xml"
 	"fmt"
 	"go/parser"
 	"go/token"
+	"io"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -272,5 +275,33 @@ func TestComposeTwelveKinds(t *testing.T) {
 	}
 	if len(numbers) != 12 {
 		t.Errorf("%d kinds, want 12", len(numbers))
+	}
+}
+
+// The order of elements is that of the DTD in RFC 6109 7.4.
+func TestDaticertOrder(t *testing.T) {
+	dtd := regexp.MustCompile(`^postacert intestazione mittente( destinatari)+ risposte( oggetto)? dati gestore-emittente data giorno ora identificativo( msgid)?( ricevuta)?( consegna)?( ricezione)*( errore-esteso)? $`)
+	n := Notice{Provider: "<G> & C.", Sender: alice, Recipients: []Recipient{{bob, false}, {plainR, true}}, Identifier: "1@x", MsgID: "<1@x>",
+		Receipt: "breve", Recipient: bob, TakenInCharge: []string{bob, remote}, ErroreEsteso: "5.1.1", Subject: "a\x00<b>"}
+	for _, n.Kind = range []Kind{Transport, Acceptance, Delivery, TakenInCharge} {
+		for _, style := range []Style{StyleOld, StyleNew} {
+			dec := xml.NewDecoder(bytes.NewReader(n.daticert(style)))
+			names := ""
+			for {
+				tok, err := dec.Token()
+				if err == io.EOF {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if el, ok := tok.(xml.StartElement); ok {
+					names += el.Name.Local + " "
+				}
+			}
+			if !dtd.MatchString(names) || strings.Contains(names, "ricevuta") != (n.Kind == Transport || n.Kind == Delivery) {
+				t.Errorf("%s: %s", n.Kind, names)
+			}
+		}
 	}
 }

@@ -50,6 +50,7 @@ type provider struct {
 	// read reads DATA; nil is the strict reader.
 	read func(r *bufio.Reader) ([]byte, error)
 
+	once   sync.Once
 	wg     sync.WaitGroup
 	mu     sync.Mutex
 	mails  []mail
@@ -77,11 +78,17 @@ func newProvider(t testing.TB) *provider {
 		tls:   &tls.Config{Certificates: []tls.Certificate{authority().Server(t, nil)}},
 		offer: []string{"SIZE 1000000", "8BITMIME", "AUTH PLAIN LOGIN"},
 	}
+	t.Cleanup(p.stop)
+	return p
+}
+
+// run accepts connections, once the test has said how to answer them.
+func (p *provider) run() {
 	p.wg.Add(1)
 	go func() {
 		defer p.wg.Done()
 		for {
-			c, err := ln.Accept()
+			c, err := p.ln.Accept()
 			if err != nil {
 				return
 			}
@@ -93,8 +100,6 @@ func newProvider(t testing.TB) *provider {
 			}()
 		}
 	}()
-	t.Cleanup(p.stop)
-	return p
 }
 
 // stop takes no more connections and waits for those there are.
@@ -105,18 +110,24 @@ func (p *provider) stop() {
 
 // server is the client's view of the provider.
 func (p *provider) server() Server {
-	srv := Server{
-		Host: upstreamtest.Host, Port: 465, Security: "tls", Roots: authority().Roots(),
-		Username: user, Password: password, Hello: "gateway.test",
-		Timeout: 10 * time.Second, DotTimeout: 10 * time.Second,
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, p.ln.Addr().String())
-		},
-	}
+	p.once.Do(p.run)
+	srv := serverAt(p.ln)
 	if p.plain {
 		srv.Security = "starttls"
 	}
 	return srv
+}
+
+// serverAt is the client's view of whatever listens at ln.
+func serverAt(ln net.Listener) Server {
+	return Server{
+		Host: upstreamtest.Host, Port: 465, Security: "tls", Roots: authority().Roots(),
+		Username: user, Password: password, Hello: "gateway.test",
+		Timeout: 10 * time.Second, DotTimeout: 10 * time.Second,
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, ln.Addr().String())
+		},
+	}
 }
 
 func (p *provider) accepted() []mail {

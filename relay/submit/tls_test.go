@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"pecgate/relay/upstream/upstreamtest"
 )
 
 func TestE1_NoLoginUnderABadCertificate(t *testing.T) {
@@ -152,8 +150,7 @@ func TestB20_AnotherServerAnswers(t *testing.T) {
 				b, _ := io.ReadAll(c)
 				got <- string(b)
 			}()
-			p := &provider{ln: ln}
-			res := Send(t.Context(), p.server(), from, to, hello, Hooks{})
+			res := Send(t.Context(), serverAt(ln), from, to, hello, Hooks{})
 			ln.Close()
 			if res.Class != TLSFailed && res.Class != Temporary {
 				t.Errorf("%+v", res)
@@ -171,11 +168,10 @@ func TestB19_NoWayToTheProviderIsTemporary(t *testing.T) {
 		t.Fatal(err)
 	}
 	ln.Close()
-	p := &provider{ln: ln}
-	if res := Send(t.Context(), p.server(), from, to, hello, Hooks{}); res.Class != Temporary || res.Stage != StageConnect {
+	if res := Send(t.Context(), serverAt(ln), from, to, hello, Hooks{}); res.Class != Temporary || res.Stage != StageConnect {
 		t.Errorf("refused: %+v", res)
 	}
-	srv := p.server()
+	srv := serverAt(ln)
 	srv.Dial = func(context.Context, string, string) (net.Conn, error) {
 		return nil, &net.DNSError{Err: "no such host", Name: srv.Host, IsNotFound: true}
 	}
@@ -200,5 +196,4 @@ func TestE6_CertificateFailuresNeverBounce(t *testing.T) {
 			t.Errorf("%s: %s", b.Name, res.Class)
 		}
 	}
-	_ = upstreamtest.Host
 }
