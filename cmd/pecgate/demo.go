@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra" // home of the command line
+
+	"pecgate/configs"
+	"pecgate/gateway"
+)
+
+func newDemoCommand(app *app) *cobra.Command {
+	var once bool
+	var dir string
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "the whole system on this machine, with nothing to set up",
+		Long: `Starts a simulated PEC provider and a gateway with two users and two PEC
+mailboxes, sends one message with a PIN, waits for its signed receipts, and
+prints the settings to type into a mail client. It then runs until Ctrl-C.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return runDemo(c.Context(), c.OutOrStdout(), dir, once)
+		},
+	}
+	c.Flags().BoolVar(&once, "once", false, "stop by itself; status 0 only if every step was seen")
+	c.Flags().StringVar(&dir, "dir", "", "folder for certificates, settings and every message (default: a temporary one)")
+	return c
+}
+
+func runDemo(ctx context.Context, out io.Writer, dir string, once bool) (err error) {
+	t := &timeline{out: out, start: time.Now()}
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "pecgate-demo-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	} else if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	w, err := buildDemo(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.provider.Close()) }()
+	t.seen("a simulated PEC provider answers", "SMTP on %s and IMAP on %s, both by TLS only", w.provider.SMTPAddr(), w.provider.IMAPAddr())
+
+	loaded, err := configs.Load(w.config)
+	if err != nil {
+		return err
+	}
+	logFile, err := os.OpenFile(filepath.Join(dir, "log.json"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, logFile.Close()) }()
+	src, err := newSource(loaded)
+	if err != nil {
+		return err
+	}
+	opt, err := src.gatewayOptions(slog.New(slog.NewJSONHandler(logFile, nil)))
+	if err != nil {
+		return err
+	}
+	g, err := gateway.Start(ctx, opt)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.Close()) }()
+	t.seen("the gateway is ready", "submission on %s (TLS) and %s (STARTTLS), IMAP on %s; store in %s", w.smtps, w.submission, w.imaps, opt.DataDir)
+
+	story, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	err = w.tell(story, t)
+	cancel()
+	if err := errors.Join(err, t.save(filepath.Join(dir, "timeline.json"))); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\nEvery step was seen. Settings for a mail client:\n\n%s", w.accounts())
+	if once {
+		return nil
+	}
+	fmt.Fprintf(out, "\nRunning until Ctrl-C. Everything of the demo is in %s\n", dir)
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-g.Failed():
+		return err
+	}
+}
+
+// timeline prints each step with its time and keeps it for timeline.json.
+type timeline struct {
+	out   io.Writer
+	start time.Time
+	steps []step
+}
+
+type step struct {
+	At        time.Time `json:"at"`
+	ElapsedMS int64     `json:"elapsed_ms"` // since the start of the demo
+	Step      string    `json:"step"`
+	Detail    string    `json:"detail"`
+}
+
+// seen prints a step that has just been observed.
+func (t *timeline) seen(what, detail string, args ...any) {
+	s := step{At: time.Now(), ElapsedMS: time.Since(t.start).Milliseconds(), Step: what, Detail: fmt.Sprintf(detail, args...)}
+	t.steps = append(t.steps, s)
+	fmt.Fprintf(t.out, "%6.2f s  %s\n", float64(s.ElapsedMS)/1000, what)
+	if s.Detail != "" {
+		fmt.Fprintf(t.out, "          %s\n", s.Detail)
+	}
+}
+
+func (t *timeline) save(path string) error {
+	b, err := json.MarshalIndent(t.steps, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o600)
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra" // the command line
+	"golang.org/x/term"      // reads a secret without showing it
+)
+
+func newPasswordCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "password",
+		Short: "read a password and print its hash for policy.yaml",
+		Long: `Reads a password twice from the terminal without showing it, or one line from standard input, and prints its hash for
+the key password of a user in policy.yaml.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.printHash(cmd, "password", goodPassword) },
+	}
+}
+
+func newPINCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "pin",
+		Short: "read a PIN and print its hash for policy.yaml",
+		Long: `Reads a PIN of 4 to 12 digits twice from the terminal without showing it, or one line from standard input, and prints its
+hash for the key pin of a user in policy.yaml.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.printHash(cmd, "PIN", goodPIN) },
+	}
+}
+
+func (a *app) printHash(cmd *cobra.Command, what string, good func(string) error) error {
+	secret, err := readSecret(cmd.InOrStdin(), cmd.ErrOrStderr(), what)
+	if err == nil {
+		err = good(secret)
+	}
+	if err != nil {
+		return &exitError{exitUsage, err.Error()}
+	}
+	hash, err := a.hash(secret)
+	if err != nil {
+		return fmt.Errorf("make the hash: %w", err)
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), hash)
+	return err
+}
+
+// maxSecretLine is more than the longest password in octets.
+const maxSecretLine = 4096
+
+func goodPassword(s string) error {
+	switch {
+	case len(s) > 1024:
+		return errors.New("the password is longer than 1024 octets")
+	case !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return errors.New("the password holds a character that mail programs cannot send")
+	case strings.TrimSpace(s) != s:
+		return errors.New("the password begins or ends with a blank")
+	}
+	return nil
+}
+
+func goodPIN(s string) error {
+	if len(s) < 4 || len(s) > 12 || strings.Trim(s, "0123456789") != "" {
+		return errors.New("a PIN has 4 to 12 digits and nothing else")
+	}
+	return nil
+}
+
+// readSecret asks twice at a terminal, and otherwise takes the first line. The prompts go to prompt, so that standard output
+// holds the hash alone.
+func readSecret(in io.Reader, prompt io.Writer, what string) (string, error) {
+	if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return askTwice(f, prompt, what)
+	}
+	r := bufio.NewReaderSize(io.LimitReader(in, maxSecretLine+1), maxSecretLine+1)
+	line, err := r.ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("read the %s: %w", what, err)
+	}
+	if len(line) > maxSecretLine {
+		return "", fmt.Errorf("the %s is too long", what)
+	}
+	secret := strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+	if secret == "" {
+		return "", fmt.Errorf("the %s is empty", what)
+	}
+	return secret, nil
+}
+
+// askTwice reads without echo. The terminal is raw meanwhile, so Ctrl-C is a character that ends the reading, and not a
+// signal that would leave the echo off.
+func askTwice(f *os.File, prompt io.Writer, what string) (secret string, err error) {
+	before, err := term.MakeRaw(int(f.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("read from the terminal: %w", err)
+	}
+	defer func() {
+		if back := term.Restore(int(f.Fd()), before); err == nil && back != nil {
+			err = fmt.Errorf("give the terminal its echo back: %w", back)
+		}
+	}()
+	t := term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{f, prompt}, "")
+	var typed [2]string
+	for i, text := range []string{what + ": ", what + " again: "} {
+		typed[i], err = t.ReadPassword(text)
+		switch {
+		case errors.Is(err, io.EOF):
+			return "", errors.New("interrupted")
+		case err != nil:
+			return "", fmt.Errorf("read from the terminal: %w", err)
+		case typed[i] == "" && i == 0:
+			return "", fmt.Errorf("the %s is empty", what)
+		}
+	}
+	if typed[0] != typed[1] {
+		return "", fmt.Errorf("the two are not the same %s", what)
+	}
+	return typed[0], nil
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra" // home of the command line
+
+	"pecgate/configs"
+	"pecgate/gateway"
+)
+
+func newServeCommand(app *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "run the appliance",
+		Long: `Runs the appliance until SIGTERM or Ctrl-C. SIGHUP reads both YAML files and
+the certificate again; so does a change of the files. A faulty file changes
+nothing and is reported in the log with its position.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return serve(c.Context(), app.config) },
+	}
+}
+
+func serve(ctx context.Context, config string) error {
+	loaded, err := configs.Load(config)
+	if err != nil {
+		return err
+	}
+	src, err := newSource(loaded)
+	if err != nil {
+		return err
+	}
+	log := logger(loaded.Appliance)
+	opt, err := src.gatewayOptions(log)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	g, err := gateway.Start(ctx, opt)
+	if err != nil {
+		return err
+	}
+	for _, w := range loaded.Warnings {
+		log.Warn("configuration", "warning", w.String())
+	}
+	watcher := configs.Watch(ctx, loaded.Files,
+		func(l *configs.Loaded) {
+			if err := src.use(l); err != nil {
+				log.Error("configuration not reloaded", "error", err.Error())
+				return
+			}
+			g.Reload()
+			log.Info("configuration reloaded")
+		},
+		func(err error) { log.Error("configuration not reloaded", "error", err.Error()) })
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-hup:
+			watcher.Reload()
+			continue
+		case err = <-g.Failed():
+		case <-ctx.Done():
+		}
+		break
+	}
+	stop()
+	watcher.Wait()
+	if cerr := g.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// logger writes to standard error as the configuration says.
+func logger(a *configs.Appliance) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(a.Log.Level)); err != nil {
+		level = slog.LevelInfo // the loader has refused anything else
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if a.Log.Format == "text" {
+		return slog.New(slog.NewTextHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewJSONHandler(os.Stderr, o))
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra" // home of the command line
+
+	"pecgate/configs"
+	"pecgate/gateway/admin"
+	"pecgate/mailbox"
+	"pecgate/relay"
+)
+
+func newShowCommand(app *app) *cobra.Command {
+	var asJSON, eml bool
+	c := &cobra.Command{
+		Use:   "show ID",
+		Short: "one submission as a timeline",
+		Long: `Shows what became of a submission: every recipient with what is known, and
+each receipt. ID is the submission's id, its Message-ID or its PEC identifier.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			l, err := configs.Load(app.config)
+			if err != nil {
+				return err
+			}
+			if eml {
+				return showBytes(c.Context(), c.OutOrStdout(), l.Appliance, args[0])
+			}
+			s, err := shown(c.Context(), l.Appliance, args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(s)
+			}
+			return printShown(c.OutOrStdout(), s, l.Appliance.Location())
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	c.Flags().BoolVar(&eml, "eml", false, "the stored bytes")
+	return c
+}
+
+// shown asks the running appliance, or the store where nothing runs.
+func shown(ctx context.Context, a *configs.Appliance, id string) (s relay.Shown, err error) {
+	err = admin.NewClient(a.Path(a.DataDir)).JSON(ctx, "/v1/show", url.Values{"id": {id}}, &s)
+	if !errors.Is(err, admin.ErrNotRunning) {
+		return s, err
+	}
+	err = withStore(a, func(store *mailbox.Store) error {
+		s, _, err = relay.Show(ctx, store, id)
+		return err
+	})
+	return s, err
+}
+
+func showBytes(ctx context.Context, out io.Writer, a *configs.Appliance, id string) error {
+	err := admin.NewClient(a.Path(a.DataDir)).Copy(ctx, "/v1/eml", url.Values{"id": {id}}, out)
+	if !errors.Is(err, admin.ErrNotRunning) {
+		return err
+	}
+	return withStore(a, func(store *mailbox.Store) error {
+		_, number, err := relay.Show(ctx, store, id)
+		if err != nil {
+			return err
+		}
+		m, err := store.Message(ctx, number)
+		if err != nil {
+			return err
+		}
+		r, err := store.Open(m)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(out, io.NewSectionReader(r, 0, m.Size()))
+		return errors.Join(err, r.Close())
+	})
+}
+
+// withStore opens the store itself, for when nothing runs.
+func withStore(a *configs.Appliance, fn func(*mailbox.Store) error) error {
+	store, err := mailbox.Open(mailbox.Options{Dir: a.Path(a.DataDir), MinFree: int64(a.MinFree)})
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(store), store.Close())
+}
+
+func printShown(out io.Writer, s relay.Shown, loc *time.Location) error {
+	state := string(s.State)
+	if s.StateReason != "" {
+		state += " (" + string(s.StateReason) + ")"
+	}
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "Submission\t%s\n", s.ID)
+	fmt.Fprintf(w, "State\t%s\n", state)
+	fmt.Fprintf(w, "Mailbox\t%s, sent by %s\n", s.Mailbox, s.User)
+	fmt.Fprintf(w, "Message-ID\t<%s>\n", s.MsgID)
+	if s.Identifier != "" {
+		fmt.Fprintf(w, "PEC identifier\t%s\n", s.Identifier)
+	}
+	fmt.Fprintf(w, "SHA-256\t%s\n", s.SHA256)
+	for _, r := range s.Receipts {
+		fmt.Fprintf(w, "  %s\t%s, signature %s\n", r.At.In(loc).Format(time.DateTime), r.Kind, r.Verdict)
+	}
+	for _, r := range s.Recipients {
+		fmt.Fprintf(w, "Recipient\t%s: %s\n", r.Address, r.State)
+		for _, x := range r.Receipts {
+			fmt.Fprintf(w, "  %s\t%s, signature %s\n", x.At.In(loc).Format(time.DateTime), x.Kind, x.Verdict)
+		}
+	}
+	fmt.Fprintln(w, "What happened\t")
+	for _, e := range s.Events {
+		fmt.Fprintf(w, "  %s\t%s  %s\n", e.At.In(loc).Format(time.DateTime), e.What, e.Text)
+	}
+	return w.Flush()
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"slices"
+
+	"pecgate/configs"
+	"pecgate/policy"
+)
+
+// policyOf gives the rules of a configuration to the room that decides. It shares nothing with the configuration.
+func policyOf(l *configs.Loaded) *policy.Policy {
+	p := &policy.Policy{
+		Users:     make([]policy.User, 0, len(l.Policy.Users)),
+		Mailboxes: make([]policy.Mailbox, 0, len(l.Policy.Mailboxes)),
+	}
+	for _, u := range l.Policy.Users {
+		p.Users = append(p.Users, policy.User{
+			Login: u.Login, Name: u.Name, Email: u.Email, Password: u.Password, PIN: u.PIN,
+			Deliver: slices.Clone(u.Deliver), Line: u.At.FileLine(),
+		})
+	}
+	for _, m := range l.Policy.Mailboxes {
+		box := policy.Mailbox{
+			Address: m.Address, Name: m.Name, Active: m.Active,
+			PINRequired: m.PINRequired, PINMethods: slices.Clone(m.PINMethods),
+			Receipt: m.Receipt, ReceiptsTo: m.ReceiptsTo, Split: m.Split, ReplyTo: m.ReplyTo,
+			Admin: m.Admin, SharedSeen: m.SharedSeen,
+			Recipients: m.Limits.Recipients, Product: int64(m.Limits.Product),
+			Members: make([]policy.Member, 0, len(m.Members)), Line: m.At.FileLine(),
+		}
+		for _, member := range m.Members {
+			box.Members = append(box.Members, policy.Member{
+				User: member.User, Send: member.Send, Receive: member.Receive, Anomalies: member.Anomalies, Delete: member.Delete,
+				Expires: member.Expires.End(l.Appliance.Location()), Line: member.At.FileLine(),
+			})
+		}
+		p.Mailboxes = append(p.Mailboxes, box)
+	}
+	return p
+}

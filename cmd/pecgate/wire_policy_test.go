@@ -1,0 +1,63 @@
+package main
+
+import (
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"pecgate/configs"
+	"pecgate/gateway/auth"
+	"pecgate/policy"
+)
+
+func TestPolicyOf(t *testing.T) {
+	config := configFolder(t)
+	loaded, err := configs.Load(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := policyOf(loaded)
+	file := filepath.Join(filepath.Dir(config), "policy.yaml")
+	rome, err := time.LoadLocation("Europe/Rome")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []policy.Mailbox{{
+		Address: "protocollo@pec.example.org", Active: true, PINMethods: []string{"subject"}, Receipt: "complete",
+		ReceiptsTo: "sender", Split: "never", Admin: "lucia", SharedSeen: true, Recipients: 20, Product: 100e6,
+		Line: file + ":8",
+		Members: []policy.Member{
+			{User: "mario", Send: true, Receive: true, Expires: time.Date(2099, 7, 1, 0, 0, 0, 0, rome), Line: file + ":15"},
+			{User: "lucia", Send: true, Line: file + ":16"},
+		},
+	}}
+	if !reflect.DeepEqual(p.Mailboxes, want) {
+		t.Errorf("mailboxes\n%+v\nwant\n%+v", p.Mailboxes, want)
+	}
+	if u, ok := p.User("mario"); !ok || u.Email != "mario.rossi@example.org" || u.Line != file+":2" || auth.CheckHash(u.Password) != nil {
+		t.Errorf("user %+v", u)
+	}
+	last := time.Date(2099, 6, 30, 23, 59, 59, 0, rome)
+	if r := p.Rights("mario", "protocollo@pec.example.org", last); !r.Send || !r.Receive || r.Anomalies {
+		t.Errorf("rights on the last day %+v", r)
+	}
+	if r := p.Rights("mario", "protocollo@pec.example.org", last.Add(time.Second)); r.Any() {
+		t.Errorf("rights after it %+v", r)
+	}
+}
+
+// The loader takes no hash that the login service would not use: such a user could never log in.
+func TestHashBoundsAgree(t *testing.T) {
+	const tail = "$c2FsdHNhbHRzYWx0$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+	for _, cost := range []string{
+		"m=19456,t=2,p=1", "m=65536,t=4,p=4", "m=65536,t=5,p=4", "m=65537,t=1,p=1", "m=8,t=1,p=1", "m=8,t=1,p=2", "m=7,t=1,p=1",
+		"m=100,t=10,p=1", "m=100,t=11,p=1", "m=1024,t=3,p=4", "m=1024,t=3,p=5", "m=0,t=1,p=1", "m=1024,t=0,p=1", "m=01024,t=2,p=1",
+		"t=2,m=1024,p=1", "m=1024,t=2", "m=+1024,t=2,p=1", "m=4294967304,t=1,p=1",
+	} {
+		hash := "$argon2id$v=19$" + cost + tail
+		if loader, login := configs.CheckHash(hash), auth.CheckHash(hash); (loader == nil) != (login == nil) {
+			t.Errorf("%s: loader %v, login %v", cost, loader, login)
+		}
+	}
+}
