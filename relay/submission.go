@@ -96,8 +96,16 @@ type due struct {
 }
 
 func queueKey(box, id string) string { return "q/" + strings.ToLower(box) + "/" + id }
-func queueBox(box string) string     { return "q/" + strings.ToLower(box) + "/" }
-func queueBell(box string) string    { return "bell/" + strings.ToLower(box) }
+
+// queueBox is the prefix of a mailbox's queue; "" is that of all.
+func queueBox(box string) string {
+	if box == "" {
+		return "q/"
+	}
+	return "q/" + strings.ToLower(box) + "/"
+}
+
+func queueBell(box string) string { return "bell/" + strings.ToLower(box) }
 
 func msgidPrefix(msgid string) string {
 	msgid = strings.ToLower(pec.NormalizeID(msgid))

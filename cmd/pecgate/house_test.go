@@ -260,7 +260,8 @@ func (h *house) until(what string, ok func() bool) {
 	h.t.Helper()
 	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			h.t.Fatalf("after a minute still not: %s\nlog:\n%s", what, h.log)
+			log := h.log.String()
+			h.t.Fatalf("after a minute still not: %s\nstatus: %+v\nend of the log:\n%s", what, h.status(), log[max(0, len(log)-2000):])
 		}
 	}
 }
