@@ -111,10 +111,7 @@ func (s *Service) pollFolder(ctx context.Context, w *worker, session *fetch.Sess
 	st, err = session.New(ctx, folder, fetch.Cursor{UIDValidity: c.UIDValidity, UID: c.UID}, perRound,
 		func(ctx context.Context, it fetch.Item) error {
 			if it.Problem != nil {
-				// It stays at the provider and in the log; the others go on.
-				s.opt.Events.Poison(w.acc.Box, folder, it.UID, it.Problem)
-				c.UID = it.UID
-				return s.setAside(ctx, w.acc.Box, folder, c, it)
+				return s.poison(ctx, w, folder, &c, it.UID, it.Problem)
 			}
 			if err := s.takeIn(ctx, w.acc, c, it); err != nil {
 				return err
@@ -122,6 +119,11 @@ func (s *Service) pollFolder(ctx context.Context, w *worker, session *fetch.Sess
 			c.UID = it.UID
 			return nil
 		})
+	if broken := new(fetch.MessageError); errors.As(err, &broken) {
+		// The session broke at one message: after its tries the next round
+		// begins behind it.
+		return false, errors.Join(err, s.poison(ctx, w, folder, &c, broken.UID, broken.Err))
+	}
 	if err == nil && !st.More && c.HistoryTo == math.MaxUint32 {
 		c.HistoryTo = c.UID
 		err = s.writeCursor(ctx, w.acc.Box, folder, c)
@@ -140,18 +142,31 @@ func history(st fetch.State) uint32 {
 	return 0
 }
 
-// setAside moves the cursor behind a message that cannot be fetched and leaves
-// an audit line.
-func (s *Service) setAside(ctx context.Context, box, folder string, c cursor, it fetch.Item) error {
+// maxTries is how often a message that cannot be fetched is tried before the
+// others go on without it.
+const maxTries = 3
+
+// poison counts a message that could not be fetched. The first failures are
+// errors, so that the next round tries again; then the message is set aside: it
+// stays at the provider, the cursor moves behind it, and log and audit say so.
+func (s *Service) poison(ctx context.Context, w *worker, folder string, c *cursor, uid uint32, why error) error {
+	at := fmt.Sprintf("%s/%d/%d", folder, c.UIDValidity, uid)
+	w.tries[at]++
+	if w.tries[at] < maxTries {
+		return fmt.Errorf("message %d, try %d of %d: %w", uid, w.tries[at], maxTries, why)
+	}
+	delete(w.tries, at)
+	s.opt.Events.Poison(w.acc.Box, folder, uid, why)
+	c.UID = uid
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		err := tx.Audit(mailbox.AuditLine{
-			Actor: "relay", Event: "arrival", Box: box, Result: "set aside", Reason: it.Problem.Error(),
-			More: map[string]string{"folder": folder, "uid": fmt.Sprint(it.UID), "uidvalidity": fmt.Sprint(it.UIDValidity)},
+			Actor: "relay", Event: "arrival", Box: w.acc.Box, Result: "set aside", Reason: why.Error(),
+			More: map[string]string{"folder": folder, "uid": fmt.Sprint(uid), "uidvalidity": fmt.Sprint(c.UIDValidity)},
 		})
 		if err != nil {
 			return err
 		}
-		return tx.Space(room).Put(cursorKey(box, folder), c)
+		return tx.Space(room).Put(cursorKey(w.acc.Box, folder), *c)
 	})
 }
 

@@ -38,7 +38,8 @@ type worker struct {
 	acc   Account
 	stop  context.CancelFunc
 	done  sync.WaitGroup
-	hurry chan struct{} // something was sent: receipts will come
+	hurry chan struct{}  // something was sent: receipts will come
+	tries map[string]int // of messages that cannot be fetched; the fetcher's alone
 
 	mu    sync.Mutex
 	facts BoxStatus
@@ -117,7 +118,7 @@ func (s *Service) fit(ctx context.Context) {
 
 func (s *Service) start(ctx context.Context, a Account) *worker {
 	ctx, stop := context.WithCancel(ctx)
-	w := &worker{acc: a, stop: stop, hurry: make(chan struct{}, 1), facts: BoxStatus{Address: a.Box}}
+	w := &worker{acc: a, stop: stop, hurry: make(chan struct{}, 1), tries: map[string]int{}, facts: BoxStatus{Address: a.Box}}
 	w.done.Go(func() { s.send(ctx, w) })
 	w.done.Go(func() { s.fetch(ctx, w) })
 	return w
