@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -21,11 +22,12 @@ func newServeCommand(app *app) *cobra.Command {
 the certificate again; so does a change of the files. A faulty file changes
 nothing and is reported in the log with its position.`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return serve(c.Context(), app.config) },
+		RunE: func(c *cobra.Command, _ []string) error { return serve(c.Context(), app.config, c.ErrOrStderr()) },
 	}
 }
 
-func serve(ctx context.Context, config string) error {
+// serve runs until ctx ends; log lines go to logTo.
+func serve(ctx context.Context, config string, logTo io.Writer) error {
 	loaded, err := configs.Load(config)
 	if err != nil {
 		return err
@@ -34,7 +36,7 @@ func serve(ctx context.Context, config string) error {
 	if err != nil {
 		return err
 	}
-	log := logger(loaded.Appliance)
+	log := logger(loaded.Appliance, logTo)
 	opt, err := src.gatewayOptions(log)
 	if err != nil {
 		return err
@@ -79,15 +81,15 @@ func serve(ctx context.Context, config string) error {
 	return err
 }
 
-// logger writes to standard error as the configuration says.
-func logger(a *configs.Appliance) *slog.Logger {
+// logger writes as the configuration says.
+func logger(a *configs.Appliance, to io.Writer) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(a.Log.Level)); err != nil {
 		level = slog.LevelInfo // the loader has refused anything else
 	}
 	o := &slog.HandlerOptions{Level: level}
 	if a.Log.Format == "text" {
-		return slog.New(slog.NewTextHandler(os.Stderr, o))
+		return slog.New(slog.NewTextHandler(to, o))
 	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	return slog.New(slog.NewJSONHandler(to, o))
 }

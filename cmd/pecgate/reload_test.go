@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pecgate/relay/submit"
+)
+
+// serving runs `pecgate serve` in this process until the test ends.
+func (h *house) serving() {
+	h.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"serve", "--config", h.config()}, strings.NewReader(""), h.log, h.log)
+	}()
+	h.t.Cleanup(func() {
+		cancel()
+		if state := <-ended; state != 0 {
+			h.t.Errorf("serve ended with %d: %s", state, h.log)
+		}
+	})
+	if !listening(h.smtps, 20*time.Second) {
+		h.t.Fatal("serve does not listen")
+	}
+}
+
+// TestG12_PolicyChangeTakesEffect edits policy.yaml under a running appliance:
+// a right that is taken away is gone within seconds, a faulty file changes
+// nothing, SIGHUP reads at once.
+func TestG12_PolicyChangeTakesEffect(t *testing.T) {
+	h := newHouse(t, mailboxText(boxA, false, "", "mario", "lucia"), mailboxText(boxB, false, "", "lucia"))
+	h.serving()
+	n := 0
+	allowed := func() bool {
+		n++
+		r := h.send("mario", "mariomario", boxA, []string{boxB}, mail(boxA, boxB, "prova", strings.Repeat("m", n)+"@alfa.example"))
+		if r.Class != submit.HandedOver && r.Code != 550 {
+			t.Fatalf("%+v", r)
+		}
+		return r.Class == submit.HandedOver
+	}
+	if !allowed() {
+		t.Fatal("mario may not send at first")
+	}
+	h.writePolicy(h.policy + "    surprise: true\n")
+	time.Sleep(4 * time.Second) // longer than a change takes to be read
+	if !allowed() {
+		t.Error("a faulty file changed something")
+	}
+	h.writePolicy(strings.Replace(h.policy, "{user: mario}", "{user: mario, send: false}", 1))
+	for end := time.Now().Add(20 * time.Second); allowed(); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the right was not taken away")
+		}
+	}
+	h.writePolicy(h.policy)
+	if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); !allowed(); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the right was not given back")
+		}
+	}
+}
