@@ -41,7 +41,7 @@ func (s *Store) Begin(ctx context.Context) (*Intake, error) {
 	}
 	w, err := s.bytes.Begin(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("begin a message: %w", err)
+		return nil, fmt.Errorf("begin a message: %w", s.watch(err))
 	}
 	return &Intake{s: s, w: w}, nil
 }
@@ -78,7 +78,7 @@ func (in *Intake) Store(ctx context.Context, o Origin) (*Stored, error) {
 	}
 	ref, err := in.w.Commit(ctx, side)
 	if err != nil {
-		return nil, fmt.Errorf("make a message durable: %w", err)
+		return nil, fmt.Errorf("make a message durable: %w", in.s.watch(err))
 	}
 	r, err := in.s.bytes.Open(ref)
 	if err != nil {

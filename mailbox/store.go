@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pecgate/mailbox/events"
@@ -40,6 +41,8 @@ type Store struct {
 	records   kv.Store
 	bytes     *segment.Store
 	snapshots snapshotCache
+	failed    chan error // holds the first failure
+	broken    atomic.Pointer[error]
 	closing   sync.Once
 	closeErr  error
 }
@@ -57,7 +60,7 @@ func Open(o Options) (*Store, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the store's folder: %w", err)
 	}
-	s := &Store{opt: o}
+	s := &Store{opt: o, failed: make(chan error, 1)}
 	if err := s.Room(); err != nil {
 		return nil, err
 	}
@@ -78,6 +81,30 @@ func Open(o Options) (*Store, error) {
 func (s *Store) Close() error {
 	s.closing.Do(func() { s.closeErr = errors.Join(s.records.Close(), s.bytes.Close()) })
 	return s.closeErr
+}
+
+// Failed tells, once, that a write or sync failed for good: what was promised
+// is on disk, but nothing more can be. The process answers "temporary failure",
+// stops and reads everything anew at its next start; a failed sync is never
+// tried again.
+func (s *Store) Failed() <-chan error { return s.failed }
+
+// Broken returns the failure that Failed told, or nil.
+func (s *Store) Broken() error {
+	if err := s.broken.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// watch passes an error of the stores below through and keeps a final one.
+func (s *Store) watch(err error) error {
+	if errors.Is(err, kv.ErrFailed) || errors.Is(err, segment.ErrFailed) {
+		if s.broken.CompareAndSwap(nil, &err) {
+			s.failed <- err
+		}
+	}
+	return err
 }
 
 // Now returns the store's time, the only one for leases.
@@ -107,9 +134,9 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 // error of the store itself it is unknown whether the changes are there: the
 // caller answers "temporary failure" and never "done".
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
-	return s.records.Update(ctx, func(t kv.Txn) error {
+	return s.watch(s.records.Update(ctx, func(t kv.Txn) error {
 		return fn(&Tx{s: s, r: t, w: t, now: s.opt.Now()})
-	})
+	}))
 }
 
 // Now is the time of this call of the transaction's function.

@@ -230,7 +230,7 @@ func TestDialogsCut(t *testing.T) {
 				allowed[sum] = true
 			}
 			for n := range input.Len() {
-				h.cut(input.String()[:n])
+				h.cut(t, input.String()[:n])
 			}
 			for sum := range h.sums() {
 				if !allowed[sum] {
@@ -242,11 +242,11 @@ func TestDialogsCut(t *testing.T) {
 }
 
 // cut sends bytes and closes the line, then waits for the session to end.
-func (h *house) cut(s string) {
-	h.t.Helper()
+func (h *house) cut(t testing.TB, s string) {
+	t.Helper()
 	conn, err := h.ln.dial()
 	if err != nil {
-		h.t.Fatal(err)
+		t.Fatal(err)
 	}
 	_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 	read := make(chan struct{})
@@ -256,19 +256,19 @@ func (h *house) cut(s string) {
 	}()
 	_, err = io.WriteString(conn, s)
 	if ne, ok := err.(net.Error); ok && ne.Timeout() {
-		h.t.Fatalf("the server stopped reading after %q", s)
+		t.Fatalf("the server stopped reading after %q", s)
 	}
 	_ = conn.Close()
 	<-read
-	h.quiet()
+	h.quiet(t)
 }
 
 // quiet waits until no session is left.
-func (h *house) quiet() {
-	h.t.Helper()
+func (h *house) quiet(t testing.TB) {
+	t.Helper()
 	for end := time.Now().Add(60 * time.Second); len(h.srv.connections()) > 0; {
 		if time.Now().After(end) {
-			h.t.Fatal("a session does not end")
+			t.Fatal("a session does not end")
 		}
 		time.Sleep(50 * time.Microsecond)
 	}

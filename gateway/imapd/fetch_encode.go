@@ -138,14 +138,22 @@ func appendPath(b []byte, path []int) []byte {
 func appendAString(b []byte, s string) []byte {
 	atom, quoted := s != "", true
 	for i := range len(s) {
-		atom = atom && atomChar(s[i])
-		quoted = quoted && s[i] >= ' ' && s[i] < 0x7f && s[i] != '"' && s[i] != '\\'
+		// "[" is allowed in an atom, but clients look for the bracket's end.
+		atom = atom && atomChar(s[i]) && s[i] != '['
+		quoted = quoted && s[i] >= ' ' && s[i] < 0x7f
 	}
 	switch {
 	case atom:
 		return append(b, s...)
 	case quoted:
-		return append(append(append(b, '"'), s...), '"')
+		b = append(b, '"')
+		for i := range len(s) {
+			if s[i] == '"' || s[i] == '\\' {
+				b = append(b, '\\')
+			}
+			b = append(b, s[i])
+		}
+		return append(b, '"')
 	}
 	b = append(b, '{')
 	b = strconv.AppendInt(b, int64(len(s)), 10)

@@ -44,6 +44,7 @@ type filter struct {
 	out     []byte
 	blocked bool // the library waits for the client: nothing is gathered
 	cont    bool // a continuation request was written since the last command
+	done    bool // the library has answered the command
 	swallow bool // the next continuation request is not for the client
 	tag     string
 	werr    error
@@ -59,6 +60,9 @@ func newFilter(raw net.Conn, srv *Server) *filter {
 func (f *filter) Write(p []byte) (int, error) {
 	f.wmu.Lock()
 	defer f.wmu.Unlock()
+	if f.tag != "" && bytes.HasPrefix(p, []byte(f.tag+" ")) {
+		f.done = true
+	}
 	if bytes.HasPrefix(p, []byte("+ ")) {
 		f.cont = true
 		if f.swallow {
@@ -72,9 +76,7 @@ func (f *filter) Write(p []byte) (int, error) {
 		}
 	}
 	f.put(f.announce(p))
-	if f.blocked {
-		f.flush()
-	}
+	f.flushIfBlocked()
 	return len(p), f.werr
 }
 
@@ -93,14 +95,19 @@ func (f *filter) announce(p []byte) []byte {
 	return p
 }
 
+// answered tells whether the library has answered the command under way.
+func (f *filter) answered() bool {
+	f.wmu.Lock()
+	defer f.wmu.Unlock()
+	return f.done
+}
+
 // append puts whole answers behind what was gathered.
 func (f *filter) append(p []byte) error {
 	f.wmu.Lock()
 	defer f.wmu.Unlock()
 	f.put(p)
-	if f.blocked {
-		f.flush()
-	}
+	f.flushIfBlocked()
 	return f.werr
 }
 
@@ -155,7 +162,20 @@ func (f *filter) flush() {
 		_ = f.raw.SetWriteDeadline(time.Now().Add(writeTime))
 		_, f.werr = f.raw.Write(f.out)
 	}
-	if f.out != nil {
+	f.out = f.out[:0]
+}
+
+func (f *filter) flushIfBlocked() {
+	if f.blocked {
+		f.flush()
+		f.release()
+	}
+}
+
+// release gives the output's memory back while there is nothing to send: most
+// connections idle. wmu is held.
+func (f *filter) release() {
+	if f.out != nil && len(f.out) == 0 {
 		f.srv.giveBuffer(f.out)
 		f.out = nil
 	}
@@ -185,6 +205,7 @@ func (f *filter) answer(line string) { _ = f.append([]byte(line + "\r\n")) }
 func (f *filter) fill(into []byte, until time.Time) (int, error) {
 	f.wmu.Lock()
 	f.flush()
+	f.release()
 	f.blocked = true
 	err := f.werr
 	f.wmu.Unlock()
@@ -285,9 +306,9 @@ func (f *filter) Close() error {
 	if len(f.out) > 0 && f.werr == nil {
 		_ = f.raw.SetWriteDeadline(time.Now().Add(closeTime))
 		_, f.werr = f.raw.Write(f.out)
-		f.srv.giveBuffer(f.out)
-		f.out = nil
 	}
+	f.out = f.out[:0]
+	f.release()
 	if f.werr == nil {
 		f.werr = net.ErrClosed
 	}

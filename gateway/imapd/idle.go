@@ -21,10 +21,10 @@ func (s *session) Idle(_ *imapserver.UpdateWriter, stop <-chan struct{}) error {
 		s.idling = over
 	}
 	s.mu.Unlock()
-	v := s.v
 	if stopped {
 		return nil
 	}
+	v := s.v // of this goroutine alone until IDLE has ended
 	var wake <-chan struct{}
 	if v != nil {
 		w, end := s.srv.opt.Store.Watch(v.folder)

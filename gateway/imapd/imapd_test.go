@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +16,7 @@ import (
 
 	"go.uber.org/goleak" // no goroutine outlives a test
 
+	"pecgate/gateway/auth"
 	"pecgate/mailbox"
 	"pecgate/mailbox/events"
 	"pecgate/policy"
@@ -56,6 +56,7 @@ type house struct {
 	store  *mailbox.Store
 	srv    *Server
 	ln     *pipeListener
+	served chan error
 	policy atomic.Pointer[policy.Policy]
 	log    *logBuffer
 	people map[string]mailbox.Person
@@ -105,7 +106,7 @@ func (h *house) open(change ...func(*Options)) {
 		Login: func(_ context.Context, name, password, _ string) (policy.Identity, error) {
 			id, ok := h.policy.Load().Resolve(name)
 			if !ok || password != "secret" {
-				return policy.Identity{}, errors.New("refused")
+				return policy.Identity{}, auth.ErrRefused
 			}
 			return id, nil
 		},
@@ -116,14 +117,9 @@ func (h *house) open(change ...func(*Options)) {
 	h.srv = New(o)
 	h.srv.every = 20 * time.Millisecond
 	h.ln = newPipeListener()
-	served := make(chan error, 1)
-	srv, ln := h.srv, h.ln
+	h.served = make(chan error, 1)
+	srv, ln, served := h.srv, h.ln, h.served
 	go func() { served <- srv.Serve(ln) }()
-	h.t.Cleanup(func() {
-		if err := <-served; err != nil {
-			h.t.Errorf("Serve: %v", err)
-		}
-	})
 }
 
 // shut stops the service and the store.
@@ -133,6 +129,9 @@ func (h *house) shut() {
 	defer cancel()
 	if err := h.srv.Shutdown(ctx); err != nil {
 		h.t.Errorf("Shutdown: %v", err)
+	}
+	if err := <-h.served; err != nil && err != ErrClosed {
+		h.t.Errorf("Serve: %v", err)
 	}
 	if err := h.store.Close(); err != nil {
 		h.t.Errorf("Close: %v", err)
@@ -385,7 +384,8 @@ func (h *house) login(name string) *client {
 func (c *client) send(s string) {
 	c.t.Helper()
 	if _, err := io.WriteString(c.conn, s); err != nil {
-		c.t.Fatalf("send: %v", err)
+		rest, _ := io.ReadAll(c.r)
+		c.t.Fatalf("send: %v after %q", err, rest)
 	}
 }
 

@@ -38,7 +38,8 @@ type command struct {
 type input struct {
 	unread []byte // came from the client, used from rpos
 	rpos   int
-	ready  []byte // for the library
+	ready  [][]byte // for the library, in pieces that end where a literal begins
+	begun  bool     // part of the first piece is gone
 	cur    command
 	talk   bool // the library may ask for lines that are no commands
 	msg    literal
@@ -63,9 +64,16 @@ const (
 )
 
 // Read gives the library the next bytes: whole commands, or a message.
+//
+// A command with literals goes in pieces. The library does not read what is
+// left of a command that it refuses at or before a literal, and would take it
+// for the next command; so a piece follows only while no answer has come.
 func (f *filter) Read(p []byte) (int, error) {
 	if f.end != nil {
 		return 0, f.end
+	}
+	if !f.begun && f.answered() {
+		f.ready = nil
 	}
 	for len(f.ready) == 0 {
 		if f.state == msgFlows && f.msg.left > 1 {
@@ -79,8 +87,11 @@ func (f *filter) Read(p []byte) (int, error) {
 			return 0, f.fail(err)
 		}
 	}
-	n := copy(p, f.ready)
-	f.ready = f.ready[n:]
+	n := copy(p, f.ready[0])
+	f.ready[0] = f.ready[0][n:]
+	if f.begun = len(f.ready[0]) > 0; !f.begun {
+		f.ready = f.ready[1:]
+	}
 	return n, nil
 }
 
@@ -136,7 +147,7 @@ func (f *filter) next() error {
 				return err
 			}
 			f.talk = f.cur.name == "AUTHENTICATE"
-			f.ready = append(line, "\r\n"...)
+			f.ready = [][]byte{append(line, "\r\n"...)}
 			return nil
 		}
 		f.talk = false
@@ -179,7 +190,7 @@ func (f *filter) command() error {
 			continue
 		}
 		f.wmu.Lock()
-		f.tag, f.cont = f.cur.tag, false
+		f.tag, f.cont, f.done = f.cur.tag, false, false
 		f.wmu.Unlock()
 		whole, err := f.rest(first, until)
 		if err != nil {
@@ -205,8 +216,26 @@ func (f *filter) handle() bool {
 	case "SEARCH", "UID SEARCH":
 		f.cur.text = withoutSmaller(f.cur.text)
 	}
-	f.ready = append(bytes.Clone(f.cur.text), "\r\n"...)
+	f.ready = pieces(append(bytes.Clone(f.cur.text), "\r\n"...))
 	return false
+}
+
+// pieces cuts a command before and behind each of its literals.
+func pieces(cmd []byte) [][]byte {
+	var out [][]byte
+	for {
+		i := bytes.IndexByte(cmd, '\n')
+		m, ok := endsWithLiteral(bytes.TrimSuffix(cmd[:i+1], []byte("\r\n")))
+		if !ok || i+1 == len(cmd) {
+			return append(out, cmd)
+		}
+		out = append(out, cmd[:i+1])
+		cmd = cmd[i+1:]
+		if m.size > 0 {
+			out = append(out, cmd[:m.size])
+			cmd = cmd[m.size:]
+		}
+	}
 }
 
 // rest collects the literals and lines that belong to a command. whole is false
@@ -325,7 +354,7 @@ func (f *filter) lastByte() error {
 	if strings.TrimRight(string(tail), " ") != want {
 		return errSyntax // also several messages in one APPEND (RFC 3502), which is not announced
 	}
-	f.ready = append(append(last, want...), "\r\n"...)
+	f.ready = [][]byte{append(append(last, want...), "\r\n"...)}
 	return nil
 }
 

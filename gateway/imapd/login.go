@@ -1,8 +1,12 @@
 package imapd
 
 import (
+	"errors"
+
+	"github.com/emersion/go-imap/v2"            // response codes
 	"github.com/emersion/go-imap/v2/imapserver" // its error of a failed login
 
+	"pecgate/gateway/auth"
 	"pecgate/policy"
 )
 
@@ -14,11 +18,12 @@ const maxFailures = 3
 // held: nothing may be written from here.
 func (s *session) Login(name, password string) error {
 	id, err := s.srv.opt.Login(s.ctx, name, password, s.f.remote())
-	if err == nil && !s.mayEnter(id) {
-		err = imapserver.ErrAuthFailed
+	if err != nil && !errors.Is(err, auth.ErrRefused) {
+		// Nothing was found wrong with the password: a client must not ask its
+		// user for another one.
+		return no(imap.ResponseCodeUnavailable, "Logging in is not possible now, try again later")
 	}
-	if err != nil {
-		s.srv.opt.Events.IMAPRefused(name, s.f.remote())
+	if err != nil || !s.mayEnter(id) {
 		if s.failures++; s.failures >= maxFailures {
 			s.f.sayBye("Too many failed logins")
 		}
@@ -31,7 +36,6 @@ func (s *session) Login(name, password string) error {
 	s.id, s.person = id, person
 	s.hold(nil)
 	s.f.loggedIn()
-	s.srv.opt.Events.IMAPSession(id.User, id.Box, s.f.remote())
 	return nil
 }
 

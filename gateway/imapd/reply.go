@@ -47,9 +47,9 @@ func errReadOnly() error {
 	return no(imap.ResponseCodeNoPerm, "The folder is open for reading only")
 }
 
-func errLost() error {
-	return no(imap.ResponseCodeNonExistent, "The selected folder is there no more")
-}
+// byeFolderGone ends a session whose folder is gone: the library's state cannot
+// be set back to "nothing selected".
+const byeFolderGone = "The selected folder is there no more"
 
 func errLimit(text string) error { return no(imap.ResponseCodeLimit, text) }
 
@@ -63,11 +63,18 @@ func (s *session) reply(command string, err error) error {
 	case errors.As(err, &e):
 		return e
 	case errors.Is(err, mailbox.ErrNotFound):
+		switch command {
+		case "FETCH", "STORE", "SEARCH", "EXPUNGE", "COPY", "MOVE":
+			// Another session has deleted or renamed the selected folder.
+			s.f.sayBye(byeFolderGone)
+		}
 		return errNoFolder()
 	case errors.Is(err, mailbox.ErrExists):
 		return no(imap.ResponseCodeAlreadyExists, "There is a folder of this name")
 	case errors.Is(err, mailbox.ErrRefused):
 		return no(imap.ResponseCodeNoPerm, "This is not allowed here")
+	case mailbox.IsTooManyKeywords(err):
+		return errLimit("This message would have too many keywords")
 	case errors.Is(err, mailbox.ErrNoSpace):
 		return no(imap.ResponseCodeUnavailable, "There is no room on the server's disk, try again later")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

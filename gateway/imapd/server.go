@@ -23,8 +23,9 @@ import (
 type Options struct {
 	Store  *mailbox.Store
 	Policy func() *policy.Policy // the policy now; asked with every command
-	// Login checks a name and a password; remote is the client's address. Any
-	// error is answered as a failed login.
+	// Login checks a name and a password; remote is the client's address. It logs
+	// what it decides. auth.ErrRefused is a failed login, any other error a
+	// temporary one.
 	Login     func(ctx context.Context, name, password, remote string) (policy.Identity, error)
 	Language  string           // of the folders' names: it (default) or en
 	MaxAppend int64            // bytes of a message that a client may append; 0: 100 MiB; at most 4 GiB
@@ -228,7 +229,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.cancel()
 	s.wg.Wait()
-	_ = s.lib.Close() // only that it may not be called twice
 	return err
 }
 

@@ -167,7 +167,7 @@ func (s *session) sync(v *view, expunge bool) error {
 		ch, err = s.resync(v)
 	}
 	if errors.Is(err, mailbox.ErrNotFound) {
-		s.f.sayBye("The selected folder is there no more")
+		s.f.sayBye(byeFolderGone)
 		return nil
 	}
 	if err != nil {

@@ -1,16 +1,5 @@
 package events
 
-// IMAPSession says that a client has logged in for IMAP. box is empty, or the
-// only mailbox of the session.
-func (l *Log) IMAPSession(user, box, remote string) {
-	l.out.Info("IMAP session", "user", Clip(user), "mailbox", Clip(box), "remote", Clip(remote))
-}
-
-// IMAPRefused says that a login for IMAP was refused.
-func (l *Log) IMAPRefused(name, remote string) {
-	l.out.Info("IMAP login refused", "name", Clip(name), "remote", Clip(remote))
-}
-
 // IMAPAccessEnded says that a session was ended because the policy no longer
 // allows what it had open.
 func (l *Log) IMAPAccessEnded(user, remote string) {
