@@ -81,7 +81,7 @@ type Gateway struct {
 // Start brings everything up. When it returns without an error the appliance
 // serves; it stops by Close only.
 func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
-	g := &Gateway{events: events.New(o.Log), failed: make(chan error, 8), addrs: map[string][]net.Addr{}}
+	g := &Gateway{events: events.New(o.Log), failed: make(chan error, 1), addrs: map[string][]net.Addr{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.Close())
@@ -120,6 +120,14 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	if g.control, err = admin.Listen(admin.Options{DataDir: o.DataDir, Store: g.store, Relay: g.relay, Events: g.events}); err != nil {
 		return nil, err
 	}
+	g.run("store", func() error {
+		select {
+		case err := <-g.store.Failed():
+			return err
+		case <-run.Done():
+			return nil
+		}
+	})
 	g.run("relay", func() error { return g.relay.Run(run) })
 	g.wg.Go(func() { g.cert.Watch(run, time.Minute, g.events) })
 	limits := gate.NewLimits(0, 0)
@@ -157,7 +165,10 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 func (g *Gateway) run(name string, fn func() error) {
 	g.wg.Go(func() {
 		if err := fn(); err != nil && !errors.Is(err, net.ErrClosed) {
-			g.failed <- fmt.Errorf("%s: %w", name, err)
+			select {
+			case g.failed <- fmt.Errorf("%s: %w", name, err):
+			default: // one is told already, and one is enough
+			}
 		}
 	})
 }

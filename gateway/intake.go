@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -31,10 +30,13 @@ func (in *intake) Begin(ctx context.Context, s smtpd.Submission) (smtpd.Delivery
 	if err != nil {
 		return nil, err
 	}
-	d := &delivery{store: in.store, ticket: relay.Ticket{
-		ID: relay.NewID(in.store.Now()), Box: strings.ToLower(s.Mailbox), User: s.Identity.User, Person: person,
-		MsgID: pec.NormalizeID(s.MessageID), To: s.Recipients, PIN: s.PINUsed, Edits: s.HeaderEdits, Remote: s.Remote,
-	}}
+	d := &delivery{
+		store: in.store, sub: s, left: s.HeaderSize, body: sha256.New(),
+		ticket: relay.Ticket{
+			ID: relay.NewID(in.store.Now()), Box: strings.ToLower(s.Mailbox), User: s.Identity.User, Person: person,
+			MsgID: pec.NormalizeID(s.MessageID), To: s.Recipients, PIN: s.PINUsed, Edits: s.HeaderEdits, Remote: s.Remote,
+		},
+	}
 	if d.main, err = in.store.Begin(ctx); err != nil {
 		return nil, tooFull(err)
 	}
@@ -44,7 +46,7 @@ func (in *intake) Begin(ctx context.Context, s smtpd.Submission) (smtpd.Delivery
 		return err
 	})
 	if err == nil && used {
-		err = d.renamed(ctx, s.Mailbox)
+		err = d.renamed(ctx)
 	}
 	if err != nil {
 		d.Abort()
@@ -65,27 +67,24 @@ func tooFull(err error) error {
 //
 // Where its Message-ID is one that the mailbox has used already, nobody can
 // say before the last byte whether this is the client's retry of the same
-// message or another message. Both are then written: as it came, to compare,
-// and under an id of our own, to keep.
+// message or another message. Both are then written: as it came, and under an
+// id of our own.
 type delivery struct {
 	store  *mailbox.Store
+	sub    smtpd.Submission
 	ticket relay.Ticket
 	main   *mailbox.Intake
 
-	other  *mailbox.Intake // under its new Message-ID; nil where the id is free
-	sum    hash.Hash       // of what came
-	header []byte          // what has come of the header, until it ends
-	newID  string
+	left   int64     // bytes of the header still to come
+	body   hash.Hash // of what comes behind it
+	other  *mailbox.Intake
+	header []byte // what has come of the header, where other is
+	newID  string // Message-ID in other
 }
 
-// maxHeader bounds the header that is held until its end, in bytes; smtpd has
-// refused longer ones.
-const maxHeader = 512 << 10
-
 // renamed prepares the second writing.
-func (d *delivery) renamed(ctx context.Context, box string) (err error) {
-	d.newID = "pg." + d.ticket.ID + box[strings.LastIndexByte(box, '@'):]
-	d.header, d.sum = []byte{}, sha256.New()
+func (d *delivery) renamed(ctx context.Context) (err error) {
+	d.newID = "pg." + d.ticket.ID + d.ticket.Box[strings.LastIndexByte(d.ticket.Box, '@'):]
 	d.other, err = d.store.Begin(ctx)
 	return err
 }
@@ -93,27 +92,26 @@ func (d *delivery) renamed(ctx context.Context, box string) (err error) {
 // Write takes the next bytes of the message as it will be relayed.
 func (d *delivery) Write(p []byte) (int, error) {
 	n, err := d.main.Write(p)
-	if err != nil || d.other == nil {
+	if err != nil {
 		return n, err
 	}
-	d.sum.Write(p) // never fails
-	if d.header == nil {
-		_, err = d.other.Write(p)
-		return n, err
+	head, rest := p, []byte(nil)
+	if int64(len(p)) > d.left {
+		head, rest = p[:d.left], p[d.left:]
 	}
-	d.header = append(d.header, p...)
-	end := bytes.Index(d.header, []byte("\r\n\r\n"))
-	if end < 0 {
-		if len(d.header) > maxHeader {
-			return n, errors.New("gateway: the header does not end")
-		}
+	d.left -= int64(len(head))
+	d.body.Write(rest) // never fails
+	if d.other == nil {
 		return n, nil
 	}
-	whole := d.header
-	d.header = nil
-	_, err = d.other.Write(replaceMsgID(whole[:end+4], d.newID))
-	if err == nil {
-		_, err = d.other.Write(whole[end+4:])
+	if len(head) > 0 {
+		if d.header = append(d.header, head...); d.left == 0 {
+			_, err = d.other.Write(replaceMsgID(d.header, d.newID))
+			d.header = nil
+		}
+	}
+	if err == nil && len(rest) > 0 {
+		_, err = d.other.Write(rest)
 	}
 	return n, err
 }
@@ -137,12 +135,14 @@ func replaceMsgID(header []byte, id string) []byte {
 // Only after it may the client be told 250.
 func (d *delivery) Commit(ctx context.Context) (smtpd.Receipt, error) {
 	keep, t := d.main, d.ticket
+	t.Retry = relay.Fingerprint(t.User, t.Box, d.sub.ClientMessageID, t.To,
+		hex.EncodeToString(d.sub.ClientHeader[:]), hex.EncodeToString(d.body.Sum(nil)))
+	old, err := d.repeated(ctx, t.Retry)
+	if err != nil || old != "" {
+		d.Abort()
+		return smtpd.Receipt{ID: old, Duplicate: true}, err
+	}
 	if d.other != nil {
-		old, err := d.repeated(ctx)
-		if err != nil || old != "" {
-			d.Abort()
-			return smtpd.Receipt{ID: old, Duplicate: true}, err
-		}
 		d.main.Abort()
 		keep = d.other
 		t.Alias, t.MsgID = t.MsgID, d.newID
@@ -169,13 +169,9 @@ func (d *delivery) Commit(ctx context.Context) (smtpd.Receipt, error) {
 }
 
 // repeated returns the submission of which this is the client's retry, or "".
-func (d *delivery) repeated(ctx context.Context) (string, error) {
-	var old string
-	err := d.store.View(ctx, func(tx *mailbox.Tx) (err error) {
-		old, err = relay.Repeated(tx, d.ticket, hex.EncodeToString(d.sum.Sum(nil)))
-		if errors.Is(err, relay.ErrMsgIDUsed) {
-			return nil
-		}
+func (d *delivery) repeated(ctx context.Context, fingerprint string) (old string, err error) {
+	err = d.store.View(ctx, func(tx *mailbox.Tx) (err error) {
+		old, err = relay.Repeated(tx, fingerprint)
 		return err
 	})
 	return old, err

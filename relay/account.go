@@ -2,6 +2,7 @@ package relay
 
 import (
 	"crypto/x509"
+	"slices"
 	"time"
 )
 
@@ -28,8 +29,15 @@ type Account struct {
 	MaxMessage     int64         // bytes, of one that is fetched
 }
 
-// same tells whether a worker can go on with the other's settings.
+// same tells whether a worker can go on with the other's settings. The
+// password is read anew at each use and does not matter.
 func (a Account) same(b Account) bool {
 	return a.Box == b.Box && a.Active == b.Active && a.Admin == b.Admin && a.Username == b.Username &&
-		a.SMTP == b.SMTP && a.IMAP == b.IMAP && a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.MaxMessage == b.MaxMessage
+		a.SMTP.same(b.SMTP) && a.IMAP.same(b.IMAP) && slices.Equal(a.Folders, b.Folders) &&
+		a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.MaxMessage == b.MaxMessage
+}
+
+func (e Endpoint) same(o Endpoint) bool {
+	roots := e.Roots == o.Roots || (e.Roots != nil && o.Roots != nil && e.Roots.Equal(o.Roots))
+	return roots && e.Host == o.Host && e.Port == o.Port && e.Security == o.Security && e.Timeout == o.Timeout
 }

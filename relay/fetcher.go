@@ -8,7 +8,6 @@ import (
 	"math"
 	"time"
 
-	"pecgate/mailbox"
 	"pecgate/relay/fetch"
 )
 
@@ -110,11 +109,12 @@ func (s *Service) pollFolder(ctx context.Context, w *worker, session *fetch.Sess
 	}
 	st, err = session.New(ctx, folder, fetch.Cursor{UIDValidity: c.UIDValidity, UID: c.UID}, perRound,
 		func(ctx context.Context, it fetch.Item) error {
-			if it.Problem != nil {
-				return s.poison(ctx, w, folder, &c, it.UID, it.Problem)
+			err := it.Problem
+			if err == nil {
+				err = s.takeIn(ctx, w.acc, c, it)
 			}
-			if err := s.takeIn(ctx, w.acc, c, it); err != nil {
-				return err
+			if err != nil {
+				return s.stumble(ctx, w, folder, &c, it.UID, err)
 			}
 			c.UID = it.UID
 			return nil
@@ -122,13 +122,18 @@ func (s *Service) pollFolder(ctx context.Context, w *worker, session *fetch.Sess
 	if broken := new(fetch.MessageError); errors.As(err, &broken) {
 		// The session broke at one message: after its tries the next round
 		// begins behind it.
-		return false, errors.Join(err, s.poison(ctx, w, folder, &c, broken.UID, broken.Err))
+		return false, errors.Join(err, s.stumble(ctx, w, folder, &c, broken.UID, broken.Err))
 	}
-	if err == nil && !st.More && c.HistoryTo == math.MaxUint32 {
+	if err != nil {
+		return false, err
+	}
+	if !st.More && c.HistoryTo == math.MaxUint32 {
 		c.HistoryTo = c.UID
-		err = s.writeCursor(ctx, w.acc.Box, folder, c)
+		if err := s.writeCursor(ctx, w.acc.Box, folder, c); err != nil {
+			return false, err
+		}
 	}
-	return st.More, err
+	return st.More, s.retryAside(ctx, w, session, folder, c)
 }
 
 // history is the UID up to which a folder's messages stood there before us.
@@ -140,34 +145,6 @@ func history(st fetch.State) uint32 {
 		return math.MaxUint32 // not told: what the first rounds find
 	}
 	return 0
-}
-
-// maxTries is how often a message that cannot be fetched is tried before the
-// others go on without it.
-const maxTries = 3
-
-// poison counts a message that could not be fetched. The first failures are
-// errors, so that the next round tries again; then the message is set aside: it
-// stays at the provider, the cursor moves behind it, and log and audit say so.
-func (s *Service) poison(ctx context.Context, w *worker, folder string, c *cursor, uid uint32, why error) error {
-	at := fmt.Sprintf("%s/%d/%d", folder, c.UIDValidity, uid)
-	w.tries[at]++
-	if w.tries[at] < maxTries {
-		return fmt.Errorf("message %d, try %d of %d: %w", uid, w.tries[at], maxTries, why)
-	}
-	delete(w.tries, at)
-	s.opt.Events.Poison(w.acc.Box, folder, uid, why)
-	c.UID = uid
-	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
-		err := tx.Audit(mailbox.AuditLine{
-			Actor: "relay", Event: "arrival", Box: w.acc.Box, Result: "set aside", Reason: why.Error(),
-			More: map[string]string{"folder": folder, "uid": fmt.Sprint(uid), "uidvalidity": fmt.Sprint(c.UIDValidity)},
-		})
-		if err != nil {
-			return err
-		}
-		return tx.Space(room).Put(cursorKey(w.acc.Box, folder), *c)
-	})
 }
 
 // polled keeps how a round ended.

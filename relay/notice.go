@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"mime"
 	"strings"
@@ -21,11 +22,8 @@ type notice struct {
 }
 
 // noticeOf returns the notice that an attempt's end calls for, or nil.
-func noticeOf(sub *Submission, r submit.Result, o Options) *notice {
-	switch {
-	case r.Class == submit.Permanent:
-	case r.Class == submit.Temporary && o.Store.Now().Sub(sub.SubmittedAt) > o.Schedule.GiveUp:
-	default:
+func noticeOf(sub *Submission, to State, r submit.Result, o Options) *notice {
+	if to != NotAccepted {
 		return nil
 	}
 	reply := answer(r)
@@ -97,12 +95,18 @@ func domainOf(address string) string {
 	return "localhost"
 }
 
+// errNothingToTell ends the transaction of a notice that was not called for.
+var errNothingToTell = errors.New("relay: nothing to tell")
+
 // file puts the notice into the person's INBOX together with what it tells of.
-func (n *notice) file(ctx context.Context, store *mailbox.Store, sub *Submission, with func(*mailbox.Tx) error) error {
+// with says whether there is something to tell.
+func (n *notice) file(ctx context.Context, store *mailbox.Store, sub *Submission, with func(*mailbox.Tx) (bool, error)) error {
+	alone := func() error {
+		return store.Update(ctx, func(tx *mailbox.Tx) error { _, err := with(tx); return err })
+	}
 	in, err := store.Begin(ctx)
 	if err != nil {
-		// Without room for a notice the outcome itself is still recorded.
-		return store.Update(ctx, with)
+		return alone() // without room for a notice the outcome itself is still recorded
 	}
 	defer in.Abort() // no effect after Store
 	if _, err := in.Write(n.bytes()); err != nil {
@@ -114,12 +118,19 @@ func (n *notice) file(ctx context.Context, store *mailbox.Store, sub *Submission
 	}
 	defer st.Close() // read-only handle: nothing to lose
 	_, err = store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) error {
-		if err := with(tx); err != nil {
+		tell, err := with(tx)
+		if err != nil {
 			return err
 		}
+		if !tell {
+			return errNothingToTell
+		}
 		m.Submission = sub.ID
-		_, _, err := tx.File(mailbox.FolderKey{Owner: sub.Person, Role: mailbox.RoleInbox}, m, mailbox.Filing{Audience: sub.Person})
+		_, _, err = tx.File(mailbox.FolderKey{Owner: sub.Person, Role: mailbox.RoleInbox}, m, mailbox.Filing{Audience: sub.Person})
 		return err
 	})
+	if errors.Is(err, errNothingToTell) {
+		return alone()
+	}
 	return err
 }

@@ -2,8 +2,11 @@ package relay
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +28,7 @@ type Ticket struct {
 	Alias  string // the client's Message-ID where it was replaced, else ""
 	To     []string
 	PIN    bool     // a PIN was given and right
+	Retry  string   // Fingerprint
 	Edits  []string // what was changed in the header
 	Remote string   // address of the client
 }
@@ -43,35 +47,51 @@ func MsgIDUsed(tx *mailbox.Tx, box, msgid string) (bool, error) {
 }
 
 // Repeated returns the id of an earlier submission of which this one is the
-// client's retry: same user, Message-ID, bytes and envelope within 24 hours.
-// It returns ErrMsgIDUsed when the Message-ID belongs to something else, and
-// "" when it is free.
-func Repeated(tx *mailbox.Tx, t Ticket, sha256 string) (string, error) {
-	old, err := byMsgID(tx, t.Box, t.MsgID)
-	if errors.Is(err, ErrNotFound) {
+// client's retry: the same fingerprint within 24 hours, unless that one has
+// ended without leaving. It returns "" where there is none.
+func Repeated(tx *mailbox.Tx, fingerprint string) (string, error) {
+	if fingerprint == "" {
+		return "", nil
+	}
+	var id string
+	err := tx.Space(room).Get("t/"+fingerprint, &id)
+	if errors.Is(err, mailbox.ErrNotFound) {
 		return "", nil
 	}
 	if err != nil {
 		return "", err
 	}
-	if old.User == t.User && old.SHA256 == sha256 && sameRecipients(old.Recipients, t.To) && tx.Now().Sub(old.SubmittedAt) < retryWindow {
-		return old.ID, nil
+	old, err := load(tx, id)
+	if err != nil {
+		return "", err
 	}
-	return "", ErrMsgIDUsed
+	if old.State == NotAccepted || old.State == Cancelled || tx.Now().Sub(old.SubmittedAt) >= retryWindow {
+		return "", nil
+	}
+	return id, nil
 }
 
-func sameRecipients(have []Recipient, to []string) bool {
-	a := make([]string, 0, len(have))
-	for _, r := range have {
-		a = append(a, strings.ToLower(r.Address))
+// Fingerprint is what stays the same when a client repeats a submission: who
+// sends it from which mailbox to whom, under which Message-ID of their own, and
+// the hashes of header and body as the client wrote them. It is "" where the
+// client gave no Message-ID: then nothing tells a retry from a second message.
+func Fingerprint(user, box, clientMsgID string, to []string, hashes ...string) string {
+	if clientMsgID == "" {
+		return ""
 	}
-	b := make([]string, 0, len(to))
-	for _, r := range to {
-		b = append(b, strings.ToLower(r))
+	all := make([]string, 0, len(to))
+	for _, a := range to {
+		all = append(all, strings.ToLower(a))
 	}
-	slices.Sort(a)
-	slices.Sort(b)
-	return slices.Equal(slices.Compact(a), slices.Compact(b))
+	slices.Sort(all)
+	h := sha256.New()
+	for _, part := range [][]string{{strings.ToLower(user), strings.ToLower(box), clientMsgID}, slices.Compact(all), hashes} {
+		for _, s := range part {
+			fmt.Fprintf(h, "%d:%s,", len(s), s)
+		}
+		h.Write([]byte{'\n'})
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // Enqueue puts a submission into the queue, in the transaction that records
@@ -102,6 +122,11 @@ func Enqueue(tx *mailbox.Tx, t Ticket, m *mailbox.Message) (*Submission, error) 
 			return nil, err
 		}
 	}
+	if t.Retry != "" {
+		if err := sp.Put("t/"+t.Retry, s.ID); err != nil {
+			return nil, err
+		}
+	}
 	if err := happened(tx, s, "submitted", strings.Join(t.Edits, ", ")); err != nil {
 		return nil, err
 	}
@@ -113,7 +138,10 @@ func Enqueue(tx *mailbox.Tx, t Ticket, m *mailbox.Message) (*Submission, error) 
 	if err != nil {
 		return nil, err
 	}
-	return s, save(tx, s, due{At: now})
+	if err := ring(tx, s); err != nil {
+		return nil, err
+	}
+	return s, save(tx, s, &due{At: now})
 }
 
 // task is a submission of which something is due.
@@ -122,8 +150,12 @@ type task struct {
 	due
 }
 
-// tasks returns what a mailbox's queue holds, oldest submission first.
-func tasks(ctx context.Context, store *mailbox.Store, box string) ([]task, error) {
+// inSight is how many lines of its queue a sender looks at in one go.
+const inSight = 1000
+
+// tasks returns the first lines of a mailbox's queue, or of all queues for "",
+// oldest submission first; most is 0 for all of them.
+func tasks(ctx context.Context, store *mailbox.Store, box string, most int) ([]task, error) {
 	var out []task
 	err := store.View(ctx, func(tx *mailbox.Tx) error {
 		out = out[:0]
@@ -133,7 +165,7 @@ func tasks(ctx context.Context, store *mailbox.Store, box string) ([]task, error
 				return false, err
 			}
 			out = append(out, t)
-			return len(out) < 1000, nil
+			return len(out) != most, nil
 		})
 	})
 	return out, err

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	"pecgate/mailbox"
 	"pecgate/mailbox/pec"
@@ -20,23 +19,20 @@ type outcome struct {
 // apply changes a submission by a believed receipt about it, whatever order
 // receipts come in (pec-format: state of one sent message). recipient is the
 // address of the envelope that the receipt is about, "" for receipts about the
-// whole. Applying a receipt twice is the same as once.
-func (s *Submission) apply(r *pec.Report, recipient string, ref ReceiptRef) outcome {
+// whole. Applying a receipt twice leaves the same states as once.
+func (s *Submission) apply(r *pec.Report, recipient string) outcome {
 	switch r.Kind {
 	case pec.Acceptance:
-		return s.accepted(r, ref)
+		return s.accepted(r)
 	case pec.NonAcceptance:
-		return s.refused(r, ref)
+		return s.refused(r)
 	case pec.Delivery, pec.DeliveryError, pec.DeliveryWarning:
-		return s.delivery(r, recipient, ref)
+		return s.delivery(r, recipient)
 	}
 	return outcome{}
 }
 
-func (s *Submission) accepted(r *pec.Report, ref ReceiptRef) outcome {
-	if !addRef(&s.Receipts, ref) {
-		return outcome{}
-	}
+func (s *Submission) accepted(r *pec.Report) outcome {
 	if s.Identifier == "" {
 		s.Identifier = pec.NormalizeID(r.Identifier)
 	} else if s.Identifier != pec.NormalizeID(r.Identifier) {
@@ -58,10 +54,7 @@ func (s *Submission) accepted(r *pec.Report, ref ReceiptRef) outcome {
 	return outcome{changed: s.move(Accepted, "") == nil, what: "acceptance", text: r.Identifier}
 }
 
-func (s *Submission) refused(r *pec.Report, ref ReceiptRef) outcome {
-	if !addRef(&s.Receipts, ref) {
-		return outcome{}
-	}
+func (s *Submission) refused(r *pec.Report) outcome {
 	why := ReasonFormal
 	if r.Error == "virus" {
 		why = ReasonVirus
@@ -75,15 +68,17 @@ func (s *Submission) refused(r *pec.Report, ref ReceiptRef) outcome {
 	return outcome{changed: ok, what: "non-acceptance", text: r.ErrorCode}
 }
 
-func (s *Submission) delivery(r *pec.Report, recipient string, ref ReceiptRef) outcome {
-	i := slices.IndexFunc(s.Recipients, func(x Recipient) bool { return strings.EqualFold(x.Address, recipient) })
+// index returns the number of a recipient, or -1.
+func (s *Submission) index(address string) int {
+	return slices.IndexFunc(s.Recipients, func(x Recipient) bool { return strings.EqualFold(x.Address, address) })
+}
+
+func (s *Submission) delivery(r *pec.Report, recipient string) outcome {
+	i := s.index(recipient)
 	if i < 0 {
 		return outcome{}
 	}
 	to := &s.Recipients[i]
-	if !addRef(&to.Receipts, ref) {
-		return outcome{}
-	}
 	out := outcome{what: string(r.Kind), text: to.Address}
 	before := to.State
 	switch {
@@ -98,21 +93,10 @@ func (s *Submission) delivery(r *pec.Report, recipient string, ref ReceiptRef) o
 	out.changed = to.State != before
 	// A signed receipt of the recipient's provider proves the hand-over, also
 	// where the acceptance has not come yet.
-	if s.State == Uncertain || s.State == Attempting || (s.State == Held && s.StateReason == ReasonUncertain) {
+	if s.State == Queued || s.State == Attempting || s.State == Uncertain || (s.State == Held && s.StateReason == ReasonUncertain) {
 		out.changed = s.move(HandedOver, "") == nil || out.changed
 	}
 	return out
-}
-
-// addRef keeps a receipt once; it tells whether it is new.
-func addRef(refs *[]ReceiptRef, ref ReceiptRef) bool {
-	for _, r := range *refs {
-		if r.SHA256 == ref.SHA256 || (r.Kind == ref.Kind && r.At.Equal(ref.At) && r.Message == ref.Message) {
-			return false
-		}
-	}
-	*refs = append(*refs, ref)
-	return true
 }
 
 // keywords are what the sent copy shows of the outcome.
@@ -147,14 +131,17 @@ func (s *Submission) keywords() (set, clear []string) {
 	return set, clear
 }
 
-// show writes the outcome's keywords on every copy of the sent message.
+// show writes the outcome's keywords on the sent copies that the gateway keeps.
 func (s *Submission) show(tx *mailbox.Tx) error {
-	places, err := tx.Places(s.Message)
+	c, err := tx.OwnCopy(s.Person, s.MsgID)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	set, clear := s.keywords()
-	for _, p := range places {
+	for _, p := range c.Places {
 		if err := tx.SetKeywords(p, set, clear); err != nil && !errors.Is(err, mailbox.ErrNotFound) {
 			return err
 		}
@@ -191,15 +178,22 @@ func applyReceipt(tx *mailbox.Tx, box string, r *pec.Report, m *mailbox.Message)
 	if err != nil {
 		return nil, err
 	}
-	before := s.State
 	at := r.SignedAt
 	if at.IsZero() {
 		at = m.Arrived
 	}
-	out := s.apply(r, recipient, ReceiptRef{Kind: r.Kind, Verdict: r.Verdict, At: at.UTC(), SHA256: m.SHA256(), Message: m.ID})
-	if out.what == "" {
-		return s, nil
+	// A receipt counts once, whatever brings it a second time.
+	k := receiptKey(s.ID, s.index(recipient), m.SHA256())
+	var known ReceiptRef
+	if err := tx.Space(room).Get(k, &known); !errors.Is(err, mailbox.ErrNotFound) {
+		return s, err
 	}
+	err = tx.Space(room).Put(k, ReceiptRef{Kind: r.Kind, Verdict: r.Verdict, At: at.UTC(), SHA256: m.SHA256(), Message: m.ID})
+	if err != nil {
+		return nil, err
+	}
+	before := s.State
+	out := s.apply(r, recipient)
 	if s.State != before {
 		s.Since = tx.Now().UTC()
 	}
@@ -214,9 +208,5 @@ func applyReceipt(tx *mailbox.Tx, box string, r *pec.Report, m *mailbox.Message)
 	if err := s.show(tx); err != nil {
 		return nil, err
 	}
-	next := due{At: time.Time{}}
-	if s.State == Uncertain {
-		next.At = s.Since
-	}
-	return s, save(tx, s, next)
+	return s, save(tx, s, nil)
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"pecgate/mailbox/pec"
 )
@@ -26,10 +25,6 @@ func report(k pec.Kind, recipient string) *pec.Report {
 	return &pec.Report{Kind: k, Verdict: pec.Valid, MsgID: "<" + testMsgID + ">", Identifier: "opec1@gestore.example", Sender: testBox, Recipient: recipient}
 }
 
-func ref(k pec.Kind, n int) ReceiptRef {
-	return ReceiptRef{Kind: k, Verdict: pec.Valid, At: time.Unix(int64(n), 0), SHA256: fmt.Sprint(n)}
-}
-
 func TestReceiptsChangeTheOutcome(t *testing.T) {
 	type got struct {
 		state State
@@ -47,28 +42,30 @@ func TestReceiptsChangeTheOutcome(t *testing.T) {
 		receipts []*pec.Report
 		want     got
 	}{
-		"acceptance":                      {HandedOver, []*pec.Report{report(pec.Acceptance, "")}, got{Accepted, Waiting}},
-		"acceptance of ordinary mail":     {HandedOver, []*pec.Report{external}, got{Accepted, Uncertified}},
-		"acceptance ends uncertain":       {Uncertain, []*pec.Report{report(pec.Acceptance, "")}, got{Accepted, Waiting}},
-		"acceptance while attempting":     {Attempting, []*pec.Report{report(pec.Acceptance, "")}, got{Accepted, Waiting}},
-		"non-acceptance":                  {HandedOver, []*pec.Report{report(pec.NonAcceptance, "")}, got{NotAccepted, Failed}},
-		"virus":                           {HandedOver, []*pec.Report{virus}, got{NotAccepted, Failed}},
-		"delivery":                        {Accepted, []*pec.Report{report(pec.Delivery, "a@pec.example")}, got{Accepted, Delivered}},
-		"delivery before acceptance":      {HandedOver, []*pec.Report{report(pec.Delivery, "a@pec.example"), report(pec.Acceptance, "")}, got{Accepted, Delivered}},
-		"delivery ends uncertain":         {Uncertain, []*pec.Report{report(pec.Delivery, "a@pec.example")}, got{HandedOver, Delivered}},
-		"error":                           {Accepted, []*pec.Report{report(pec.DeliveryError, "a@pec.example")}, got{Accepted, Failed}},
-		"12 h warning":                    {Accepted, []*pec.Report{late}, got{Accepted, Late}},
-		"24 h notice":                     {Accepted, []*pec.Report{late, final}, got{Accepted, Failed}},
-		"delivery after the 24 h notice":  {Accepted, []*pec.Report{final, report(pec.Delivery, "a@pec.example")}, got{Accepted, Delivered}},
-		"error after delivery":            {Accepted, []*pec.Report{report(pec.Delivery, "a@pec.example"), report(pec.DeliveryError, "a@pec.example")}, got{Accepted, Delivered}},
-		"receipt about another recipient": {Accepted, []*pec.Report{report(pec.Delivery, "z@pec.example")}, got{Accepted, Waiting}},
-		"an envelope is no receipt":       {HandedOver, []*pec.Report{report(pec.Transport, "")}, got{HandedOver, Waiting}},
+		"acceptance":                        {HandedOver, []*pec.Report{report(pec.Acceptance, "")}, got{Accepted, Waiting}},
+		"acceptance of ordinary mail":       {HandedOver, []*pec.Report{external}, got{Accepted, Uncertified}},
+		"acceptance ends uncertain":         {Uncertain, []*pec.Report{report(pec.Acceptance, "")}, got{Accepted, Waiting}},
+		"acceptance of what is tried again": {Queued, []*pec.Report{report(pec.Acceptance, "")}, got{Accepted, Waiting}},
+		"delivery of what is tried again":   {Queued, []*pec.Report{report(pec.Delivery, "a@pec.example")}, got{HandedOver, Delivered}},
+		"acceptance while attempting":       {Attempting, []*pec.Report{report(pec.Acceptance, "")}, got{Accepted, Waiting}},
+		"non-acceptance":                    {HandedOver, []*pec.Report{report(pec.NonAcceptance, "")}, got{NotAccepted, Failed}},
+		"virus":                             {HandedOver, []*pec.Report{virus}, got{NotAccepted, Failed}},
+		"delivery":                          {Accepted, []*pec.Report{report(pec.Delivery, "a@pec.example")}, got{Accepted, Delivered}},
+		"delivery before acceptance":        {HandedOver, []*pec.Report{report(pec.Delivery, "a@pec.example"), report(pec.Acceptance, "")}, got{Accepted, Delivered}},
+		"delivery ends uncertain":           {Uncertain, []*pec.Report{report(pec.Delivery, "a@pec.example")}, got{HandedOver, Delivered}},
+		"error":                             {Accepted, []*pec.Report{report(pec.DeliveryError, "a@pec.example")}, got{Accepted, Failed}},
+		"12 h warning":                      {Accepted, []*pec.Report{late}, got{Accepted, Late}},
+		"24 h notice":                       {Accepted, []*pec.Report{late, final}, got{Accepted, Failed}},
+		"delivery after the 24 h notice":    {Accepted, []*pec.Report{final, report(pec.Delivery, "a@pec.example")}, got{Accepted, Delivered}},
+		"error after delivery":              {Accepted, []*pec.Report{report(pec.Delivery, "a@pec.example"), report(pec.DeliveryError, "a@pec.example")}, got{Accepted, Delivered}},
+		"receipt about another recipient":   {Accepted, []*pec.Report{report(pec.Delivery, "z@pec.example")}, got{Accepted, Waiting}},
+		"an envelope is no receipt":         {HandedOver, []*pec.Report{report(pec.Transport, "")}, got{HandedOver, Waiting}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := submission("a@pec.example")
 			s.State = c.from
-			for i, r := range c.receipts {
-				s.apply(r, r.Recipient, ref(r.Kind, i))
+			for _, r := range c.receipts {
+				s.apply(r, r.Recipient)
 			}
 			if g := (got{s.State, s.Recipients[0].State}); g != c.want {
 				t.Errorf("got %v, want %v", g, c.want)
@@ -93,7 +90,7 @@ func TestH5_OrderOfReceiptsDoesNotMatter(t *testing.T) {
 		s := submission(to...)
 		order := append(rnd.Perm(len(receipts)), rnd.Perm(len(receipts))[:3]...)
 		for _, i := range order {
-			s.apply(receipts[i], receipts[i].Recipient, ref(receipts[i].Kind, i))
+			s.apply(receipts[i], receipts[i].Recipient)
 		}
 		if s.State != Accepted {
 			t.Fatalf("seed %d: %s", seed, s.State)
@@ -106,16 +103,13 @@ func TestH5_OrderOfReceiptsDoesNotMatter(t *testing.T) {
 	}
 }
 
-func TestB14_SecondAcceptanceIsKeptAndTold(t *testing.T) {
+func TestB14_SecondAcceptanceIsTold(t *testing.T) {
 	s := submission("a@pec.example")
-	s.apply(report(pec.Acceptance, ""), "", ref(pec.Acceptance, 1))
+	s.apply(report(pec.Acceptance, ""), "")
 	second := report(pec.Acceptance, "")
 	second.Identifier = "opec2@gestore.example"
-	if out := s.apply(second, "", ref(pec.Acceptance, 2)); out.what != "duplicate" {
-		t.Errorf("the story says %q", out.what)
-	}
-	if len(s.Receipts) != 2 || s.Identifier != "opec1@gestore.example" {
-		t.Errorf("%d receipts, identifier %s", len(s.Receipts), s.Identifier)
+	if out := s.apply(second, ""); out.what != "duplicate" || s.Identifier != "opec1@gestore.example" {
+		t.Errorf("the story says %q, identifier %s", out.what, s.Identifier)
 	}
 }
 

@@ -2,10 +2,17 @@ package relay
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"pecgate/mailbox"
+	"pecgate/mailbox/pec"
+	"pecgate/relay/submit"
 )
 
 // openStore returns a store in a folder of the test.
@@ -26,6 +33,11 @@ func openStore(t *testing.T) *mailbox.Store {
 // enqueue puts a submission with one recipient into the queue.
 func enqueue(t *testing.T, store *mailbox.Store, id, msgid string) {
 	t.Helper()
+	enqueueTo(t, store, id, msgid, []string{"a@pec.example"})
+}
+
+func enqueueTo(t *testing.T, store *mailbox.Store, id, msgid string, to []string) {
+	t.Helper()
 	ctx := context.Background()
 	in, err := store.Begin(ctx)
 	if err != nil {
@@ -40,7 +52,7 @@ func enqueue(t *testing.T, store *mailbox.Store, id, msgid string) {
 	}
 	defer st.Close()
 	_, err = store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) error {
-		_, err := Enqueue(tx, Ticket{ID: id, Box: testBox, User: "mario", Person: 1, MsgID: msgid, To: []string{"a@pec.example"}}, m)
+		_, err := Enqueue(tx, Ticket{ID: id, Box: testBox, User: "mario", Person: 1, MsgID: msgid, To: to}, m)
 		return err
 	})
 	if err != nil {
@@ -100,5 +112,100 @@ func TestB1_StopAroundTheIntent(t *testing.T) {
 	}
 	if err := s.intend(ctx, old); err == nil {
 		t.Error("an old lease allowed the dot")
+	}
+}
+
+// TestRecoveryLooksAtEveryLine has more lines in the queue than a sender looks
+// at in one go.
+func TestRecoveryLooksAtEveryLine(t *testing.T) {
+	ctx, store := context.Background(), openStore(t)
+	s := New(Options{Store: store, Accounts: func() []Account { return nil }})
+	var all sync.WaitGroup
+	for i := range inSight + 5 {
+		all.Go(func() { enqueue(t, store, fmt.Sprintf("id%05d", i), fmt.Sprintf("m%d@x", i)) })
+	}
+	all.Wait()
+	last := fmt.Sprintf("id%05d", inSight+4)
+	sub, err := s.lease(ctx, last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.intend(ctx, sub); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.recover(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := stored(t, store, last).State; got != Uncertain {
+		t.Errorf("the last one is %s", got)
+	}
+}
+
+// TestManyRecipients ties a receipt to each of 1,000 recipients: no record may
+// outgrow what the store takes.
+func TestManyRecipients(t *testing.T) {
+	ctx, store := context.Background(), openStore(t)
+	var to []string
+	for i := range 1000 {
+		to = append(to, fmt.Sprintf("recipient-%04d-%s@pec.example", i, strings.Repeat("x", 40)))
+	}
+	enqueueTo(t, store, "many", testMsgID, to)
+	err := store.Update(ctx, func(tx *mailbox.Tx) error {
+		sub, err := load(tx, "many")
+		if err != nil {
+			return err
+		}
+		sub.State = HandedOver
+		return save(tx, sub, nil)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range to {
+		err := store.Update(ctx, func(tx *mailbox.Tx) error {
+			m := &mailbox.Message{ID: mailbox.MessageID(i + 10)}
+			m.Ref.Sum[0], m.Ref.Sum[1] = byte(i), byte(i>>8)
+			sub, err := applyReceipt(tx, testBox, report(pec.Delivery, a), m)
+			if err == nil && sub == nil {
+				err = errors.New("not tied")
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatalf("receipt %d: %v", i, err)
+		}
+	}
+	shown, _, err := Show(ctx, store, "many")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range shown.Recipients {
+		if r.State != Delivered || len(r.Receipts) != 1 {
+			t.Fatalf("%+v", r)
+		}
+	}
+}
+
+// TestOutcomeOf: what is about the connection or the login never ends a
+// submission, however old; what ends it always has a notice.
+func TestOutcomeOf(t *testing.T) {
+	sched := Schedule{}.orDefault()
+	old := 2 * sched.GiveUp
+	for class, want := range map[submit.Class]State{
+		submit.HandedOver: HandedOver, submit.Uncertain: Uncertain, submit.Permanent: NotAccepted,
+		submit.Temporary: NotAccepted, submit.TLSFailed: Queued, submit.AuthRefused: Queued,
+	} {
+		r := submit.Result{Class: class}
+		to, _ := outcomeOf(r, old, sched)
+		if to != want {
+			t.Errorf("%s after a long time: %s instead of %s", class, to, want)
+		}
+		o := Options{Store: openStore(t)}
+		if told := noticeOf(&Submission{Box: testBox}, to, r, o) != nil; told != (to == NotAccepted) {
+			t.Errorf("%s: told %t", class, told)
+		}
+	}
+	if to, _ := outcomeOf(submit.Result{Class: submit.Temporary}, time.Hour, sched); to != Queued {
+		t.Errorf("temporary after an hour: %s", to)
 	}
 }

@@ -40,7 +40,7 @@ func (s *Service) send(ctx context.Context, w *worker) {
 // sendDue tries what is due, oldest first, and returns how long nothing will
 // be. After an attempt that could not reach the provider the others wait too.
 func (s *Service) sendDue(ctx context.Context, w *worker) (time.Duration, error) {
-	all, err := tasks(ctx, s.opt.Store, w.acc.Box)
+	all, err := tasks(ctx, s.opt.Store, w.acc.Box, inSight)
 	if err != nil {
 		return 0, err
 	}
@@ -101,14 +101,20 @@ func unreachable(r submit.Result) bool {
 // uncertain is returned as it is.
 func (s *Service) lease(ctx context.Context, id string) (*Submission, error) {
 	var sub *Submission
+	var leased bool
 	err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) (err error) {
+		leased = false
 		if sub, err = load(tx, id); err != nil {
 			return err
 		}
-		if sub.State == Uncertain {
+		switch sub.State {
+		case Uncertain:
 			return nil
-		}
-		if sub.State != Queued {
+		case Attempting:
+			// Its attempt ended without an outcome on record.
+			return s.overdue(tx, sub)
+		case Queued:
+		default:
 			return errLease
 		}
 		if err := sub.move(Attempting, ""); err != nil {
@@ -119,9 +125,25 @@ func (s *Service) lease(ctx context.Context, id string) (*Submission, error) {
 		sub.Fence++
 		sub.Intent = false
 		sub.Since = now
-		return save(tx, sub, due{At: now, Lease: now.Add(leaseTime)})
+		leased = true
+		return save(tx, sub, &due{At: now, Lease: now.Add(leaseTime)})
 	})
+	if err == nil && !leased && sub.State != Uncertain {
+		err = errLease
+	}
 	return sub, err
+}
+
+// overdue puts a submission back whose lease is over.
+func (s *Service) overdue(tx *mailbox.Tx, sub *Submission) error {
+	var line due
+	if err := tx.Space(room).Get(queueKey(sub.Box, sub.ID), &line); err != nil {
+		return err
+	}
+	if line.Lease.After(tx.Now()) {
+		return errLease
+	}
+	return s.interrupted(tx, sub, "the attempt ended without an outcome")
 }
 
 // attempt hands a leased submission to the provider. It changes nothing but
@@ -180,7 +202,7 @@ func (s *Service) intend(ctx context.Context, sub *Submission) error {
 			return err
 		}
 		t := tx.Now().UTC()
-		return save(tx, now, due{At: t, Lease: t.Add(leaseTime)})
+		return save(tx, now, &due{At: t, Lease: t.Add(leaseTime)})
 	})
 }
 
@@ -192,61 +214,72 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 	defer cancel()
 	w.sent(r)
 	s.opt.Events.Attempt(sub.Box, sub.ID, sub.Attempts, string(r.Class), string(r.Stage), r.Code, r.Err)
+	to, why := outcomeOf(r, s.opt.Store.Now().Sub(sub.SubmittedAt), s.opt.Schedule)
 	var wait time.Duration
-	err := s.settle(ctx, sub, noticeOf(sub, r, s.opt), func(tx *mailbox.Tx, now *Submission) (due, error) {
+	err := s.settle(ctx, sub, noticeOf(sub, to, r, s.opt), func(tx *mailbox.Tx, now *Submission) (*due, bool, error) {
 		wait = 0
 		t := tx.Now().UTC()
 		if now.State != Attempting {
-			return due{At: t}, happened(tx, now, "answer", answer(r)) // a receipt was faster
+			return nil, false, happened(tx, now, "answer", answer(r)) // a receipt was faster
 		}
-		switch r.Class {
-		case submit.HandedOver:
+		var next *due
+		switch to {
+		case HandedOver:
 			now.HandedOver = t
-			return due{}, s.step(tx, now, HandedOver, "", answer(r))
-		case submit.Permanent:
+		case NotAccepted:
 			for i := range now.Recipients {
 				now.Recipients[i].State = Failed
 			}
-			return due{}, s.step(tx, now, NotAccepted, ReasonRefused, answer(r))
-		case submit.Uncertain:
-			now.Intent = true
-			return due{At: t.Add(w.acc.UncertainAfter)}, s.step(tx, now, Uncertain, "", answer(r))
+		case Uncertain:
+			next = &due{At: t.Add(w.acc.UncertainAfter)}
+		case Queued:
+			wait = s.opt.Schedule.after(now.Attempts)
+			now.Intent = false
+			next = &due{At: t.Add(wait)}
 		}
-		if t.Sub(now.SubmittedAt) > s.opt.Schedule.GiveUp {
-			for i := range now.Recipients {
-				now.Recipients[i].State = Failed
-			}
-			return due{}, s.step(tx, now, NotAccepted, ReasonExpired, answer(r))
-		}
-		wait = s.opt.Schedule.after(now.Attempts)
-		now.Intent = false
-		return due{At: t.Add(wait)}, s.step(tx, now, Queued, "", answer(r))
+		return next, true, s.step(tx, now, to, why, answer(r))
 	})
-	if err == nil && (r.Class == submit.HandedOver || r.Class == submit.Uncertain) {
+	if err == nil && (to == HandedOver || to == Uncertain) {
 		w.hurryUp()
 	}
 	return wait, err
 }
 
-// settle changes one submission, and files the notice to its sender in the
-// same transaction where there is one.
-func (s *Service) settle(ctx context.Context, sub *Submission, n *notice, change func(*mailbox.Tx, *Submission) (due, error)) error {
-	do := func(tx *mailbox.Tx) error {
+// outcomeOf says what an attempt makes of a submission of a certain age. An
+// answer that is about the connection or the login, and not about the message,
+// never ends it: that is for the administrator to mend.
+func outcomeOf(r submit.Result, age time.Duration, sched Schedule) (State, Reason) {
+	switch r.Class {
+	case submit.HandedOver:
+		return HandedOver, ""
+	case submit.Uncertain:
+		return Uncertain, ""
+	case submit.Permanent:
+		return NotAccepted, ReasonRefused
+	case submit.Temporary:
+		if age > sched.GiveUp {
+			return NotAccepted, ReasonExpired
+		}
+	}
+	return Queued, ""
+}
+
+// settle changes one submission; where change says so, the notice to its sender
+// is filed in the same transaction.
+func (s *Service) settle(ctx context.Context, sub *Submission, n *notice, change func(*mailbox.Tx, *Submission) (*due, bool, error)) error {
+	do := func(tx *mailbox.Tx) (tell bool, err error) {
 		now, err := load(tx, sub.ID)
+		if err != nil || now.Fence != sub.Fence {
+			return false, err // another fence: somebody else's attempt is newer
+		}
+		next, tell, err := change(tx, now)
 		if err != nil {
-			return err
+			return false, err
 		}
-		if now.Fence != sub.Fence {
-			return nil // somebody else's attempt is newer
-		}
-		next, err := change(tx, now)
-		if err != nil {
-			return err
-		}
-		return save(tx, now, next)
+		return tell, save(tx, now, next)
 	}
 	if n == nil {
-		return s.opt.Store.Update(ctx, do)
+		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { _, err := do(tx); return err })
 	}
 	return n.file(ctx, s.opt.Store, sub, do)
 }
@@ -280,7 +313,7 @@ func (s *Service) interrupted(tx *mailbox.Tx, sub *Submission, why string) error
 	if to == Uncertain {
 		next.At = t.Add(s.uncertainAfter(sub.Box))
 	}
-	return save(tx, sub, next)
+	return save(tx, sub, &next)
 }
 
 func (s *Service) uncertainAfter(box string) time.Duration {
@@ -295,11 +328,11 @@ func (s *Service) uncertainAfter(box string) time.Duration {
 // giveUpWaiting holds a submission for which no receipt came in time: a person
 // decides.
 func (s *Service) giveUpWaiting(ctx context.Context, sub *Submission) error {
-	return s.settle(ctx, sub, uncertainNotice(sub, s.opt), func(tx *mailbox.Tx, now *Submission) (due, error) {
+	return s.settle(ctx, sub, uncertainNotice(sub, s.opt), func(tx *mailbox.Tx, now *Submission) (*due, bool, error) {
 		if now.State != Uncertain {
-			return due{}, nil
+			return nil, false, nil
 		}
-		return due{}, s.step(tx, now, Held, ReasonUncertain, "no receipt quotes its Message-ID")
+		return nil, true, s.step(tx, now, Held, ReasonUncertain, "no receipt quotes its Message-ID")
 	})
 }
 

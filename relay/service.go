@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pecgate/mailbox"
@@ -41,8 +42,12 @@ type worker struct {
 	hurry chan struct{}  // something was sent: receipts will come
 	tries map[string]int // of messages that cannot be fetched; the fetcher's alone
 
-	mu    sync.Mutex
-	facts BoxStatus
+	ended atomic.Bool
+
+	mu      sync.Mutex
+	secret  func() (string, error) // Account.Password as it is now
+	facts   BoxStatus
+	refused [32]byte // hash of the password that the provider refused, while suspended
 }
 
 // New returns a service that does nothing before Run.
@@ -80,7 +85,9 @@ func (s *Service) Reload() {
 	}
 }
 
-// fit makes the workers match the accounts.
+// fit makes the workers match the accounts. It does not wait for a worker that
+// has to end: it is called again when one has ended, so that a mailbox in the
+// middle of a hand-over delays no other.
 func (s *Service) fit(ctx context.Context) {
 	want := map[string]Account{}
 	for _, a := range s.opt.Accounts() {
@@ -90,25 +97,18 @@ func (s *Service) fit(ctx context.Context) {
 		}
 	}
 	s.mu.Lock()
-	var ending []*worker
-	for box, w := range s.workers {
-		if a, ok := want[box]; !ok || !a.same(w.acc) {
-			ending = append(ending, w)
-			delete(s.workers, box)
-		} else {
-			w.mu.Lock()
-			w.acc.Password = a.Password
-			w.facts.Suspended = "" // a changed secret is worth another try
-			w.mu.Unlock()
-		}
-	}
-	s.mu.Unlock()
-	for _, w := range ending {
-		w.stop()
-		w.done.Wait()
-	}
-	s.mu.Lock()
 	defer s.mu.Unlock()
+	for box, w := range s.workers {
+		if w.ended.Load() {
+			delete(s.workers, box)
+			continue
+		}
+		if a, ok := want[box]; ok && a.same(w.acc) {
+			w.setPassword(a.Password)
+			continue
+		}
+		w.stop()
+	}
 	for box, a := range want {
 		if s.workers[box] == nil {
 			s.workers[box] = s.start(ctx, a)
@@ -118,9 +118,15 @@ func (s *Service) fit(ctx context.Context) {
 
 func (s *Service) start(ctx context.Context, a Account) *worker {
 	ctx, stop := context.WithCancel(ctx)
-	w := &worker{acc: a, stop: stop, hurry: make(chan struct{}, 1), tries: map[string]int{}, facts: BoxStatus{Address: a.Box}}
-	w.done.Go(func() { s.send(ctx, w) })
-	w.done.Go(func() { s.fetch(ctx, w) })
+	w := &worker{acc: a, secret: a.Password, stop: stop, hurry: make(chan struct{}, 1), tries: map[string]int{}, facts: BoxStatus{Address: a.Box}}
+	w.done.Go(func() {
+		var both sync.WaitGroup
+		both.Go(func() { s.send(ctx, w) })
+		both.Go(func() { s.fetch(ctx, w) })
+		both.Wait()
+		w.ended.Store(true)
+		s.Reload()
+	})
 	return w
 }
 
@@ -141,7 +147,7 @@ func (s *Service) stopAll() {
 // where it belongs: before its intent it certainly did not leave and is queued
 // again, after it nobody knows.
 func (s *Service) recover(ctx context.Context) error {
-	all, err := tasks(ctx, s.opt.Store, "")
+	all, err := tasks(ctx, s.opt.Store, "", 0)
 	if err != nil {
 		return err
 	}
@@ -166,9 +172,15 @@ func (s *Service) recover(ctx context.Context) error {
 // password reads the provider's password; it is never kept.
 func (w *worker) password() (string, error) {
 	w.mu.Lock()
-	read := w.acc.Password
+	read := w.secret
 	w.mu.Unlock()
 	return read()
+}
+
+func (w *worker) setPassword(read func() (string, error)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.secret = read
 }
 
 // pause waits, or returns false when ctx ends first.

@@ -52,10 +52,17 @@ func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, 
 		shown = Shown{
 			ID: s.ID, MsgID: s.MsgID, Alias: s.Alias, Identifier: s.Identifier, Mailbox: s.Box, User: s.User,
 			State: s.State, StateReason: s.StateReason, SubmittedAt: s.SubmittedAt, SHA256: s.SHA256,
-			Receipts: showReceipts(s.Receipts), Recipients: []ShownRecipient{},
+			Recipients: []ShownRecipient{},
 		}
-		for _, r := range s.Recipients {
-			shown.Recipients = append(shown.Recipients, ShownRecipient{Address: r.Address, State: r.State, Receipts: showReceipts(r.Receipts)})
+		if shown.Receipts, err = showReceipts(tx, s.ID, -1); err != nil {
+			return err
+		}
+		for i, r := range s.Recipients {
+			refs, err := showReceipts(tx, s.ID, i)
+			if err != nil {
+				return err
+			}
+			shown.Recipients = append(shown.Recipients, ShownRecipient{Address: r.Address, State: r.State, Receipts: refs})
 		}
 		shown.Events, err = Story(tx, s.ID)
 		return err
@@ -63,10 +70,11 @@ func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, 
 	return shown, message, err
 }
 
-func showReceipts(refs []ReceiptRef) []ShownReceipt {
+func showReceipts(tx *mailbox.Tx, id string, n int) ([]ShownReceipt, error) {
+	refs, err := receipts(tx, id, n)
 	out := make([]ShownReceipt, 0, len(refs))
 	for _, r := range refs {
 		out = append(out, ShownReceipt{Kind: r.Kind, Verdict: r.Verdict, At: r.At, SHA256: r.SHA256})
 	}
-	return out
+	return out, err
 }

@@ -50,7 +50,9 @@ func edges(from State) []State {
 	case ToApprove:
 		return []State{Queued, Cancelled}
 	case Queued:
-		return []State{Attempting, Held, Cancelled, NotAccepted}
+		// A receipt of an earlier attempt may come after a temporary refusal:
+		// then the provider had taken the message all the same.
+		return []State{Attempting, Held, Cancelled, HandedOver, Accepted, NotAccepted}
 	case Attempting:
 		return []State{Queued, Uncertain, HandedOver, Accepted, NotAccepted}
 	case Uncertain:

@@ -2,7 +2,10 @@ package relay
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	"pecgate/mailbox"
@@ -12,13 +15,30 @@ import (
 // BoxStatus is how a mailbox stands with its provider.
 type BoxStatus struct {
 	Address            string    `json:"address"`
-	LastFetch          time.Time `json:"last_fetch,omitzero"` // last one without an error
+	LastFetch          time.Time `json:"last_fetch"` // last one without an error; null before the first
 	LastError          string    `json:"last_error"`
 	Quota              string    `json:"quota"` // of the provider, when it tells
 	Suspended          string    `json:"suspended"`
-	CertificateExpires time.Time `json:"certificate_expires,omitzero"`
+	CertificateExpires time.Time `json:"certificate_expires"` // null until a certificate was seen
 
 	sendError, fetchError string
+	aside                 int // messages of the provider that could not be taken in
+}
+
+// MarshalJSON writes every key always: a time that is not known is null.
+func (b BoxStatus) MarshalJSON() ([]byte, error) {
+	type same BoxStatus // without this method
+	known := func(t time.Time) *time.Time {
+		if t.IsZero() {
+			return nil
+		}
+		return &t
+	}
+	return json.Marshal(struct {
+		same
+		LastFetch          *time.Time `json:"last_fetch"`
+		CertificateExpires *time.Time `json:"certificate_expires"`
+	}{same(b), known(b.LastFetch), known(b.CertificateExpires)})
 }
 
 // Status is the answer to `pecgate status`.
@@ -51,13 +71,23 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 		st.Mailboxes = append(st.Mailboxes, b)
 	}
 	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
-		return tx.Space(room).Scan("s/", func(_ string, raw []byte) (bool, error) {
+		err := tx.Space(room).Scan("s/", func(_ string, raw []byte) (bool, error) {
 			var sub Submission
 			if err := json.Unmarshal(raw, &sub); err != nil {
 				return false, err
 			}
 			st.Queue[sub.State]++
-			for _, r := range sub.Recipients {
+			return true, nil
+		})
+		if err != nil {
+			return err
+		}
+		return tx.Space(room).Scan("r/", func(_ string, raw []byte) (bool, error) {
+			var part []Recipient
+			if err := json.Unmarshal(raw, &part); err != nil {
+				return false, err
+			}
+			for _, r := range part {
 				if r.State == Late {
 					st.Overdue++
 				}
@@ -87,21 +117,42 @@ func (w *worker) status() BoxStatus {
 	case b.fetchError != "":
 		b.LastError = "fetching: " + b.fetchError
 	}
+	if b.aside > 0 {
+		note := fmt.Sprintf("%d messages could not be fetched and stay at the provider; the log says why", b.aside)
+		b.LastError = strings.TrimPrefix(b.LastError+"; "+note, "; ")
+	}
 	return b
 }
 
+// suspended tells whether the provider refused the login and nothing has
+// changed since. Another password than the refused one ends it.
 func (w *worker) suspended() bool {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.facts.Suspended != ""
-}
-
-// suspend stops sending and fetching until the account changes: a refused
-// login that is repeated locks the mailbox at the provider.
-func (w *worker) suspend(why string) {
+	held, refused := w.facts.Suspended != "", w.refused
+	w.mu.Unlock()
+	if !held {
+		return false
+	}
+	password, err := w.password()
+	if err != nil || sha256.Sum256([]byte(password)) == refused {
+		return true
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.facts.Suspended = why
+	w.facts.Suspended = ""
+	return false
+}
+
+// suspend stops sending and fetching until the password changes: a refused
+// login that is repeated locks the mailbox at the provider.
+func (w *worker) suspend(why string) {
+	password, err := w.password()
+	if err != nil {
+		password = ""
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.facts.Suspended, w.refused = why, sha256.Sum256([]byte(password))
 }
 
 // sent keeps what an attempt said about the provider.
@@ -127,6 +178,12 @@ func (w *worker) certificate(expires time.Time) {
 	if w.facts.CertificateExpires.IsZero() || expires.Before(w.facts.CertificateExpires) || w.facts.CertificateExpires.Before(time.Now()) {
 		w.facts.CertificateExpires = expires.UTC()
 	}
+}
+
+func (w *worker) setAside(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.facts.aside = n
 }
 
 // hurryUp makes the fetcher look for receipts now.

@@ -1,12 +1,14 @@
 package relay
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,11 +19,16 @@ import (
 // The relay's records, in its own space of the store:
 //
 //	s/<id>                submission
+//	r/<id>/<number>       its recipients, a hundred in a record
+//	x/<id>/<n>/<sha256>   receipt about recipient n, or "-" about the whole
 //	e/<id>/<number>       what happened to it
+//	t/<fingerprint>       id: by what the client would repeat in a retry
 //	m/<msgid>NUL<mailbox> id: by Message-ID, the client's too; lower case
 //	p/<identifier>        id: by the provider's identifier
 //	q/<mailbox>/<id>      due: what the sender has to do
 //	c/<mailbox>/<folder>  cursor of a provider's folder
+//	a/<mailbox>/<folder>/<uidvalidity>/<uid>  message of the provider that could not be fetched
+//	bell/<mailbox>        written to wake the sender
 const room = "relay"
 
 // Submission is one message on its way. Times are UTC.
@@ -38,22 +45,26 @@ type Submission struct {
 	SubmittedAt time.Time         `json:"submitted_at"`
 	State       State             `json:"state"`
 	StateReason Reason            `json:"state_reason,omitempty"`
-	Recipients  []Recipient       `json:"recipients"`
-	Receipts    []ReceiptRef      `json:"receipts,omitempty"` // about the whole: acceptance, non-acceptance
+	Recipients  []Recipient       `json:"-"` // records of their own
 	Attempts    int               `json:"attempts"`
 	Intent      bool              `json:"intent,omitempty"` // the dot may have been sent in the last attempt
 	HandedOver  time.Time         `json:"handed_over,omitzero"`
 	Since       time.Time         `json:"since"` // of the present state
 	Events      int               `json:"events"`
 	Fence       uint64            `json:"fence"` // number of the newest lease
+
+	chunks [][]byte // the recipients' records as they were read
 }
 
 // Recipient is one address of a submission's envelope.
 type Recipient struct {
-	Address  string         `json:"address"`
-	State    RecipientState `json:"state"`
-	Receipts []ReceiptRef   `json:"receipts,omitempty"`
+	Address string         `json:"address"`
+	State   RecipientState `json:"state"`
 }
+
+// chunk is how many recipients stand in one record: the longest addresses of a
+// hundred are half of what a record may hold.
+const chunk = 100
 
 // ReceiptRef names a receipt that is tied to a submission.
 type ReceiptRef struct {
@@ -120,26 +131,81 @@ func msgidKey(box, msgid string) string { return msgidPrefix(msgid) + strings.To
 // load reads a submission.
 func load(tx *mailbox.Tx, id string) (*Submission, error) {
 	s := new(Submission)
-	err := tx.Space(room).Get("s/"+id, s)
+	sp := tx.Space(room)
+	err := sp.Get("s/"+id, s)
 	if errors.Is(err, mailbox.ErrNotFound) {
 		return nil, ErrNotFound
 	}
+	if err != nil {
+		return nil, err
+	}
+	err = sp.Scan("r/"+id+"/", func(_ string, raw []byte) (bool, error) {
+		var part []Recipient
+		if err := json.Unmarshal(raw, &part); err != nil {
+			return false, err
+		}
+		s.Recipients = append(s.Recipients, part...)
+		s.chunks = append(s.chunks, bytes.Clone(raw))
+		return true, nil
+	})
 	return s, err
 }
 
-// save writes a submission and its queue line.
-func save(tx *mailbox.Tx, s *Submission, next due) error {
+// save writes a submission, and its queue line as next says. A nil next leaves
+// the line as it is, where the state still has one.
+func save(tx *mailbox.Tx, s *Submission, next *due) error {
 	sp := tx.Space(room)
 	if err := sp.Put("s/"+s.ID, s); err != nil {
 		return err
 	}
+	n := 0
+	for part := range slices.Chunk(s.Recipients, chunk) {
+		raw, err := json.Marshal(part)
+		if err != nil {
+			return err
+		}
+		if n >= len(s.chunks) || !bytes.Equal(raw, s.chunks[n]) {
+			if err := sp.Put(fmt.Sprintf("r/%s/%04d", s.ID, n), part); err != nil {
+				return err
+			}
+		}
+		n++
+	}
 	if !s.State.waiting() {
 		return sp.Delete(queueKey(s.Box, s.ID))
 	}
-	if err := sp.Put(queueKey(s.Box, s.ID), next); err != nil {
-		return err
+	if next == nil {
+		return nil
 	}
-	return sp.Put(queueBell(s.Box), s.ID)
+	return sp.Put(queueKey(s.Box, s.ID), *next)
+}
+
+// ring wakes the sender of a mailbox.
+func ring(tx *mailbox.Tx, s *Submission) error { return tx.Space(room).Put(queueBell(s.Box), s.ID) }
+
+// receiptKey is where a receipt stands: about recipient n, or -1 for the whole.
+func receiptKey(id string, n int, sha256 string) string {
+	about := "-"
+	if n >= 0 {
+		about = fmt.Sprintf("%04d", n)
+	}
+	return "x/" + id + "/" + about + "/" + sha256
+}
+
+// receipts returns the receipts about recipient n, or -1 for the whole, by
+// time.
+func receipts(tx *mailbox.Tx, id string, n int) ([]ReceiptRef, error) {
+	var out []ReceiptRef
+	err := tx.Space(room).Scan(receiptKey(id, n, ""), func(_ string, raw []byte) (bool, error) {
+		var r ReceiptRef
+		if err := json.Unmarshal(raw, &r); err != nil {
+			return false, err
+		}
+		out = append(out, r)
+		return len(out) < 1000, nil
+	})
+	slices.SortFunc(out, func(a, b ReceiptRef) int { return a.At.Compare(b.At) })
+	return out, err
 }
 
 // happened adds a line to the story of s; the caller saves s.

@@ -7,24 +7,24 @@
 // Invariants:
 //
 //   - The socket is mode 0600 in a folder of mode 0700: who may open it is the
-//     appliance's user or root. Who asked what goes into the audit lines with
-//     the peer's user and process number.
+//     appliance's user or root. Every request leaves an audit line with the
+//     peer's user and process number before it is answered.
 //   - Answers carry no secret.
+//   - After Close nothing here uses the store.
 //
 // It must not import cmd or configs.
 package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix" // SO_PEERCRED: who is at the other end of the socket
@@ -37,20 +37,30 @@ import (
 // SocketName is the socket's name in the data folder.
 const SocketName = "control.sock"
 
+const (
+	closeTime = 5 * time.Second // for answers under way when the service ends
+	stallTime = 5 * time.Minute // people page through a message
+)
+
 // Options is what the control socket serves.
 type Options struct {
 	DataDir string
 	Store   *mailbox.Store
 	Relay   *relay.Service
 	Events  *events.Log
+	Stall   time.Duration // longest wait for a reader that takes nothing; 0: 5 minutes
 }
 
 // Control is the server on the control socket.
 type Control struct {
-	opt  Options
-	http *http.Server
-	ln   net.Listener
-	done chan error
+	opt    Options
+	http   *http.Server
+	done   chan error
+	cancel context.CancelFunc // of every request
+
+	mu     sync.Mutex
+	closed bool
+	inside sync.WaitGroup // requests that may use the store
 }
 
 type peerKey struct{}
@@ -58,6 +68,9 @@ type peerKey struct{}
 // Listen makes the socket and serves it. A socket file that is left over from
 // a crash is replaced: the store's lock already says that nobody else runs.
 func Listen(o Options) (*Control, error) {
+	if o.Stall <= 0 {
+		o.Stall = stallTime
+	}
 	path := filepath.Join(o.DataDir, SocketName)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("replace the control socket: %w", err)
@@ -69,14 +82,17 @@ func Listen(o Options) (*Control, error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	c := &Control{opt: o, ln: ln, done: make(chan error, 1)}
+	run, cancel := context.WithCancel(context.Background())
+	c := &Control{opt: o, done: make(chan error, 1), cancel: cancel}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", c.status)
-	mux.HandleFunc("GET /v1/show", c.show)
-	mux.HandleFunc("GET /v1/eml", c.eml)
+	mux.Handle("GET /v1/status", c.audited("status", c.status))
+	mux.Handle("GET /v1/show", c.audited("show", c.show))
+	mux.Handle("GET /v1/eml", c.audited("show --eml", c.eml))
+	mux.Handle("/", c.audited("unknown", c.unknown))
 	c.http = &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return run },
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, peerOf(conn))
 		},
@@ -85,15 +101,35 @@ func Listen(o Options) (*Control, error) {
 	return c, nil
 }
 
-// Close ends the service and takes the socket away.
+// Close ends the service and takes the socket away. Answers under way have
+// five seconds, then they are cut. When it returns no request uses the store.
 func (c *Control) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	err := c.http.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = c.http.Close()
+	}
+	c.cancel()
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.inside.Wait()
 	if served := <-c.done; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}
 	return err
+}
+
+// enter lets a request in unless the service has ended; it leaves by
+// inside.Done.
+func (c *Control) enter() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.inside.Add(1)
+	}
+	return !c.closed
 }
 
 // peerOf names the process at the other end.
@@ -113,64 +149,4 @@ func peerOf(conn net.Conn) string {
 		}
 	})
 	return who
-}
-
-func (c *Control) status(w http.ResponseWriter, r *http.Request) {
-	st, err := c.opt.Relay.Status(r.Context())
-	c.answer(w, st, err)
-}
-
-func (c *Control) show(w http.ResponseWriter, r *http.Request) {
-	shown, _, err := relay.Show(r.Context(), c.opt.Store, r.URL.Query().Get("id"))
-	c.answer(w, shown, err)
-}
-
-// eml gives the stored bytes of a submission. Reading a message leaves an
-// audit line.
-func (c *Control) eml(w http.ResponseWriter, r *http.Request) {
-	shown, id, err := relay.Show(r.Context(), c.opt.Store, r.URL.Query().Get("id"))
-	if err != nil {
-		c.answer(w, nil, err)
-		return
-	}
-	m, err := c.opt.Store.Message(r.Context(), id)
-	if err != nil {
-		c.answer(w, nil, err)
-		return
-	}
-	peer, _ := r.Context().Value(peerKey{}).(string)
-	err = c.opt.Store.Update(r.Context(), func(tx *mailbox.Tx) error {
-		return tx.Audit(mailbox.AuditLine{Actor: "control socket", Event: "show --eml", Box: shown.Mailbox, Subject: shown.ID, Result: "given", From: peer})
-	})
-	if err != nil {
-		c.answer(w, nil, err)
-		return
-	}
-	body, err := c.opt.Store.Open(m)
-	if err != nil {
-		c.answer(w, nil, err)
-		return
-	}
-	defer body.Close() // read-only handle: nothing to lose
-	w.Header().Set("Content-Type", "message/rfc822")
-	w.Header().Set("Content-Length", strconv.FormatInt(m.Size(), 10))
-	if _, err := io.Copy(w, io.NewSectionReader(body, 0, m.Size())); err != nil {
-		c.opt.Events.Fault("control", shown.Mailbox, err)
-	}
-}
-
-func (c *Control) answer(w http.ResponseWriter, v any, err error) {
-	w.Header().Set("Content-Type", "application/json")
-	switch {
-	case errors.Is(err, relay.ErrNotFound):
-		w.WriteHeader(http.StatusNotFound)
-		v = map[string]string{"error": "no submission has this id, Message-ID or PEC identifier"}
-	case err != nil:
-		c.opt.Events.Fault("control", "", err)
-		w.WriteHeader(http.StatusInternalServerError)
-		v = map[string]string{"error": "the appliance could not answer; its log says why"}
-	}
-	if err := json.NewEncoder(w).Encode(v); err != nil {
-		c.opt.Events.Fault("control", "", err)
-	}
 }

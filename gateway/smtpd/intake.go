@@ -52,4 +52,6 @@ type Submission struct {
 	PINUsed         bool      // the submission needs a PIN; Commit is called only after it proved right
 	Received        time.Time // when DATA began
 	DeclaredSize    int64     // of MAIL SIZE=, octets; 0 where not given
+	HeaderSize      int64     // octets of the header as handed on, with its blank line
+	ClientHeader    [32]byte  // SHA-256 of the header as it came, but for the PIN: it tells a retry
 }

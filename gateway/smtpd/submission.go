@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"time"
@@ -109,6 +110,7 @@ func (in *submission) header() error {
 	if in.mail, err = readLetter(h[:end], in.to, m.PINRequired); err != nil {
 		return err
 	}
+	asWritten := sha256.Sum256(in.mail.header) // the PIN is out already
 	if err := in.mail.edit(m.Receipt, in.srv.opt.Hostname, in.received); err != nil {
 		return err
 	}
@@ -121,6 +123,7 @@ func (in *submission) header() error {
 		Identity: in.who, Mailbox: m.Address, From: in.from, Recipients: in.to,
 		MessageID: in.mail.messageID, ClientMessageID: in.mail.clientID, HeaderEdits: in.mail.edits,
 		Remote: in.c.Remote(), PINUsed: in.mail.pinNeeded, Received: in.received, DeclaredSize: in.declared,
+		HeaderSize: in.edited, ClientHeader: asWritten,
 	})
 	if err != nil {
 		return err
