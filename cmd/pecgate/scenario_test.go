@@ -225,9 +225,11 @@ func TestA4_RetryOfTheClient(t *testing.T) {
 	}
 	a := id(h.send("mario", "mariomario", boxA, []string{boxB}, first))
 	b := id(h.send("mario", "mariomario", boxA, []string{boxB}, first))
-	c := id(h.send("mario", "mariomario", boxA, []string{boxB}, strings.Replace(first, "Si trasmette", "Si ritrasmette", 1)))
-	if a != b || a == c {
-		t.Errorf("ids %s, %s, %s", a, b, c)
+	second := strings.Replace(first, "Si trasmette", "Si ritrasmette", 1)
+	c := id(h.send("mario", "mariomario", boxA, []string{boxB}, second))
+	d := id(h.send("mario", "mariomario", boxA, []string{boxB}, second)) // the retry of what got an id of our own
+	if a != b || a == c || c != d {
+		t.Errorf("ids %s, %s, %s, %s", a, b, c, d)
 	}
 	h.settled(a, relay.Accepted)
 	s := h.settled(c, relay.Accepted)
@@ -241,6 +243,37 @@ func TestA4_RetryOfTheClient(t *testing.T) {
 	if len(h.provider.Ledger()) != 2 || len(ids) != 2 {
 		t.Errorf("at the provider: %v", ids)
 	}
+}
+
+// TestA4_RetryWithoutDate repeats a message whose Date the gateway adds: the
+// same again, although the gateway's own bytes differ.
+func TestA4_RetryWithoutDate(t *testing.T) {
+	h := newHouse(t).start()
+	text := strings.Replace(mail(boxA, boxB, "uno [PIN:"+pinMario+"]", "m1@alfa.example"), "Date: Sat, 21 Nov 2026 10:00:00 +0100\r\n", "", 1)
+	a := h.send("mario", "mariomario", boxA, []string{boxB}, text)
+	time.Sleep(1100 * time.Millisecond) // the Date that is added has another second
+	b := h.send("mario", "mariomario", boxA, []string{boxB}, text)
+	if a.Class != submit.HandedOver || a.Text != b.Text {
+		t.Errorf("%q and %q", a.Text, b.Text)
+	}
+}
+
+// TestA4_NewTryAfterRefusal sends what the provider refused once more, as the
+// notice says: it must go out, not be taken for a retry.
+func TestA4_NewTryAfterRefusal(t *testing.T) {
+	h := newHouse(t)
+	h.provider.Faults().RejectAtDot.Next(1)
+	h.start()
+	text := mail(boxA, boxB, "uno [PIN:"+pinMario+"]", "m1@alfa.example")
+	h.send("mario", "mariomario", boxA, []string{boxB}, text)
+	first := h.settled("m1@alfa.example", relay.NotAccepted)
+	r := h.send("mario", "mariomario", boxA, []string{boxB}, text)
+	words := strings.Fields(r.Text)
+	again := words[len(words)-1]
+	if r.Class != submit.HandedOver || again == first.ID {
+		t.Fatalf("%+v", r)
+	}
+	h.settled(again, relay.Accepted)
 }
 
 // TestH1_ForgedReceiptsChangeNothing injects receipts that are not to be
