@@ -192,10 +192,10 @@ func fileSent(tx *mailbox.Tx, t relay.Ticket, m *mailbox.Message) error {
 		}
 		places = append(places, mailbox.Place{Folder: folder, UID: uid})
 	}
-	if err := tx.NoteSent(t.Person, t.MsgID, places); err != nil {
+	if err := tx.NoteSent(t.Person, t.MsgID, m, places); err != nil {
 		return err
 	}
-	return tx.NoteSent(t.Person, t.Alias, places)
+	return tx.NoteSent(t.Person, t.Alias, m, places)
 }
 
 // Abort drops everything. It does nothing after Commit.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"pecgate/mailbox/kv"
 )
 
 // Copied pairs the UIDs of a COPY or MOVE (RFC 4315).
@@ -13,54 +15,64 @@ type Copied struct {
 }
 
 // Copy puts the messages of uids that the viewer sees into a folder of the
-// viewer's own. Flags come along; keywords of the gateway do not.
-func (s *Store) Copy(ctx context.Context, from FolderKey, v Viewer, uids []UID, to FolderKey) (Copied, error) {
-	return s.transfer(ctx, from, v, uids, to, false)
+// viewer's own: all of them or, after an error, none. Flags come along;
+// keywords of the gateway do not.
+func (s *Store) Copy(ctx context.Context, from FolderID, v Viewer, uids []UID, to FolderKey) (Copied, error) {
+	done, dst, err := s.transfer(ctx, from, v, uids, to, false)
+	if err != nil && len(done.To) > 0 {
+		_, undo := s.Remove(context.WithoutCancel(ctx), dst, Viewer{Person: v.Person}, done.To)
+		return Copied{}, errors.Join(err, undo)
+	}
+	return done, err
 }
 
-// Move is Copy followed by Remove, in one transaction per message.
-func (s *Store) Move(ctx context.Context, from FolderKey, v Viewer, uids []UID, to FolderKey) (Copied, error) {
-	return s.transfer(ctx, from, v, uids, to, true)
+// Move is Copy and Remove of each message in one transaction. After an error
+// some messages have moved and the others are where they were.
+func (s *Store) Move(ctx context.Context, from FolderID, v Viewer, uids []UID, to FolderKey) (Copied, error) {
+	done, _, err := s.transfer(ctx, from, v, uids, to, true)
+	return done, err
 }
 
-func (s *Store) transfer(ctx context.Context, from FolderKey, v Viewer, uids []UID, to FolderKey, move bool) (Copied, error) {
+func (s *Store) transfer(ctx context.Context, from FolderID, v Viewer, uids []UID, to FolderKey, move bool) (out Copied, dst FolderID, err error) {
 	if to.Shared() {
-		return Copied{}, ErrRefused
+		return Copied{}, 0, ErrRefused
 	}
-	dst, err := s.EnsureFolder(ctx, to)
-	if err != nil {
-		return Copied{}, err
+	if dst, err = s.EnsureFolder(ctx, to); err != nil {
+		return Copied{}, 0, err
 	}
-	out := Copied{}
 	if out.UIDValidity, err = s.viewValidity(ctx, dst, Viewer{Person: v.Person}); err != nil {
-		return Copied{}, err
+		return Copied{}, 0, err
 	}
-	// One message in one transaction of few keys; many wait together for one
-	// sync when a client moves many.
-	for part := range slices.Chunk(uids, batch/4) {
+	for size := batch / 4; len(uids) > 0; {
+		size = min(size, len(uids))
 		var done Copied
 		err := s.Update(ctx, func(tx *Tx) (err error) {
-			done, err = tx.transfer(from, v, part, to, move)
+			done, err = tx.transfer(from, v, uids[:size], dst, move)
 			return err
 		})
+		if errors.Is(err, kv.ErrTooBig) && size > 1 {
+			size /= 2 // messages with very many parts
+			continue
+		}
 		if err != nil {
-			return out, err
+			return out, dst, err
 		}
 		out.From = append(out.From, done.From...)
 		out.To = append(out.To, done.To...)
+		uids = uids[size:]
 	}
-	return out, nil
+	return out, dst, nil
 }
 
-func (tx *Tx) transfer(from FolderKey, v Viewer, uids []UID, to FolderKey, move bool) (Copied, error) {
+func (tx *Tx) transfer(from FolderID, v Viewer, uids []UID, to FolderID, move bool) (Copied, error) {
 	var out Copied
-	src, err := tx.folder(from)
+	src, err := tx.folderByID(from)
 	if err != nil {
 		return out, err
 	}
 	dst := src
 	if to != from {
-		if dst, err = tx.folder(to); err != nil {
+		if dst, err = tx.folderByID(to); err != nil {
 			return out, err
 		}
 	}
@@ -107,13 +119,13 @@ func (tx *Tx) transfer(from FolderKey, v Viewer, uids []UID, to FolderKey, move 
 // Remove takes entries away from a viewer's folder: from a folder of their own
 // for good, from a shared one for this person only. The messages stay in the
 // store. It returns the UIDs that went.
-func (s *Store) Remove(ctx context.Context, k FolderKey, v Viewer, uids []UID) ([]UID, error) {
+func (s *Store) Remove(ctx context.Context, id FolderID, v Viewer, uids []UID) ([]UID, error) {
 	var out []UID
 	for part := range slices.Chunk(uids, batch) {
 		var done []UID
 		err := s.Update(ctx, func(tx *Tx) error {
 			done = done[:0]
-			f, err := tx.folder(k)
+			f, err := tx.folderByID(id)
 			if err != nil {
 				return err
 			}

@@ -16,22 +16,31 @@ type entry struct {
 	ModSeq   uint64
 	Audience Person // whose it is; 0: everybody's who sees the folder
 	Seen     bool   // for those who have set no flag of their own
+	Private  bool   // nobody but the audience sees it, whatever their scope
 	Size     int64
 	Date     time.Time // INTERNALDATE, seconds
 }
 
 const entryLen = 8 + 8 + 4 + 1 + 8 + 8
 
+const (
+	entrySeen byte = 1 << iota
+	entryPrivate
+)
+
 func (e *entry) bytes() []byte {
 	b := make([]byte, 0, entryLen)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.Message))
 	b = binary.BigEndian.AppendUint64(b, e.ModSeq)
 	b = binary.BigEndian.AppendUint32(b, uint32(e.Audience))
-	seen := byte(0)
+	bits := byte(0)
 	if e.Seen {
-		seen = 1
+		bits |= entrySeen
 	}
-	b = append(b, seen)
+	if e.Private {
+		bits |= entryPrivate
+	}
+	b = append(b, bits)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.Size))
 	return binary.BigEndian.AppendUint64(b, uint64(e.Date.Unix()))
 }
@@ -44,7 +53,8 @@ func readEntry(b []byte) (entry, error) {
 		Message:  MessageID(binary.BigEndian.Uint64(b)),
 		ModSeq:   binary.BigEndian.Uint64(b[8:]),
 		Audience: Person(binary.BigEndian.Uint32(b[16:])),
-		Seen:     b[20] == 1,
+		Seen:     b[20]&entrySeen != 0,
+		Private:  b[20]&entryPrivate != 0,
 		Size:     int64(binary.BigEndian.Uint64(b[21:])),
 		Date:     time.Unix(int64(binary.BigEndian.Uint64(b[29:])), 0),
 	}, nil
@@ -72,6 +82,7 @@ const (
 // Filing says how a message goes into a folder.
 type Filing struct {
 	Audience Person   // 0: everybody who sees the folder
+	Private  bool     // only the audience sees it, whatever the scope of others
 	Seen     bool     // already seen for all (history)
 	For      Person   // whose personal flags Flags are; 0: nobody's
 	Flags    []string // \Seen \Deleted \Flagged; others are passed over
@@ -102,7 +113,7 @@ func (tx *Tx) file(f *folder, m *Message, how Filing) (UID, error) {
 	if err := tx.changed(f, change{UID: uid, Kind: changeAdded}); err != nil {
 		return 0, err
 	}
-	e := entry{Message: m.ID, ModSeq: f.ModSeq, Audience: how.Audience, Seen: how.Seen, Size: m.Ref.Size, Date: m.Date}
+	e := entry{Message: m.ID, ModSeq: f.ModSeq, Audience: how.Audience, Private: how.Private, Seen: how.Seen, Size: m.Ref.Size, Date: m.Date}
 	if err := tx.w.Put(key("e", f.ID, uid), e.bytes()); err != nil {
 		return 0, err
 	}

@@ -16,7 +16,8 @@ const (
 	flagFlagged
 )
 
-var errTooManyFlags = errors.New("mailbox: too many keywords on one message")
+// ErrTooManyKeywords says that an entry would have more keywords than are kept.
+var ErrTooManyKeywords = errors.New("mailbox: too many keywords on one message")
 
 // maxKeywords bounds the keywords of an entry.
 const maxKeywords = 64
@@ -100,15 +101,16 @@ const batch = 100
 // SetFlags changes flags for a viewer: \Seen, \Deleted and \Flagged are the
 // person's own, all others common to everybody. Keywords that begin with $Pec
 // belong to the gateway and stay as they are. Entries that the viewer does not
-// see are passed over. It returns the entries with their flags afterwards, in
+// see are passed over, and a folder that is gone is ErrNotFound: one that has
+// its name since is another. It returns the entries with their flags afterwards, in
 // the order of uids.
-func (s *Store) SetFlags(ctx context.Context, k FolderKey, v Viewer, uids []UID, op FlagOp, flags []string) ([]Entry, error) {
+func (s *Store) SetFlags(ctx context.Context, id FolderID, v Viewer, uids []UID, op FlagOp, flags []string) ([]Entry, error) {
 	var out []Entry
 	for part := range slices.Chunk(uids, batch) {
 		var done []Entry
 		err := s.Update(ctx, func(tx *Tx) error {
 			done = done[:0]
-			f, err := tx.folder(k)
+			f, err := tx.folderByID(id)
 			if err != nil {
 				return err
 			}
@@ -167,7 +169,7 @@ func (tx *Tx) setFlags(f *folder, p Person, uid UID, e *entry, op FlagOp, flags 
 		newCommon = removeFlags(newCommon, common)
 	}
 	if len(newCommon) > maxKeywords {
-		return 0, nil, errTooManyFlags
+		return 0, nil, ErrTooManyKeywords
 	}
 	if bits != old {
 		if err := tx.w.Put(key("gp", f.ID, p, uid), []byte{bits}); err != nil {

@@ -78,6 +78,15 @@ func snapshot(t *testing.T, s *Store, k FolderKey, v Viewer) *Snapshot {
 	return snap
 }
 
+func id(t *testing.T, s *Store, k FolderKey) FolderID {
+	t.Helper()
+	n, err := s.EnsureFolder(context.Background(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // lines are a folder as a viewer sees it: "uid flags".
 func lines(t *testing.T, s *Store, k FolderKey, v Viewer) []string {
 	t.Helper()
@@ -116,7 +125,7 @@ func TestFlagsArePersonalAndKeywordsCommon(t *testing.T) {
 	s, ctx := open(t, t.TempDir()), context.Background()
 	mario, lucia := Viewer{Person: person(t, s, "mario")}, Viewer{Person: person(t, s, "lucia")}
 	_, uid := put(t, s, inbox, text("one"), Filing{Keywords: []string{"$PecUnverified"}})
-	if _, err := s.SetFlags(ctx, inbox, mario, []UID{uid}, FlagsSet, []string{`\Seen`, `\Answered`, "urgent", "$PecAccepted"}); err != nil {
+	if _, err := s.SetFlags(ctx, id(t, s, inbox), mario, []UID{uid}, FlagsSet, []string{`\Seen`, `\Answered`, "urgent", "$PecAccepted"}); err != nil {
 		t.Fatal(err)
 	}
 	if got := lines(t, s, inbox, mario); !slices.Equal(got, []string{`1 \Seen $PecUnverified \Answered urgent`}) {
@@ -125,7 +134,7 @@ func TestFlagsArePersonalAndKeywordsCommon(t *testing.T) {
 	if got := lines(t, s, inbox, lucia); !slices.Equal(got, []string{`1 $PecUnverified \Answered urgent`}) {
 		t.Errorf("lucia sees %q", got)
 	}
-	if _, err := s.SetFlags(ctx, inbox, mario, []UID{uid}, FlagsRemove, []string{`\Seen`, "URGENT", "$PecUnverified"}); err != nil {
+	if _, err := s.SetFlags(ctx, id(t, s, inbox), mario, []UID{uid}, FlagsRemove, []string{`\Seen`, "URGENT", "$PecUnverified"}); err != nil {
 		t.Fatal(err)
 	}
 	if got := lines(t, s, inbox, mario); !slices.Equal(got, []string{`1 $PecUnverified \Answered`}) {
@@ -147,7 +156,7 @@ func TestScopesAndHidden(t *testing.T) {
 		}
 	}
 	// Removing from a shared folder hides for one person only.
-	if gone, err := s.Remove(ctx, inbox, Viewer{m, ScopeAll}, []UID{1, 99}); err != nil || !slices.Equal(gone, []UID{1}) {
+	if gone, err := s.Remove(ctx, id(t, s, inbox), Viewer{m, ScopeAll}, []UID{1, 99}); err != nil || !slices.Equal(gone, []UID{1}) {
 		t.Fatalf("removed %v: %v", gone, err)
 	}
 	if got := snapshot(t, s, inbox, Viewer{m, ScopeAll}).UIDs; !slices.Equal(got, []UID{2, 3}) {
@@ -159,13 +168,13 @@ func TestScopesAndHidden(t *testing.T) {
 	// What one does not see cannot be changed, copied or removed.
 	own := FolderKey{Owner: m, Role: RoleTrash}
 	v := Viewer{m, ScopeOwn}
-	if e, err := s.SetFlags(ctx, inbox, v, []UID{3}, FlagsAdd, []string{"x"}); err != nil || len(e) != 0 {
+	if e, err := s.SetFlags(ctx, id(t, s, inbox), v, []UID{3}, FlagsAdd, []string{"x"}); err != nil || len(e) != 0 {
 		t.Errorf("changed %v: %v", e, err)
 	}
-	if c, err := s.Copy(ctx, inbox, v, []UID{3}, own); err != nil || len(c.To) != 0 {
+	if c, err := s.Copy(ctx, id(t, s, inbox), v, []UID{3}, own); err != nil || len(c.To) != 0 {
 		t.Errorf("copied %v: %v", c, err)
 	}
-	if gone, err := s.Remove(ctx, inbox, v, []UID{3}); err != nil || len(gone) != 0 {
+	if gone, err := s.Remove(ctx, id(t, s, inbox), v, []UID{3}); err != nil || len(gone) != 0 {
 		t.Errorf("removed %v: %v", gone, err)
 	}
 }
@@ -211,7 +220,7 @@ func TestD5_UIDsNeverRepeat(t *testing.T) {
 		if snap.UIDNext != last+1 {
 			t.Errorf("UIDNEXT %d after UID %d", snap.UIDNext, last)
 		}
-		if _, err := s.Remove(ctx, k, v, snap.UIDs); err != nil {
+		if _, err := s.Remove(ctx, id(t, s, k), v, snap.UIDs); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {
@@ -245,10 +254,10 @@ func TestChangeFeed(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the watch did not wake up")
 	}
-	if _, err := s.SetFlags(ctx, inbox, m, []UID{1}, FlagsAdd, []string{`\Flagged`}); err != nil {
+	if _, err := s.SetFlags(ctx, id(t, s, inbox), m, []UID{1}, FlagsAdd, []string{`\Flagged`}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Remove(ctx, inbox, m, []UID{three}); err != nil {
+	if _, err := s.Remove(ctx, id(t, s, inbox), m, []UID{three}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := s.Changes(ctx, start.Folder, m, start.ModSeq)
@@ -262,7 +271,7 @@ func TestChangeFeed(t *testing.T) {
 	if c, err = s.Changes(ctx, start.Folder, m, c.ModSeq); err != nil || len(c.Added)+len(c.Removed)+len(c.Flags) != 0 {
 		t.Errorf("nothing happened, but %+v, %v", c, err)
 	}
-	if _, err := s.Remove(ctx, inbox, m, []UID{1}); err != nil {
+	if _, err := s.Remove(ctx, id(t, s, inbox), m, []UID{1}); err != nil {
 		t.Fatal(err)
 	}
 	if c, err = s.Changes(ctx, start.Folder, m, start.ModSeq); err != nil || !slices.Equal(c.Removed, []UID{1}) {
@@ -275,7 +284,7 @@ func TestChangeFeed(t *testing.T) {
 		many = append(many, uid)
 	}
 	for i := range feedLength/len(many) + 1 {
-		if _, err := s.SetFlags(ctx, inbox, l, many, []FlagOp{FlagsAdd, FlagsRemove}[i%2], []string{"k"}); err != nil {
+		if _, err := s.SetFlags(ctx, id(t, s, inbox), l, many, []FlagOp{FlagsAdd, FlagsRemove}[i%2], []string{"k"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -290,24 +299,24 @@ func TestCopyAndMove(t *testing.T) {
 	first, _ := put(t, s, inbox, text("one"), Filing{Keywords: []string{"$PecUnverified", "mine"}})
 	put(t, s, inbox, text("two"), Filing{})
 	trash := FolderKey{Box: box, Owner: v.Person, Role: RoleTrash}
-	c, err := s.Copy(ctx, inbox, v, []UID{1, 2, 3}, trash)
+	c, err := s.Copy(ctx, id(t, s, inbox), v, []UID{1, 2, 3}, trash)
 	if err != nil || !slices.Equal(c.From, []UID{1, 2}) || !slices.Equal(c.To, []UID{1, 2}) {
 		t.Fatalf("copied %+v: %v", c, err)
 	}
 	if got := lines(t, s, trash, v); !slices.Equal(got, []string{"1 mine", "2"}) {
 		t.Errorf("the copies are %q", got)
 	}
-	if c, err = s.Move(ctx, inbox, v, []UID{1}, trash); err != nil || !slices.Equal(c.To, []UID{3}) {
+	if c, err = s.Move(ctx, id(t, s, inbox), v, []UID{1}, trash); err != nil || !slices.Equal(c.To, []UID{3}) {
 		t.Fatalf("moved %+v: %v", c, err)
 	}
 	if got := snapshot(t, s, inbox, v).UIDs; !slices.Equal(got, []UID{2}) {
 		t.Errorf("left are %v", got)
 	}
-	if _, err := s.Copy(ctx, inbox, v, []UID{2}, FolderKey{Box: box, Role: RoleSent}); !errors.Is(err, ErrRefused) {
+	if _, err := s.Copy(ctx, id(t, s, inbox), v, []UID{2}, FolderKey{Box: box, Role: RoleSent}); !errors.Is(err, ErrRefused) {
 		t.Errorf("copying into a shared folder: %v", err)
 	}
 	// Expunged everywhere, the message itself stays.
-	if _, err := s.Remove(ctx, trash, v, []UID{1, 2, 3}); err != nil {
+	if _, err := s.Remove(ctx, id(t, s, trash), v, []UID{1, 2, 3}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Message(ctx, first.ID); err != nil {
@@ -315,7 +324,7 @@ func TestCopyAndMove(t *testing.T) {
 	}
 	// Within one folder.
 	put(t, s, trash, text("three"), Filing{Audience: v.Person})
-	if c, err = s.Copy(ctx, trash, v, []UID{4}, trash); err != nil || !slices.Equal(c.To, []UID{5}) {
+	if c, err = s.Copy(ctx, id(t, s, trash), v, []UID{4}, trash); err != nil || !slices.Equal(c.To, []UID{5}) {
 		t.Errorf("copied within a folder: %+v, %v", c, err)
 	}
 }
@@ -343,14 +352,14 @@ func TestOwnSentCopy(t *testing.T) {
 	p := person(t, s, "mario")
 	v := Viewer{Person: p}
 	sent := FolderKey{Box: box, Role: RoleSent}
-	submitted := func(raw, id string) {
+	submitted := func(raw, msgid string) {
 		m, uid := put(t, s, sent, raw, Filing{Audience: p, For: p, Flags: []string{`\Seen`}})
 		err := s.Update(ctx, func(tx *Tx) error {
 			places, err := tx.Places(m.ID)
 			if err != nil {
 				return err
 			}
-			return tx.NoteSent(p, id, places)
+			return tx.NoteSent(p, msgid, m, places)
 		})
 		if err != nil || uid == 0 {
 			t.Fatal(err)
@@ -383,6 +392,70 @@ func TestOwnSentCopy(t *testing.T) {
 	}
 	if _, _, err := s.SentCopy(ctx, sent, other, "first@pec.example"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("lucia's sent copy: %v", err)
+	}
+}
+
+// TestSentCopyIsPutBack removes every sent copy and appends it again, as a
+// client does that moves a message to a local folder and back.
+func TestSentCopyIsPutBack(t *testing.T) {
+	s, ctx := open(t, t.TempDir()), context.Background()
+	p := person(t, s, "mario")
+	v := Viewer{Person: p}
+	sent := FolderKey{Box: box, Role: RoleSent}
+	m, uid := put(t, s, sent, text("first"), Filing{Audience: p})
+	place := Place{Folder: id(t, s, sent), UID: uid}
+	err := s.Update(ctx, func(tx *Tx) error { return tx.NoteSent(p, "first@pec.example", m, []Place{place}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Remove(ctx, id(t, s, sent), v, []UID{uid}); err != nil {
+		t.Fatal(err)
+	}
+	_, again := appendText(t, s, sent, p, text("first"))
+	if got := snapshot(t, s, sent, v).UIDs; len(got) != 1 || got[0] != again || again == uid {
+		t.Errorf("mario sees %v, was told %d", got, again)
+	}
+	if got := snapshot(t, s, sent, Viewer{Person: person(t, s, "lucia")}).UIDs; len(got) != 1 || got[0] != uid {
+		t.Errorf("lucia sees %v", got)
+	}
+}
+
+// TestAppendedIsPrivate: what a client puts into a shared folder is for nobody
+// else, whatever their scope.
+func TestAppendedIsPrivate(t *testing.T) {
+	s := open(t, t.TempDir())
+	sent := FolderKey{Box: box, Role: RoleSent}
+	p := person(t, s, "mario")
+	appendText(t, s, sent, p, text("forged"))
+	if got := snapshot(t, s, sent, Viewer{Person: person(t, s, "lucia")}).UIDs; len(got) != 0 {
+		t.Errorf("lucia sees %v", got)
+	}
+	if got := snapshot(t, s, sent, Viewer{Person: p, Scope: ScopeOwn}).UIDs; len(got) != 1 {
+		t.Errorf("mario sees %v", got)
+	}
+}
+
+// TestChangesGoToTheFolderThatIsOpen renames a folder and makes another under
+// its name: what was meant for the first must not touch the second.
+func TestChangesGoToTheFolderThatIsOpen(t *testing.T) {
+	s, ctx := open(t, t.TempDir()), context.Background()
+	v := Viewer{Person: person(t, s, "mario")}
+	x := FolderKey{Owner: v.Person, Role: RoleCustom, Name: "X"}
+	y := FolderKey{Owner: v.Person, Role: RoleCustom, Name: "Y"}
+	put(t, s, x, text("old"), Filing{Audience: v.Person})
+	selected := id(t, s, x)
+	if err := s.RenameFolder(ctx, x, y); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, x, text("new"), Filing{Audience: v.Person})
+	if _, err := s.Remove(ctx, selected, v, []UID{1}); err != nil {
+		t.Fatal(err)
+	}
+	if got := snapshot(t, s, x, v).UIDs; len(got) != 1 {
+		t.Errorf("the new folder has %v", got)
+	}
+	if got := snapshot(t, s, y, v).UIDs; len(got) != 0 {
+		t.Errorf("the renamed folder has %v", got)
 	}
 }
 

@@ -41,8 +41,9 @@ func (tx *Tx) Places(id MessageID) ([]Place, error) {
 // OwnCopy is what a person has of a Message-ID: the entries of the sent copy
 // that the gateway keeps, or of what their client appended.
 type OwnCopy struct {
-	Submitted bool    `json:"submitted"`
-	Places    []Place `json:"places"`
+	Submitted bool      `json:"submitted"`
+	Message   MessageID `json:"message,omitempty"` // the submission's
+	Places    []Place   `json:"places"`
 }
 
 // OwnCopy returns the person's copy of a Message-ID (as pec.NormalizeID writes
@@ -56,7 +57,7 @@ func (tx *Tx) OwnCopy(p Person, msgid string) (OwnCopy, error) {
 // places under its Message-ID (and, called again, under the client's alias).
 // What the person's client appended before under the same id is taken away:
 // the sent copy stands for it.
-func (tx *Tx) NoteSent(p Person, msgid string, places []Place) error {
+func (tx *Tx) NoteSent(p Person, msgid string, m *Message, places []Place) error {
 	if msgid == "" {
 		return nil
 	}
@@ -71,7 +72,7 @@ func (tx *Tx) NoteSent(p Person, msgid string, places []Place) error {
 			}
 		}
 	}
-	return tx.putJSON(key("mo", p, clipKey(msgid)), OwnCopy{Submitted: true, Places: places})
+	return tx.putJSON(key("mo", p, clipKey(msgid)), OwnCopy{Submitted: true, Message: m.ID, Places: places})
 }
 
 // noteAppended remembers an appended message, unless a submission has the id.

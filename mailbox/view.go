@@ -29,6 +29,9 @@ type Viewer struct {
 }
 
 func (v Viewer) sees(e entry) bool {
+	if e.Private {
+		return e.Audience == v.Person
+	}
 	switch v.Scope {
 	case ScopeAll:
 		return true

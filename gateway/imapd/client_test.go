@@ -312,9 +312,13 @@ func TestViewFarBehind(t *testing.T) {
 	b.ok(`STORE 1 +FLAGS (\Deleted)`)
 	b.ok("EXPUNGE")
 	h.deliver(shared1(mailbox.RoleInbox), plainMail, mailbox.Filing{})
+	folder, err := h.store.EnsureFolder(ctx, shared1(mailbox.RoleInbox))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range 4200 {
 		op := []mailbox.FlagOp{mailbox.FlagsAdd, mailbox.FlagsRemove}[i%2]
-		if _, err := h.store.SetFlags(ctx, shared1(mailbox.RoleInbox), v, []mailbox.UID{3}, op, []string{`\Flagged`}); err != nil {
+		if _, err := h.store.SetFlags(ctx, folder, v, []mailbox.UID{3}, op, []string{`\Flagged`}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -43,7 +43,7 @@ func (s *session) transfer(v *view, set imap.NumSet, dest string, move bool) (*i
 	if move {
 		act = s.srv.opt.Store.Move
 	}
-	done, err := act(s.ctx, v.key, v.viewer, uids, to.key)
+	done, err := act(s.ctx, v.folder, v.viewer, uids, to.key)
 	if err != nil {
 		return nil, err
 	}

@@ -119,7 +119,7 @@ func (h *house) step(text string) {
 					}
 					places = append(places, mailbox.Place{Folder: id, UID: uid})
 				}
-				return tx.NoteSent(p, words[2], places)
+				return tx.NoteSent(p, words[2], m, places)
 			})
 			return err
 		}()

@@ -39,7 +39,7 @@ func (s *session) Expunge(_ *imapserver.ExpungeWriter, uids *imap.UIDSet) error 
 		return nil
 	})
 	if err == nil && len(marked) > 0 {
-		_, err = s.srv.opt.Store.Remove(s.ctx, v.key, v.viewer, marked)
+		_, err = s.srv.opt.Store.Remove(s.ctx, v.folder, v.viewer, marked)
 	}
 	return s.reply("EXPUNGE", err)
 }

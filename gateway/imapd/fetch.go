@@ -247,7 +247,7 @@ func (f *fetcher) markSeen(rows []row) error {
 	if len(uids) == 0 {
 		return nil
 	}
-	after, err := f.s.srv.opt.Store.SetFlags(f.s.ctx, f.v.key, f.v.viewer, uids, mailbox.FlagsAdd, []string{string(imap.FlagSeen)})
+	after, err := f.s.srv.opt.Store.SetFlags(f.s.ctx, f.v.folder, f.v.viewer, uids, mailbox.FlagsAdd, []string{string(imap.FlagSeen)})
 	if err != nil {
 		return err
 	}

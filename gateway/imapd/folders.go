@@ -42,7 +42,8 @@ func shared(role mailbox.Role, r policy.Rights, box *policy.Mailbox) (mailbox.Sc
 	case mailbox.RoleInbox:
 		return mailbox.ScopeAll, r.Receive
 	case mailbox.RoleAnomalies:
-		return mailbox.ScopeAll, r.Anomalies
+		// What is between providers only has the administrator as its audience.
+		return mailbox.ScopeOwnOrCommon, r.Anomalies
 	case mailbox.RoleSent:
 		if r.Receive {
 			return mailbox.ScopeAll, true

@@ -73,7 +73,7 @@ func (s *session) reply(command string, err error) error {
 		return no(imap.ResponseCodeAlreadyExists, "There is a folder of this name")
 	case errors.Is(err, mailbox.ErrRefused):
 		return no(imap.ResponseCodeNoPerm, "This is not allowed here")
-	case mailbox.IsTooManyKeywords(err):
+	case errors.Is(err, mailbox.ErrTooManyKeywords):
 		return errLimit("This message would have too many keywords")
 	case errors.Is(err, mailbox.ErrNoSpace):
 		return no(imap.ResponseCodeUnavailable, "There is no room on the server's disk, try again later")

@@ -38,7 +38,7 @@ func (s *session) Store(_ *imapserver.FetchWriter, set imap.NumSet, how *imap.St
 		op = mailbox.FlagsRemove
 	}
 	uids := v.collect(spans)
-	after, err := s.srv.opt.Store.SetFlags(s.ctx, v.key, v.viewer, uids, op, flags)
+	after, err := s.srv.opt.Store.SetFlags(s.ctx, v.folder, v.viewer, uids, op, flags)
 	_, byUID := set.(imap.UIDSet)
 	var out []byte
 	for _, e := range after {
