@@ -35,8 +35,11 @@ package segment
 import (
 	"encoding"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -135,6 +138,34 @@ func (r Ref) check() error {
 	if r.Segment == 0 || r.Offset < block || r.Offset%block != 0 || r.Size < 0 || r.Size > MaxMessage {
 		return fmt.Errorf("reference to segment %d offset %d size %d: %w", r.Segment, r.Offset, r.Size, ErrCorrupt)
 	}
+	return nil
+}
+
+// MarshalText writes the reference as segment/offset/size/sha256, for records
+// that people read.
+func (r Ref) MarshalText() ([]byte, error) {
+	return fmt.Appendf(nil, "%d/%d/%d/%x", r.Segment, r.Offset, r.Size, r.Sum), nil
+}
+
+// UnmarshalText reads what MarshalText wrote; anything else is ErrCorrupt.
+func (r *Ref) UnmarshalText(b []byte) error {
+	var n Ref
+	parts := strings.Split(string(b), "/")
+	if len(parts) != 4 {
+		return fmt.Errorf("read reference of %d parts: %w", len(parts), ErrCorrupt)
+	}
+	segment, err1 := strconv.ParseUint(parts[0], 10, 64)
+	offset, err2 := strconv.ParseInt(parts[1], 10, 64)
+	size, err3 := strconv.ParseInt(parts[2], 10, 64)
+	sum, err4 := hex.DecodeString(parts[3])
+	if err := errors.Join(err1, err2, err3, err4); err != nil || copy(n.Sum[:], sum) != len(n.Sum) || len(sum) != len(n.Sum) {
+		return fmt.Errorf("read reference: %w", ErrCorrupt)
+	}
+	n.Segment, n.Offset, n.Size = segment, offset, size
+	if err := n.check(); err != nil {
+		return err
+	}
+	*r = n
 	return nil
 }
 

@@ -379,3 +379,20 @@ func TestUnknownFilesAreLeftAlone(t *testing.T) {
 		t.Errorf("%d files", len(names))
 	}
 }
+
+func TestRefAsText(t *testing.T) {
+	want := Ref{Segment: 2, Offset: 1024, Size: 7, Sum: [32]byte{1, 2, 255}}
+	b, err := want.MarshalText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Ref
+	if err := got.UnmarshalText(b); err != nil || got != want {
+		t.Errorf("%s became %+v: %v", b, got, err)
+	}
+	for _, bad := range []string{"", "2/1024/7", "2/1024/7/00", "0/1024/7/" + strings.Repeat("0", 64), "x/1024/7/" + strings.Repeat("0", 64), string(b) + "00", "2/1024/-1/" + strings.Repeat("0", 64)} {
+		if err := got.UnmarshalText([]byte(bad)); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
