@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -47,7 +48,13 @@ func (f *findings) checkAppliance(d *decoder, a *Appliance) {
 	if a.MinFree < 1<<20 {
 		d.refuse("min_free", "min_free: needs at least 1MiB, not %s", a.MinFree)
 	}
+	if mayBeHash(a.PolicyFile) {
+		d.refuse("policy_file", "policy_file: needs the name of a file, not %s", hidden)
+	}
 	a.DataDir, a.PolicyFile = a.Path(a.DataDir), a.Path(a.PolicyFile)
+	if err := CheckDataDir(a.DataDir); err != nil {
+		d.refuse("data_dir", "data_dir: %v", err)
+	}
 	f.listeners(d, a)
 	if need("tls.certificate", a.TLS.Certificate) && need("tls.key", a.TLS.Key) {
 		a.TLS.Certificate, a.TLS.Key = a.Path(a.TLS.Certificate), a.Path(a.TLS.Key)
@@ -58,7 +65,7 @@ func (f *findings) checkAppliance(d *decoder, a *Appliance) {
 	for i, name := range a.ProviderTrust {
 		a.ProviderTrust[i] = a.Path(name)
 		if err := readCAs(a.ProviderTrust[i]); err != nil {
-			d.refuse(fmt.Sprintf("provider_trust[%d]", i), "provider_trust: file %s: %v", name, err)
+			d.refuse(fmt.Sprintf("provider_trust[%d]", i), "provider_trust: file %s: %v", shownName(name), err)
 		}
 	}
 	s := &a.Outgoing.Smarthost
@@ -72,10 +79,20 @@ func (f *findings) checkAppliance(d *decoder, a *Appliance) {
 		name := s.CA
 		s.CA = a.Path(name)
 		if err := readCAs(s.CA); err != nil {
-			d.refuse("outgoing.smarthost.ca", "ca: file %s: %v", name, err)
+			d.refuse("outgoing.smarthost.ca", "ca: file %s: %v", shownName(name), err)
 		}
 	}
 	f.laterAppliance(d, a)
+}
+
+// CheckDataDir says whether a folder can hold the control socket: the system takes at most 107 bytes as the name of one
+// (unix(7)). dir is absolute.
+func CheckDataDir(dir string) error {
+	const socket, most = "control.sock", 107
+	if name := filepath.Join(dir, socket); len(name) > most {
+		return fmt.Errorf("the name is too long: with /%s behind it, it has %d bytes, and a socket may have %d", socket, len(name), most)
+	}
+	return nil
 }
 
 // listeners checks every address, and that no two listeners ask for the same.
@@ -148,18 +165,18 @@ func listenAddress(s string) (netip.AddrPort, error) {
 func (f *findings) keyPair(d *decoder, a *Appliance) {
 	certificate, _, err := readRegular(a.TLS.Certificate, maxPEM)
 	if err != nil {
-		d.refuse("tls.certificate", "certificate: file %s: %v", a.TLS.Certificate, err)
+		d.refuse("tls.certificate", "certificate: file %s: %v", shownName(a.TLS.Certificate), err)
 	}
 	key, keyErr := readPrivate(a.TLS.Key, maxPEM)
 	if keyErr != nil {
-		d.refuse("tls.key", "key: file %s: %v", a.TLS.Key, keyErr)
+		d.refuse("tls.key", "key: file %s: %v", shownName(a.TLS.Key), keyErr)
 	}
 	if err != nil || keyErr != nil {
 		return
 	}
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
-		d.refuse("tls.certificate", "certificate: file %s and its key: %s", a.TLS.Certificate, strings.TrimPrefix(err.Error(), "tls: "))
+		d.refuse("tls.certificate", "certificate: file %s and its key: %s", shownName(a.TLS.Certificate), strings.TrimPrefix(err.Error(), "tls: "))
 		return
 	}
 	leaf := pair.Leaf

@@ -107,7 +107,7 @@ func (c *policyCheck) server(s *Server, p presetServer, path string, needHost bo
 		name := s.CA
 		s.CA = c.appliance.Path(name)
 		if err := readCAs(s.CA); err != nil {
-			c.refuse(path+".ca", "ca: file %s: %v", name, err)
+			c.refuse(path+".ca", "ca: file %s: %v", shownName(name), err)
 		}
 	}
 }

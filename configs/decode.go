@@ -141,12 +141,12 @@ func (d *decoder) mapping(path string, n *yaml.Node, v reflect.Value) {
 		switch index, ok := fields[key.Value]; {
 		case key.Kind != yaml.ScalarNode:
 			d.fault(d.position(key), "a key must be a plain word")
-		case first[key.Value] > 0:
+		case first[key.Value] > 0 && isKey(key.Value):
 			d.fault(d.position(key), "key %s is written twice, first at line %d", quote(key.Value), first[key.Value])
 		case !ok && key.Value == "<<":
 			d.fault(d.position(key), "merge keys (<<) are not supported: write the keys out")
 		case !ok:
-			d.fault(d.position(key), "unknown key %s: %s", quote(key.Value), suggest(key.Value, known))
+			d.fault(d.position(key), "%s", unknownKey(key.Value, known, v.Type() == secretType))
 		default:
 			d.field(join(path, key.Value), value, v.Field(index), v.Type().Field(index).Tag)
 		}

@@ -65,11 +65,28 @@ func sorted(f []Fault) []Fault {
 	return f
 }
 
-// quote shows a value in a fault: at most 60 bytes, control characters escaped.
+// quote shows a value in a fault: at most 60 bytes, control characters escaped, and nothing that may be a hash.
 func quote(s string) string {
 	const most = 60
+	if mayBeHash(s) {
+		return hidden
+	}
 	if len(s) > most {
 		return fmt.Sprintf("%q...", s[:most])
 	}
 	return fmt.Sprintf("%q", s)
+}
+
+// hidden stands in a fault for what may be a hash.
+const hidden = "a text with $ (not shown: it may be a hash)"
+
+// mayBeHash says that a value must not be shown: a hash may stand at any wrong key, and hardly any good value holds a $.
+func mayBeHash(s string) bool { return strings.Contains(s, "$") }
+
+// shownName shows the name of a file or variable in a fault.
+func shownName(s string) string {
+	if mayBeHash(s) {
+		return hidden
+	}
+	return s
 }

@@ -1,6 +1,35 @@
 package configs
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
+
+// maxKey is the longest key that a fault shows.
+const maxKey = 40
+
+// isKey says that a text looks like the name of a key. Whatever else stands where a key belongs may be a piece of a secret:
+// commas inside {} tear an unquoted hash into keys.
+func isKey(s string) bool {
+	return s != "" && len(s) <= maxKey && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_-") == ""
+}
+
+// unknownKey tells of a key that is not known and shows it only where it cannot be a secret: below password: even a plain
+// word may be the password itself.
+func unknownKey(key string, known []string, secret bool) string {
+	section, _, dotted := strings.Cut(key, ".")
+	switch lower := strings.ToLower(key); {
+	case secret:
+		return "unknown key: " + suggest(key, known)
+	case isKey(key):
+		return "unknown key " + quote(key) + ": " + suggest(key, known)
+	case slices.Contains(known, lower):
+		return "unknown key: keys are in small letters: " + quote(lower)
+	case dotted && slices.Contains(known, section):
+		return "unknown key with a dot: write " + section + ": and the rest as a key below it"
+	}
+	return "a key that is no name (is a quote missing around a value with commas?)"
+}
 
 // suggest names the known word nearest to one that is not known, or all known words where none is near.
 func suggest(word string, known []string) string {

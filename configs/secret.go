@@ -29,14 +29,14 @@ func (s Secret) Resolve() (string, error) {
 	var text, from string
 	switch {
 	case s.File != "":
-		from = "file " + s.File
+		from = "file " + shownName(s.File)
 		b, err := readPrivate(s.File, maxSecret)
 		if err != nil {
 			return "", fmt.Errorf("password from %s: %w", from, err)
 		}
 		text = strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
 	case s.Env != "":
-		from = "environment variable " + s.Env
+		from = "environment variable " + shownName(s.Env)
 		text = os.Getenv(s.Env)
 	case s.Sealed != "":
 		return "", errors.New("sealed passwords are not available in this version")

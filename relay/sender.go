@@ -26,28 +26,43 @@ func (s *Service) send(ctx context.Context, w *worker) {
 	wake, stop := s.opt.Store.WatchSpace(room, queueBell(w.acc.Box))
 	defer stop()
 	for {
-		wait, err := s.sendDue(ctx, w)
+		var wait time.Duration
+		var err error
+		ring := wake
+		if w.suspended() {
+			// Nothing can be sent whatever comes in; another password ends it.
+			wait, ring = suspendedLook, nil
+		} else {
+			var reached bool
+			if wait, reached, err = s.sendDue(ctx, w); !reached {
+				ring = nil // a new submission would fare the same
+			}
+		}
 		if err != nil && ctx.Err() == nil {
 			s.opt.Events.Fault("send", w.acc.Box, err)
-			wait = time.Second
+			wait, ring = time.Second, nil
 		}
-		if !pause(ctx, wait, wake) {
+		if !pause(ctx, wait, ring) {
 			return
 		}
 	}
 }
 
+// suspendedLook is how often a suspended mailbox looks for another password.
+const suspendedLook = 5 * time.Second
+
 // sendDue tries what is due, oldest first, and returns how long nothing will
-// be. After an attempt that could not reach the provider the others wait too.
-func (s *Service) sendDue(ctx context.Context, w *worker) (time.Duration, error) {
+// be. reached is false after an attempt that could not reach the provider: then
+// the others wait too.
+func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, reached bool, err error) {
 	all, err := tasks(ctx, s.opt.Store, w.acc.Box, inSight)
 	if err != nil {
-		return 0, err
+		return 0, true, err
 	}
 	wait := idle
 	for _, t := range all {
 		if ctx.Err() != nil {
-			return wait, nil
+			return wait, true, nil
 		}
 		now := s.opt.Store.Now()
 		if d := t.At.Sub(now); d > 0 {
@@ -57,35 +72,32 @@ func (s *Service) sendDue(ctx context.Context, w *worker) (time.Duration, error)
 		if t.Lease.After(now) {
 			continue
 		}
-		if w.suspended() {
-			return idle, nil
-		}
 		sub, err := s.lease(ctx, t.id)
 		if errors.Is(err, errLease) {
 			continue
 		}
 		if err != nil {
-			return 0, err
+			return 0, true, err
 		}
 		if sub.State == Uncertain {
 			if err := s.giveUpWaiting(ctx, sub); err != nil {
-				return 0, err
+				return 0, true, err
 			}
 			continue
 		}
 		r := s.attempt(ctx, w, sub)
-		next, err := s.conclude(ctx, w, sub, r)
+		again, err := s.conclude(ctx, w, sub, r)
 		if err != nil {
-			return 0, err
+			return 0, true, err
 		}
-		if next > 0 {
-			wait = min(wait, next)
+		if again > 0 {
+			wait = min(wait, again)
 		}
 		if unreachable(r) {
-			return max(wait, s.opt.Schedule.First), nil
+			return max(wait, s.opt.Schedule.First), false, nil
 		}
 	}
-	return wait, nil
+	return wait, true, nil
 }
 
 // unreachable tells whether the next submission would fare the same.

@@ -12,7 +12,7 @@ import (
 type Shown struct {
 	ID          string           `json:"id"`
 	MsgID       string           `json:"msgid"`
-	Alias       string           `json:"alias,omitempty"` // the client's Message-ID, where it was replaced
+	Alias       string           `json:"alias"` // the client's Message-ID, where it was replaced
 	Identifier  string           `json:"identifier"`
 	Mailbox     string           `json:"mailbox"`
 	User        string           `json:"user"`
@@ -65,6 +65,9 @@ func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, 
 			shown.Recipients = append(shown.Recipients, ShownRecipient{Address: r.Address, State: r.State, Receipts: refs})
 		}
 		shown.Events, err = Story(tx, s.ID)
+		if shown.Events == nil {
+			shown.Events = []Event{}
+		}
 		return err
 	})
 	return shown, message, err

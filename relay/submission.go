@@ -79,7 +79,7 @@ type ReceiptRef struct {
 type Event struct {
 	At   time.Time `json:"at"`
 	What string    `json:"what"` // a stable word
-	Text string    `json:"text,omitempty"`
+	Text string    `json:"text"`
 }
 
 // maxEvents bounds the story of one submission; later ones are not kept.

@@ -46,39 +46,35 @@ func runDemo(ctx context.Context, out io.Writer, dir string, once bool) (err err
 	} else if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
+	if err := claimDemo(dir); err != nil {
+		return err
+	}
+	t.await("a simulated PEC provider answers")
 	w, err := buildDemo(dir)
 	if err != nil {
-		return err
+		return t.missed(err)
 	}
-	defer func() { err = errors.Join(err, w.provider.Close()) }()
+	// Until the provider ends it puts out messages; messages/ gets them all.
+	defer func() { err = errors.Join(err, w.provider.Close(), w.keepEmitted()) }()
 	t.seen("a simulated PEC provider answers", "SMTP on %s and IMAP on %s, both by TLS only", w.provider.SMTPAddr(), w.provider.IMAPAddr())
 
-	loaded, err := configs.Load(w.config)
-	if err != nil {
-		return err
-	}
+	t.await("the gateway is ready")
 	logFile, err := os.OpenFile(filepath.Join(dir, "log.json"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
-		return err
+		return t.missed(err)
 	}
 	defer func() { err = errors.Join(err, logFile.Close()) }()
-	src, err := newSource(loaded)
+	g, err := w.gateway(ctx, slog.New(slog.NewJSONHandler(logFile, nil)))
 	if err != nil {
-		return err
-	}
-	opt, err := src.gatewayOptions(slog.New(slog.NewJSONHandler(logFile, nil)))
-	if err != nil {
-		return err
-	}
-	g, err := gateway.Start(ctx, opt)
-	if err != nil {
-		return err
+		return t.missed(err)
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
-	t.seen("the gateway is ready", "submission on %s (TLS) and %s (STARTTLS), IMAP on %s; store in %s", w.smtps, w.submission, w.imaps, opt.DataDir)
+	t.seen("the gateway is ready", "submission on %s (TLS) and %s (STARTTLS), IMAP on %s; store in %s", w.smtps, w.submission, w.imaps, filepath.Join(dir, "data"))
 
 	story, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	err = w.tell(story, t)
+	if err = w.tell(story, t); err != nil {
+		err = t.missed(err)
+	}
 	cancel()
 	if err := errors.Join(err, t.save(filepath.Join(dir, "timeline.json"))); err != nil {
 		return err
@@ -96,10 +92,28 @@ func runDemo(ctx context.Context, out io.Writer, dir string, once bool) (err err
 	}
 }
 
+// gateway starts the gateway on the demo's configuration.
+func (w *demoWorld) gateway(ctx context.Context, log *slog.Logger) (*gateway.Gateway, error) {
+	loaded, err := configs.Load(w.config)
+	if err != nil {
+		return nil, err
+	}
+	src, err := newSource(loaded)
+	if err != nil {
+		return nil, err
+	}
+	opt, err := src.gatewayOptions(log)
+	if err != nil {
+		return nil, err
+	}
+	return gateway.Start(ctx, opt)
+}
+
 // timeline prints each step with its time and keeps it for timeline.json.
 type timeline struct {
 	out   io.Writer
 	start time.Time
+	next  string // the step that should be seen next
 	steps []step
 }
 
@@ -108,6 +122,15 @@ type step struct {
 	ElapsedMS int64     `json:"elapsed_ms"` // since the start of the demo
 	Step      string    `json:"step"`
 	Detail    string    `json:"detail"`
+}
+
+// await says which step should be seen next.
+func (t *timeline) await(what string) { t.next = what }
+
+// missed prints that the awaited step was not seen, and says it in the error.
+func (t *timeline) missed(err error) error {
+	fmt.Fprintf(t.out, "%6.2f s  NOT SEEN: %s\n", time.Since(t.start).Seconds(), t.next)
+	return fmt.Errorf("not seen: %s: %w", t.next, err)
 }
 
 // seen prints a step that has just been observed.

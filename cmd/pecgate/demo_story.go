@@ -29,6 +29,7 @@ import (
 func (w *demoWorld) tell(ctx context.Context, t *timeline) error {
 	msgid := fmt.Sprintf("demo.%d@alfa.example", time.Now().UnixNano())
 
+	t.await("Mario sends without his PIN: refused")
 	r, err := w.submit(ctx, w.message(msgid, "Diffida n. 7/2026"))
 	if err != nil {
 		return err
@@ -41,6 +42,7 @@ func (w *demoWorld) tell(ctx context.Context, t *timeline) error {
 		return fmt.Errorf("the provider got %d messages although the PIN was missing", n)
 	}
 
+	t.await("Mario sends with his PIN: accepted")
 	r, err = w.submit(ctx, w.message(msgid, "Diffida n. 7/2026 [PIN:"+w.marioPIN+"]"))
 	if err != nil {
 		return err
@@ -50,10 +52,12 @@ func (w *demoWorld) tell(ctx context.Context, t *timeline) error {
 	}
 	t.seen("Mario sends with his PIN, from Protocollo to Ufficio Beta and to an address that does not exist: accepted", "%d %s %s", r.Code, r.Enhanced, r.Text)
 
+	t.await("receipts of acceptance, delivery and error, and what they say")
 	shown, err := w.receipts(ctx, t, msgid)
 	if err != nil {
 		return err
 	}
+	t.await("the provider got one message, byte for byte the stored one, without the PIN")
 	sent := w.provider.Ledger()
 	if len(sent) != 1 || sent[0].SHA256 != shown.SHA256 {
 		return errors.New("the bytes that the provider got are not those that the gateway keeps")
@@ -177,13 +181,8 @@ func (w *demoWorld) outcome(t *timeline, s relay.Shown) error {
 }
 
 // read opens the folders as Mario and Lucia and compares every byte with what
-// the provider put out. All of it is left in messages/.
+// the provider put out. What was read is left in messages/.
 func (w *demoWorld) read(ctx context.Context, t *timeline) error {
-	for _, e := range w.provider.Emitted() {
-		if err := w.keep(e.Raw); err != nil {
-			return err
-		}
-	}
 	tree := "PEC/" + demoBoxMario + "/"
 	for _, f := range []struct {
 		login, password, folder, what string
@@ -193,9 +192,10 @@ func (w *demoWorld) read(ctx context.Context, t *timeline) error {
 		{"mario", w.marioPassword, tree + "Ricevute/Errori", "Mario reads the error receipt over IMAP"},
 		{"lucia", w.luciaPassword, "PEC/" + demoBoxLucia + "/Posta in arrivo", "Lucia reads the incoming PEC over IMAP"},
 	} {
+		t.await(f.what)
 		got, err := w.folder(ctx, f.login, f.password, f.folder)
 		if err != nil {
-			return fmt.Errorf("%s: %w", f.what, err)
+			return err
 		}
 		if len(got) != 1 {
 			return fmt.Errorf("%s holds %d messages instead of 1", f.folder, len(got))
@@ -205,7 +205,7 @@ func (w *demoWorld) read(ctx context.Context, t *timeline) error {
 		}
 		sum := hex256(got[0])
 		if !slices.ContainsFunc(w.provider.Emitted(), func(e providersim.Emitted) bool { return e.SHA256 == sum }) {
-			return fmt.Errorf("%s: the bytes are not those that the provider put out", f.what)
+			return errors.New("the bytes are not those that the provider put out")
 		}
 		t.seen(f.what+": byte for byte what the provider put out", "%s, sha256 %s", f.folder, sum)
 	}
@@ -248,6 +248,16 @@ func (w *demoWorld) folder(ctx context.Context, login, password, folder string) 
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// keepEmitted leaves everything that the provider put out in messages/.
+func (w *demoWorld) keepEmitted() error {
+	for _, e := range w.provider.Emitted() {
+		if err := w.keep(e.Raw); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *demoWorld) keep(raw []byte) error {

@@ -40,48 +40,12 @@ type demoWorld struct {
 	smtps, submission, imaps               string // addresses of the gateway
 }
 
-// demoFiles are the names that a demo makes in its folder; nothing else there
-// is ever touched.
-func demoFiles() []string {
-	return []string{"ca.pem", "tls", "pecgate.yaml", "policy.yaml", "accounts.txt", "messages", "timeline.json", "secrets", "data", "log.json"}
-}
-
-// clearDemo empties a folder of what an earlier demo left there. A folder that
-// holds anything else is refused.
-func clearDemo(dir string) error {
-	known := map[string]bool{}
-	for _, n := range demoFiles() {
-		known[n] = true
-	}
-	found, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return os.MkdirAll(dir, 0o700)
-	}
-	if err != nil {
-		return err
-	}
-	for _, f := range found {
-		if !known[f.Name()] {
-			return fmt.Errorf("%s holds %q, which is not of the demo: choose an empty folder", dir, f.Name())
-		}
-	}
-	for _, f := range found {
-		if err := os.RemoveAll(filepath.Join(dir, f.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // buildDemo starts the simulated provider and writes both YAML files, the
-// certificates and the secrets.
+// certificates and the secrets into an empty folder.
 func buildDemo(dir string) (_ *demoWorld, err error) {
 	w := &demoWorld{
 		dir: dir, config: filepath.Join(dir, "pecgate.yaml"),
 		marioPassword: secretWord(), luciaPassword: secretWord(), marioPIN: secretPIN(),
-	}
-	if err := clearDemo(dir); err != nil {
-		return nil, err
 	}
 	for _, d := range []string{"tls", "secrets", "messages", "data"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
@@ -153,7 +117,7 @@ func (w *demoWorld) configuration() error {
 	appliance := fmt.Sprintf(`hostname: localhost
 language: it
 address: pecgate@gateway.example
-data_dir: %s
+data_dir: %q
 min_free: 100MB
 policy_file: policy.yaml
 tls:
@@ -167,28 +131,28 @@ imap:
 provider_trust: [ca.pem]
 `, filepath.Join(w.dir, "data"), w.smtps, w.submission, w.imaps)
 	box := func(address, name, admin, member string, pin bool) string {
-		return fmt.Sprintf(`  - address: %s
-    name: %s
-    username: %s
-    password: {file: secrets/%s}
+		return fmt.Sprintf(`  - address: %q
+    name: %q
+    username: %q
+    password: {file: %q}
     smtp: {host: localhost, port: %s, security: tls, timeout: 30s, ca: ca.pem}
     incoming: {protocol: imap, host: localhost, port: %s, security: tls, timeout: 30s, every: 2s, ca: ca.pem}
     pin_required: %t
-    admin: %s
+    admin: %q
     members:
-      - {user: %s}
-`, address, name, address, address, smtpPort, imapPort, pin, admin, member)
+      - {user: %q}
+`, address, name, address, "secrets/"+address, smtpPort, imapPort, pin, admin, member)
 	}
 	policy := fmt.Sprintf(`users:
   - login: mario
     name: Mario Rossi
     email: mario.rossi@alfa.example
-    password: %s
-    pin: %s
+    password: %q
+    pin: %q
   - login: lucia
     name: Lucia Bianchi
     email: lucia.bianchi@beta.example
-    password: %s
+    password: %q
 
 mailboxes:
 `, hash[w.marioPassword], hash[w.marioPIN], hash[w.luciaPassword]) +

@@ -53,7 +53,7 @@ each receipt. ID is the submission's id, its Message-ID or its PEC identifier.`,
 func shown(ctx context.Context, a *configs.Appliance, id string) (s relay.Shown, err error) {
 	err = admin.NewClient(a.Path(a.DataDir)).JSON(ctx, "/v1/show", url.Values{"id": {id}}, &s)
 	if !errors.Is(err, admin.ErrNotRunning) {
-		return s, err
+		return s, controlError(a, err)
 	}
 	err = withStore(a, func(store *mailbox.Store) error {
 		s, _, err = relay.Show(ctx, store, id)
@@ -65,7 +65,7 @@ func shown(ctx context.Context, a *configs.Appliance, id string) (s relay.Shown,
 func showBytes(ctx context.Context, out io.Writer, a *configs.Appliance, id string) error {
 	err := admin.NewClient(a.Path(a.DataDir)).Copy(ctx, "/v1/eml", url.Values{"id": {id}}, out)
 	if !errors.Is(err, admin.ErrNotRunning) {
-		return err
+		return controlError(a, err)
 	}
 	return withStore(a, func(store *mailbox.Store) error {
 		_, number, err := relay.Show(ctx, store, id)
@@ -83,15 +83,6 @@ func showBytes(ctx context.Context, out io.Writer, a *configs.Appliance, id stri
 		_, err = io.Copy(out, io.NewSectionReader(r, 0, m.Size()))
 		return errors.Join(err, r.Close())
 	})
-}
-
-// withStore opens the store itself, for when nothing runs.
-func withStore(a *configs.Appliance, fn func(*mailbox.Store) error) error {
-	store, err := mailbox.Open(mailbox.Options{Dir: a.Path(a.DataDir), MinFree: int64(a.MinFree)})
-	if err != nil {
-		return err
-	}
-	return errors.Join(fn(store), store.Close())
 }
 
 func printShown(out io.Writer, s relay.Shown, loc *time.Location) error {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -64,43 +62,4 @@ func (s *source) gatewayOptions(log *slog.Logger) (gateway.Options, error) {
 		Policy:   func() *policy.Policy { return s.now.Load().policy },
 		Accounts: func() []relay.Account { return s.now.Load().accounts },
 	}, nil
-}
-
-// accountsOf turns the mailboxes of the policy into accounts at their
-// providers.
-func accountsOf(l *configs.Loaded) ([]relay.Account, error) {
-	var out []relay.Account
-	pools := map[string]*x509.CertPool{}
-	roots := func(file string) (*x509.CertPool, error) {
-		if file == "" {
-			return nil, nil // the system's
-		}
-		if p := pools[file]; p != nil {
-			return p, nil
-		}
-		b, err := os.ReadFile(l.Appliance.Path(file))
-		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
-		p := x509.NewCertPool()
-		if !p.AppendCertsFromPEM(b) {
-			return nil, fmt.Errorf("ca: %s holds no certificate", file)
-		}
-		pools[file] = p
-		return p, nil
-	}
-	for _, m := range l.Policy.Mailboxes {
-		smtpRoots, err1 := roots(m.SMTP.CA)
-		imapRoots, err2 := roots(m.Incoming.CA)
-		if err := errors.Join(err1, err2); err != nil {
-			return nil, fmt.Errorf("mailbox %s: %w", m.Address, err)
-		}
-		out = append(out, relay.Account{
-			Box: m.Address, Active: m.Active, Admin: m.Admin, Username: m.Username, Password: m.Password.Resolve,
-			SMTP:  relay.Endpoint{Host: m.SMTP.Host, Port: m.SMTP.Port, Security: m.SMTP.Security, Roots: smtpRoots, Timeout: m.SMTP.Timeout},
-			IMAP:  relay.Endpoint{Host: m.Incoming.Host, Port: m.Incoming.Port, Security: m.Incoming.Security, Roots: imapRoots, Timeout: m.Incoming.Timeout},
-			Every: m.Incoming.Every, UncertainAfter: m.UncertainAfter,
-		})
-	}
-	return out, nil
 }

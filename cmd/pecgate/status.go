@@ -51,7 +51,7 @@ func status(ctx context.Context, l *configs.Loaded) (st relay.Status, running bo
 	a := l.Appliance
 	err = admin.NewClient(a.Path(a.DataDir)).JSON(ctx, "/v1/status", nil, &st)
 	if !errors.Is(err, admin.ErrNotRunning) {
-		return st, true, err
+		return st, true, controlError(a, err)
 	}
 	accounts, err := accountsOf(l)
 	if err != nil {

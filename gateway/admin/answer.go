@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -19,7 +20,10 @@ import (
 // hide how the appliance stands.
 const auditTime = 5 * time.Second
 
-var errUnknown = errors.New("the appliance does not know this request: its version may differ from that of the command")
+var (
+	errUnknown = errors.New("the appliance does not know this request: its version may differ from that of the command")
+	errReader  = errors.New("the reader went or stalled")
+)
 
 // answer is what a request gets and what its audit line says of it.
 type answer struct {
@@ -53,8 +57,11 @@ func (c *Control) audited(event string, ask func(*http.Request) answer) http.Han
 		if err := c.audit(r.Context(), event, peer, a); err != nil && a.audited && a.err == nil {
 			a.err = err
 		}
-		if err := c.write(w, a); err != nil {
+		switch err := c.write(w, a); {
+		case errors.Is(err, errReader):
 			c.opt.Events.ControlCut(event, peer, err)
+		case err != nil:
+			c.opt.Events.Fault("control", a.box, err)
 		}
 	})
 }
@@ -69,7 +76,7 @@ func (c *Control) audit(ctx context.Context, event, peer string, a answer) error
 	case a.err != nil:
 		l.Result = "failed"
 	}
-	if err := c.opt.Store.Room(); err != nil {
+	if err := c.room(); err != nil {
 		c.opt.Events.ControlUnaudited(event, l.Box, l.Subject, l.Result, peer, err)
 		return nil
 	}
@@ -123,7 +130,8 @@ func (c *Control) unknown(r *http.Request) answer {
 	return answer{subject: r.Method + " " + r.URL.Path, err: errUnknown}
 }
 
-// write sends an answer. The error is the reader's, who went or stalled.
+// write sends an answer. The error is errReader where its reader went or
+// stalled.
 func (c *Control) write(w http.ResponseWriter, a answer) error {
 	out := rolling{w: w, control: http.NewResponseController(w), wait: c.opt.Stall}
 	if a.err == nil && a.message != nil {
@@ -135,7 +143,7 @@ func (c *Control) write(w http.ResponseWriter, a answer) error {
 	status, value := http.StatusOK, a.value
 	switch {
 	case errors.Is(a.err, relay.ErrNotFound):
-		status, value = http.StatusNotFound, said("no submission has this id, Message-ID or PEC identifier")
+		status, value = http.StatusNotFound, said(ErrNotFound.Error())
 	case errors.Is(a.err, errUnknown):
 		status, value = http.StatusNotFound, said(errUnknown.Error())
 	case a.err != nil:
@@ -167,5 +175,9 @@ func (r rolling) Write(b []byte) (int, error) {
 	if err := r.control.SetWriteDeadline(time.Now().Add(r.wait)); err != nil {
 		return 0, err
 	}
-	return r.w.Write(b)
+	n, err := r.w.Write(b)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errReader, err)
+	}
+	return n, err
 }

@@ -13,8 +13,12 @@ import (
 	"syscall"
 )
 
-// ErrNotRunning says that no appliance serves the control socket.
-var ErrNotRunning = errors.New("the appliance is not running")
+var (
+	// ErrNotRunning says that no appliance serves the control socket.
+	ErrNotRunning = errors.New("the appliance is not running")
+	// ErrNotFound is what people read where no submission has a name.
+	ErrNotFound = errors.New("no submission has this id, Message-ID or PEC identifier")
+)
 
 // Client asks a running appliance.
 type Client struct{ http *http.Client }

@@ -54,6 +54,7 @@ type Options struct {
 // Control is the server on the control socket.
 type Control struct {
 	opt    Options
+	room   func() error // whether the store has room for an audit line
 	http   *http.Server
 	done   chan error
 	cancel context.CancelFunc // of every request
@@ -83,7 +84,7 @@ func Listen(o Options) (*Control, error) {
 		return nil, errors.Join(err, ln.Close())
 	}
 	run, cancel := context.WithCancel(context.Background())
-	c := &Control{opt: o, done: make(chan error, 1), cancel: cancel}
+	c := &Control{opt: o, room: o.Store.Room, done: make(chan error, 1), cancel: cancel}
 	mux := http.NewServeMux()
 	mux.Handle("GET /v1/status", c.audited("status", c.status))
 	mux.Handle("GET /v1/show", c.audited("show", c.show))
@@ -97,12 +98,16 @@ func Listen(o Options) (*Control, error) {
 			return context.WithValue(ctx, peerKey{}, peerOf(conn))
 		},
 	}
-	go func() { c.done <- c.http.Serve(ln) }()
+	go func() {
+		c.done <- c.http.Serve(ln)
+		close(c.done)
+	}()
 	return c, nil
 }
 
 // Close ends the service and takes the socket away. Answers under way have
 // five seconds, then they are cut. When it returns no request uses the store.
+// It may be called more than once.
 func (c *Control) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
