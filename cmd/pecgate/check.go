@@ -17,7 +17,7 @@ func newCheckCommand(a *app) *cobra.Command {
 		Short: "read both YAML files and print every fault with its position",
 		Long: `Reads pecgate.yaml, the environment and policy.yaml as the appliance would, and prints every fault and warning with
 file, line and column. It contacts nobody and changes nothing. Exit status 2 if there are faults; warnings alone are good.`,
-		Args: cobra.NoArgs,
+		Args: noArguments("use --config FILE for another configuration"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r := configs.Check(a.config)
 			show := showText

@@ -125,9 +125,9 @@ func TestUsage(t *testing.T) {
 		{nil, "pecgate: a command is needed (see pecgate --help)\n"},
 		{[]string{"chekc"}, "pecgate: there is no command \"chekc\": did you mean check? (see pecgate --help)\n"},
 		{[]string{"check", "--onlin"}, "pecgate: unknown flag: --onlin (see pecgate --help)\n"},
-		{[]string{"check", "extra"}, "pecgate: unknown command \"extra\" for \"pecgate check\" (see pecgate --help)\n"},
+		{[]string{"check", "extra"}, "pecgate: check takes no argument: use --config FILE for another configuration (see pecgate --help)\n"},
 		{[]string{"check", "--config"}, "pecgate: flag needs an argument: --config (see pecgate --help)\n"},
-		{[]string{"password", "hunter2"}, "pecgate: unknown command \"hunter2\" for \"pecgate password\" (see pecgate --help)\n"},
+		{[]string{"password", "hunter2"}, "pecgate: password takes no argument: type the secret when asked, or give it on standard input (see pecgate --help)\n"},
 		{[]string{"check", "--config", config + ".none"}, "pecgate: 1 fault in the configuration: mend them before the next start; an appliance that runs keeps what it has\n"},
 	} {
 		state, _, errs := program(t, "", c.args...)

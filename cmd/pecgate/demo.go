@@ -26,7 +26,7 @@ func newDemoCommand(app *app) *cobra.Command {
 		Long: `Starts a simulated PEC provider and a gateway with two users and two PEC
 mailboxes, sends one message with a PIN, waits for its signed receipts, and
 prints the settings to type into a mail client. It then runs until Ctrl-C.`,
-		Args: cobra.NoArgs,
+		Args: noArguments("use --config FILE for another configuration"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return runDemo(c.Context(), c.OutOrStdout(), dir, once)
 		},

@@ -205,9 +205,9 @@ func (w *demoWorld) read(ctx context.Context, t *timeline) error {
 		}
 		sum := hex256(got[0])
 		if !slices.ContainsFunc(w.provider.Emitted(), func(e providersim.Emitted) bool { return e.SHA256 == sum }) {
-			return errors.New("the bytes are not those that the provider put out")
+			return errors.New("the bytes are not those that the provider issued")
 		}
-		t.seen(f.what+": byte for byte what the provider put out", "%s, sha256 %s", f.folder, sum)
+		t.seen(f.what+": byte for byte what the provider issued", "%s, sha256 %s", f.folder, sum)
 	}
 	return nil
 }
@@ -250,7 +250,7 @@ func (w *demoWorld) folder(ctx context.Context, login, password, folder string) 
 	}
 }
 
-// keepEmitted leaves everything that the provider put out in messages/.
+// keepEmitted leaves everything that the provider issued in messages/.
 func (w *demoWorld) keepEmitted() error {
 	for _, e := range w.provider.Emitted() {
 		if err := w.keep(e.Raw); err != nil {

@@ -19,7 +19,7 @@ func newPasswordCommand(a *app) *cobra.Command {
 		Short: "read a password and print its hash for policy.yaml",
 		Long: `Reads a password twice from the terminal without showing it, or one line from standard input, and prints its hash for
 the key password of a user in policy.yaml.`,
-		Args: cobra.NoArgs,
+		Args: noArguments("type the secret when asked, or give it on standard input"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.printHash(cmd, "password", goodPassword) },
 	}
 }
@@ -30,7 +30,7 @@ func newPINCommand(a *app) *cobra.Command {
 		Short: "read a PIN and print its hash for policy.yaml",
 		Long: `Reads a PIN of 4 to 12 digits twice from the terminal without showing it, or one line from standard input, and prints its
 hash for the key pin of a user in policy.yaml.`,
-		Args: cobra.NoArgs,
+		Args: noArguments("type the secret when asked, or give it on standard input"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.printHash(cmd, "PIN", goodPIN) },
 	}
 }
@@ -43,6 +43,9 @@ func (a *app) printHash(cmd *cobra.Command, what string, good func(string) error
 	if err != nil {
 		return &exitError{exitUsage, err.Error()}
 	}
+	if what == "password" && utf8.RuneCountInString(secret) < shortPassword {
+		fmt.Fprintf(cmd.ErrOrStderr(), "pecgate: warning: shorter than %d characters: a stranger can guess it\n", shortPassword)
+	}
 	hash, err := a.hash(secret)
 	if err != nil {
 		return fmt.Errorf("make the hash: %w", err)
@@ -50,6 +53,9 @@ func (a *app) printHash(cmd *cobra.Command, what string, good func(string) error
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), hash)
 	return err
 }
+
+// shortPassword is the length in characters below which a warning is given.
+const shortPassword = 10
 
 // maxSecretLine is more than the longest password in octets.
 const maxSecretLine = 4096

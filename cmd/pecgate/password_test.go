@@ -16,7 +16,7 @@ func TestPasswordAndPIN(t *testing.T) {
 	for _, c := range []struct{ command, stdin, secret string }{
 		{"password", "correct horse\n", "correct horse"},
 		{"password", "correct horse\r\nsecond line\n", "correct horse"},
-		{"password", "perché", "perché"},
+		{"password", "perché così", "perché così"},
 		{"pin", "123456\n", "123456"},
 		{"pin", "0000", "0000"},
 	} {
@@ -31,6 +31,13 @@ func TestPasswordAndPIN(t *testing.T) {
 		if !strings.HasPrefix(hash, "$argon2id$v=19$") || strings.Contains(hash, "\n") {
 			t.Errorf("%+v prints %q", c, out)
 		}
+	}
+}
+
+func TestShortPasswordIsWarnedOf(t *testing.T) {
+	state, out, errs := program(t, "abc\n", "password")
+	if state != exitGood || !strings.HasPrefix(out, "$argon2id$") || !strings.Contains(errs, "shorter than") {
+		t.Errorf("%d %q %q", state, out, errs)
 	}
 }
 

@@ -81,6 +81,17 @@ Exit status: 0 good, 1 it failed, 2 wrong usage or configuration.`,
 	return root
 }
 
+// noArguments is for commands that take none. It does not repeat what was given:
+// it may be a secret.
+func noArguments(instead string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return fmt.Errorf("%s takes no argument: %s", c.Name(), instead)
+	}
+}
+
 // mark notes when a command and its subcommands begin, because cobra's errors about flags and arguments have no type.
 func (a *app) mark(c *cobra.Command) {
 	if work := c.RunE; work != nil {

@@ -21,7 +21,7 @@ func newServeCommand(app *app) *cobra.Command {
 		Long: `Runs the appliance until SIGTERM or Ctrl-C. SIGHUP reads both YAML files and
 the certificate again; so does a change of the files. A faulty file changes
 nothing and is reported in the log with its position.`,
-		Args: cobra.NoArgs,
+		Args: noArguments("use --config FILE for another configuration"),
 		RunE: func(c *cobra.Command, _ []string) error { return serve(c.Context(), app.config, c.ErrOrStderr()) },
 	}
 }

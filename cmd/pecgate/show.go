@@ -25,7 +25,12 @@ func newShowCommand(app *app) *cobra.Command {
 		Short: "one submission as a timeline",
 		Long: `Shows what became of a submission: every recipient with what is known, and
 each receipt. ID is the submission's id, its Message-ID or its PEC identifier.`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("show needs one ID: of the submission, its Message-ID or its PEC identifier")
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			l, err := configs.Load(app.config)
 			if err != nil {
@@ -108,7 +113,7 @@ func printShown(out io.Writer, s relay.Shown, loc *time.Location) error {
 			fmt.Fprintf(w, "  %s\t%s, signature %s\n", x.At.In(loc).Format(time.DateTime), x.Kind, x.Verdict)
 		}
 	}
-	fmt.Fprintln(w, "What happened\t")
+	fmt.Fprintf(w, "What happened\t(times of %s)\n", loc)
 	for _, e := range s.Events {
 		fmt.Fprintf(w, "  %s\t%s  %s\n", e.At.In(loc).Format(time.DateTime), e.What, e.Text)
 	}

@@ -22,7 +22,7 @@ func newSimulateCommand(*app) *cobra.Command {
 		Long: `Runs a PEC provider on this machine: SMTP and IMAP over TLS, its own
 certificate authority, real signatures. It runs until Ctrl-C.`,
 		Example: `  pecgate simulate --mailbox protocollo@pec.example.org:password --ca ca.pem`,
-		Args:    cobra.NoArgs,
+		Args:    noArguments("use --config FILE for another configuration"),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			o := providersim.Options{Domain: domain, SMTPAddr: smtp, IMAPAddr: imap, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 			for _, a := range accounts {

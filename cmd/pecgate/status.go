@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -24,7 +25,7 @@ func newStatusCommand(app *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "how every mailbox and the queue stand",
-		Args:  cobra.NoArgs,
+		Args:  noArguments("use --config FILE for another configuration"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			l, err := configs.Load(app.config)
 			if err != nil {
@@ -40,7 +41,7 @@ func newStatusCommand(app *app) *cobra.Command {
 			if !running {
 				fmt.Fprintln(c.OutOrStdout(), "The appliance is not running: this is what its store says.")
 			}
-			return printStatus(c.OutOrStdout(), st, l.Appliance.Location())
+			return printStatus(c.OutOrStdout(), st, running, l.Appliance.Location())
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
@@ -64,7 +65,7 @@ func status(ctx context.Context, l *configs.Loaded) (st relay.Status, running bo
 	return st, false, err
 }
 
-func printStatus(out io.Writer, st relay.Status, loc *time.Location) error {
+func printStatus(out io.Writer, st relay.Status, running bool, loc *time.Location) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "MAILBOX\tLAST FETCH\tPROVIDER'S CERTIFICATE UNTIL\tTROUBLE")
 	when := func(t time.Time, layout string) string {
@@ -78,22 +79,26 @@ func printStatus(out io.Writer, st relay.Status, loc *time.Location) error {
 		if b.Suspended != "" {
 			trouble = "SUSPENDED: " + b.Suspended
 		}
-		if trouble == "" {
+		switch {
+		case trouble != "":
+		case running:
 			trouble = "none"
+		default:
+			trouble = "not known"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", b.Address, when(b.LastFetch, time.DateTime), when(b.CertificateExpires, time.DateOnly), trouble)
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprint(out, "\nSubmissions:")
-	if len(st.Queue) == 0 {
-		fmt.Fprint(out, " none")
-	}
+	queue := []string{}
 	for _, s := range slices.Sorted(maps.Keys(st.Queue)) {
-		fmt.Fprintf(out, " %d %s;", st.Queue[s], s)
+		queue = append(queue, fmt.Sprintf("%d %s", st.Queue[s], s))
 	}
-	fmt.Fprintf(out, "\nOverdue recipients: %d\nFree on the disk of data_dir: %d MB\n", st.Overdue, st.Space.Free/1_000_000)
+	if len(queue) == 0 {
+		queue = append(queue, "none")
+	}
+	fmt.Fprintf(out, "\nTimes are of %s.\nSubmissions: %s\nOverdue recipients: %d\nFree on the disk of data_dir: %d MB\n", loc, strings.Join(queue, ", "), st.Overdue, st.Space.Free/1_000_000)
 	if st.Space.AtFloor {
 		fmt.Fprintln(out, "Below min_free: nothing is accepted or fetched until there is room.")
 	}
