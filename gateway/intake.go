@@ -155,18 +155,32 @@ func (d *delivery) Commit(ctx context.Context) (smtpd.Receipt, error) {
 		return smtpd.Receipt{}, err
 	}
 	defer st.Close() // read-only handle: nothing to lose
-	_, err = d.store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) error {
+	_, err = d.store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) (err error) {
+		// Asked once more where nothing can come between: two connections may
+		// bring the same retry at the same time.
+		if old, err = relay.Repeated(tx, t.Retry); err != nil {
+			return err
+		}
+		if old != "" {
+			return errRepeated
+		}
 		m.Author, m.Submission = t.Person, t.ID
 		if _, err := relay.Enqueue(tx, t, m); err != nil {
 			return err
 		}
 		return fileSent(tx, t, m)
 	})
+	if errors.Is(err, errRepeated) {
+		return smtpd.Receipt{ID: old, Duplicate: true}, nil
+	}
 	if err != nil {
 		return smtpd.Receipt{}, err
 	}
 	return smtpd.Receipt{ID: t.ID}, nil
 }
+
+// errRepeated ends the transaction of a retry.
+var errRepeated = errors.New("gateway: accepted already")
 
 // repeated returns the submission of which this is the client's retry, or "".
 func (d *delivery) repeated(ctx context.Context, fingerprint string) (old string, err error) {

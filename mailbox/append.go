@@ -61,7 +61,8 @@ var errOwnCopy = errors.New("mailbox: the gateway keeps the sent copy")
 // SentCopy returns where the gateway's sent copy of a Message-ID (as
 // pec.NormalizeID writes it) of this person stands, preferably in the folder k;
 // ErrNotFound when the person has submitted nothing under that id. Where the
-// person has removed every copy, one is filed anew in k.
+// person has removed every copy, one is filed anew in k, or in the mailbox's
+// sent folder where k is another shared one.
 func (s *Store) SentCopy(ctx context.Context, k FolderKey, p Person, msgid string) (uint32, UID, error) {
 	var at Place
 	look := func(tx *Tx) (OwnCopy, bool, error) {
@@ -90,7 +91,15 @@ func (s *Store) SentCopy(ctx context.Context, k FolderKey, p Person, msgid strin
 			if err != nil {
 				return err
 			}
-			fid, uid, err := tx.File(k, m, Filing{Audience: p, Private: k.Shared(), For: p, Flags: []string{`\Seen`}})
+			to := k
+			if k.Shared() {
+				to.Role = RoleSent
+			}
+			keywords, err := tx.outcome(m.ID)
+			if err != nil {
+				return err
+			}
+			fid, uid, err := tx.File(to, m, Filing{Audience: p, Private: k.Shared(), For: p, Flags: []string{`\Seen`}, Keywords: keywords})
 			if err != nil {
 				return err
 			}
@@ -104,6 +113,16 @@ func (s *Store) SentCopy(ctx context.Context, k FolderKey, p Person, msgid strin
 	}
 	validity, err := s.placeValidity(ctx, at, p)
 	return validity, at.UID, err
+}
+
+// outcome returns the gateway's keywords on a message that was sent.
+func (tx *Tx) outcome(id MessageID) ([]string, error) {
+	places, err := tx.PlacesIn(id, RoleSent, 1)
+	if err != nil || len(places) == 0 {
+		return nil, err
+	}
+	flags, err := tx.common(places[0].Folder, places[0].UID)
+	return slices.DeleteFunc(flags, func(f string) bool { return !gatewayOwned(f) }), err
 }
 
 // ownPlace returns a place of a sent copy that the person still sees, the one

@@ -38,6 +38,26 @@ func (tx *Tx) Places(id MessageID) ([]Place, error) {
 	return live, nil
 }
 
+// PlacesIn returns at most most of the entries of a message that stand in
+// folders of a role.
+func (tx *Tx) PlacesIn(id MessageID, role Role, most int) ([]Place, error) {
+	all, err := tx.Places(id)
+	if err != nil {
+		return nil, err
+	}
+	var out []Place
+	for _, p := range all {
+		f, err := tx.folderByID(p.Folder)
+		if err != nil {
+			return nil, err
+		}
+		if f.Key.Role == role && len(out) < most {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
 // OwnCopy is what a person has of a Message-ID: the entries of the sent copy
 // that the gateway keeps, or of what their client appended.
 type OwnCopy struct {
@@ -64,6 +84,10 @@ func (tx *Tx) NoteSent(p Person, msgid string, m *Message, places []Place) error
 	before, err := tx.OwnCopy(p, msgid)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
+	}
+	if before.Submitted && before.Message != m.ID {
+		// One id in two mailboxes, or an alias: both copies answer to it.
+		places = append(places, before.Places[:min(len(before.Places), 16)]...)
 	}
 	if !before.Submitted {
 		for _, old := range before.Places {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,24 +83,41 @@ func (s *Service) retryAside(ctx context.Context, w *worker, session *fetch.Sess
 	}
 	w.setAside(all)
 	for _, a := range due {
-		taken := false
-		trouble := errors.New("it is not there any more")
-		_, err := session.Again(ctx, folder, c.UIDValidity, []uint32{a.UID}, func(ctx context.Context, it fetch.Item) error {
-			trouble = it.Problem
+		asked := false
+		var trouble error
+		st, err := session.Again(ctx, folder, c.UIDValidity, []uint32{a.UID}, func(ctx context.Context, it fetch.Item) error {
+			asked, trouble = true, it.Problem
 			if trouble == nil {
 				trouble = s.takeIn(ctx, w.acc, c, it)
 			}
-			taken = trouble == nil
 			return nil
 		})
-		if uerr := s.triedAside(ctx, w.acc.Box, folder, c.UIDValidity, a, taken, trouble); err == nil {
-			err = uerr
+		if !asked && err != nil {
+			return err // says nothing about the message
 		}
-		if err != nil {
-			return err
+		gone := !asked && slices.Contains(st.Gone, a.UID)
+		if uerr := s.triedAside(ctx, w.acc.Box, folder, c.UIDValidity, a, gone, trouble); uerr != nil || err != nil {
+			return errors.Join(err, uerr)
 		}
 	}
 	return nil
+}
+
+// forgetAside drops what was set aside in a folder whose UIDs begin anew: the
+// messages are met again under their new ones.
+func (s *Service) forgetAside(ctx context.Context, box, folder string) error {
+	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+		sp := tx.Space(room)
+		var keys []string
+		err := sp.Scan(fmt.Sprintf("a/%s/%s/", strings.ToLower(box), folder), func(k string, _ []byte) (bool, error) {
+			keys = append(keys, k)
+			return len(keys) < 500, nil
+		})
+		for _, k := range keys {
+			err = errors.Join(err, sp.Delete(k))
+		}
+		return err
+	})
 }
 
 // asides returns what was set aside in a folder: what is due, and how many all.
@@ -121,11 +139,19 @@ func (s *Service) asides(ctx context.Context, box, folder string, validity uint3
 	return due, all, err
 }
 
-// triedAside records another try.
-func (s *Service) triedAside(ctx context.Context, box, folder string, validity uint32, a aside, taken bool, trouble error) error {
+// triedAside records another try: taken in, gone at the provider, or in trouble
+// again.
+func (s *Service) triedAside(ctx context.Context, box, folder string, validity uint32, a aside, gone bool, trouble error) error {
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		k := asideKey(box, folder, validity, a.UID)
-		if taken {
+		if gone {
+			err := tx.Audit(mailbox.AuditLine{
+				Actor: "relay", Event: "arrival", Box: box, Result: "seen but gone", Reason: a.Why,
+				More: map[string]string{"folder": folder, "uid": fmt.Sprint(a.UID), "uidvalidity": fmt.Sprint(validity)},
+			})
+			return errors.Join(err, tx.Space(room).Delete(k))
+		}
+		if trouble == nil {
 			return tx.Space(room).Delete(k)
 		}
 		next := a
@@ -134,10 +160,7 @@ func (s *Service) triedAside(ctx context.Context, box, folder string, validity u
 		for i := maxTries; i < next.Tries && wait < asideMost; i++ {
 			wait *= 2
 		}
-		next.Next = tx.Now().UTC().Add(min(wait, asideMost))
-		if trouble != nil {
-			next.Why = trouble.Error()
-		}
+		next.Next, next.Why = tx.Now().UTC().Add(min(wait, asideMost)), trouble.Error()
 		return tx.Space(room).Put(k, next)
 	})
 }

@@ -69,6 +69,9 @@ func (s *Service) poll(ctx context.Context, w *worker) (more bool, err error) {
 		Host: e.Host, Port: e.Port, Security: e.Security, Roots: e.Roots, Timeout: e.Timeout,
 		Username: w.acc.Username, Password: password, MaxMessage: w.acc.MaxMessage,
 	})
+	if errors.Is(err, fetch.ErrAuthRefused) {
+		w.suspend("IMAP login refused: set the right password in the policy; "+err.Error(), password)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -103,10 +106,14 @@ func (s *Service) pollFolder(ctx context.Context, w *worker, session *fetch.Sess
 		// At first contact, and where all UIDs begin anew, what stands there is
 		// history. Nothing is doubled: messages are known by their content.
 		c = cursor{UIDValidity: st.UIDValidity, HistoryTo: history(st)}
+		if err := s.forgetAside(ctx, w.acc.Box, folder); err != nil {
+			return false, err
+		}
 		if err := s.writeCursor(ctx, w.acc.Box, folder, c); err != nil {
 			return false, err
 		}
 	}
+	var stumbled uint32 // UID; the session's own error about it says nothing new
 	st, err = session.New(ctx, folder, fetch.Cursor{UIDValidity: c.UIDValidity, UID: c.UID}, perRound,
 		func(ctx context.Context, it fetch.Item) error {
 			err := it.Problem
@@ -114,12 +121,14 @@ func (s *Service) pollFolder(ctx context.Context, w *worker, session *fetch.Sess
 				err = s.takeIn(ctx, w.acc, c, it)
 			}
 			if err != nil {
+				stumbled = it.UID
 				return s.stumble(ctx, w, folder, &c, it.UID, err)
 			}
 			c.UID = it.UID
+			delete(w.tries, asideKey(w.acc.Box, folder, c.UIDValidity, it.UID))
 			return nil
 		})
-	if broken := new(fetch.MessageError); errors.As(err, &broken) {
+	if broken := new(fetch.MessageError); errors.As(err, &broken) && broken.UID != stumbled {
 		// The session broke at one message: after its tries the next round
 		// begins behind it.
 		return false, errors.Join(err, s.stumble(ctx, w, folder, &c, broken.UID, broken.Err))
@@ -149,9 +158,6 @@ func history(st fetch.State) uint32 {
 
 // polled keeps how a round ended.
 func (w *worker) polled(err error, at time.Time) {
-	if errors.Is(err, fetch.ErrAuthRefused) {
-		w.suspend("IMAP login refused: set the right password in the policy; " + err.Error())
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err != nil {

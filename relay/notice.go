@@ -110,11 +110,11 @@ func (n *notice) file(ctx context.Context, store *mailbox.Store, sub *Submission
 	}
 	defer in.Abort() // no effect after Store
 	if _, err := in.Write(n.bytes()); err != nil {
-		return err
+		return alone()
 	}
 	st, err := in.Store(ctx, mailbox.Origin{Direction: mailbox.Own, User: sub.User, Submission: sub.ID})
 	if err != nil {
-		return err
+		return alone() // it fails too where the store is broken
 	}
 	defer st.Close() // read-only handle: nothing to lose
 	_, err = store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) error {

@@ -150,23 +150,39 @@ type task struct {
 	due
 }
 
-// inSight is how many lines of its queue a sender looks at in one go.
+// inSight is how many submissions that are due a sender takes in one go.
 const inSight = 1000
 
-// tasks returns the first lines of a mailbox's queue, or of all queues for "",
-// oldest submission first; most is 0 for all of them.
-func tasks(ctx context.Context, store *mailbox.Store, box string, most int) ([]task, error) {
-	var out []task
-	err := store.View(ctx, func(tx *mailbox.Tx) error {
-		out = out[:0]
+// scanTasks calls fn for the lines of a mailbox's queue, or of all queues for
+// "", oldest submission first, until it returns false.
+func scanTasks(ctx context.Context, store *mailbox.Store, box string, fn func(now time.Time, t task) bool) error {
+	return store.View(ctx, func(tx *mailbox.Tx) error {
 		return tx.Space(room).Scan(queueBox(box), func(k string, raw []byte) (bool, error) {
 			t := task{id: k[strings.LastIndexByte(k, '/')+1:]}
 			if err := json.Unmarshal(raw, &t.due); err != nil {
 				return false, err
 			}
-			out = append(out, t)
-			return len(out) != most, nil
+			return fn(tx.Now(), t), nil
 		})
 	})
-	return out, err
+}
+
+// dueTasks returns what is due in a mailbox's queue and in nobody's hands, and
+// when the next of the others will be.
+func dueTasks(ctx context.Context, store *mailbox.Store, box string) (out []task, later time.Time, err error) {
+	err = scanTasks(ctx, store, box, func(now time.Time, t task) bool {
+		at := t.At
+		if t.Lease.After(at) {
+			at = t.Lease
+		}
+		if at.After(now) {
+			if later.IsZero() || at.Before(later) {
+				later = at
+			}
+			return true
+		}
+		out = append(out, t)
+		return len(out) < inSight
+	})
+	return out, later, err
 }

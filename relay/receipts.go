@@ -131,17 +131,19 @@ func (s *Submission) keywords() (set, clear []string) {
 	return set, clear
 }
 
-// show writes the outcome's keywords on the sent copies that the gateway keeps.
+// sentCopies bounds on how many copies the outcome is shown: the gateway files
+// two, and a person who removed them gets others.
+const sentCopies = 16
+
+// show writes the outcome's keywords on the sent copies of this submission.
+// Copies that people made elsewhere keep what they had.
 func (s *Submission) show(tx *mailbox.Tx) error {
-	c, err := tx.OwnCopy(s.Person, s.MsgID)
-	if errors.Is(err, mailbox.ErrNotFound) {
-		return nil
-	}
+	places, err := tx.PlacesIn(s.Message, mailbox.RoleSent, sentCopies)
 	if err != nil {
 		return err
 	}
 	set, clear := s.keywords()
-	for _, p := range c.Places {
+	for _, p := range places {
 		if err := tx.SetKeywords(p, set, clear); err != nil && !errors.Is(err, mailbox.ErrNotFound) {
 			return err
 		}

@@ -55,22 +55,19 @@ const suspendedLook = 5 * time.Second
 // be. reached is false after an attempt that could not reach the provider: then
 // the others wait too.
 func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, reached bool, err error) {
-	all, err := tasks(ctx, s.opt.Store, w.acc.Box, inSight)
+	all, later, err := dueTasks(ctx, s.opt.Store, w.acc.Box)
 	if err != nil {
 		return 0, true, err
 	}
 	wait := idle
+	if len(all) == inSight {
+		wait = time.Second / 10 // there is more
+	} else if !later.IsZero() {
+		wait = max(0, min(wait, later.Sub(s.opt.Store.Now())))
+	}
 	for _, t := range all {
 		if ctx.Err() != nil {
 			return wait, true, nil
-		}
-		now := s.opt.Store.Now()
-		if d := t.At.Sub(now); d > 0 {
-			wait = min(wait, d)
-			continue
-		}
-		if t.Lease.After(now) {
-			continue
 		}
 		sub, err := s.lease(ctx, t.id)
 		if errors.Is(err, errLease) {
@@ -80,6 +77,10 @@ func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, r
 			return 0, true, err
 		}
 		if sub.State == Uncertain {
+			if !w.fetchedSince(t.At) {
+				wait = min(wait, suspendedLook) // its receipt may lie there unread
+				continue
+			}
 			if err := s.giveUpWaiting(ctx, sub); err != nil {
 				return 0, true, err
 			}
@@ -113,9 +114,9 @@ func unreachable(r submit.Result) bool {
 // uncertain is returned as it is.
 func (s *Service) lease(ctx context.Context, id string) (*Submission, error) {
 	var sub *Submission
-	var leased bool
+	var leased, overdue bool
 	err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) (err error) {
-		leased = false
+		leased, overdue = false, false
 		if sub, err = load(tx, id); err != nil {
 			return err
 		}
@@ -124,6 +125,7 @@ func (s *Service) lease(ctx context.Context, id string) (*Submission, error) {
 			return nil
 		case Attempting:
 			// Its attempt ended without an outcome on record.
+			overdue = true
 			return s.overdue(tx, sub)
 		case Queued:
 		default:
@@ -140,7 +142,7 @@ func (s *Service) lease(ctx context.Context, id string) (*Submission, error) {
 		leased = true
 		return save(tx, sub, &due{At: now, Lease: now.Add(leaseTime)})
 	})
-	if err == nil && !leased && sub.State != Uncertain {
+	if err == nil && !leased && (overdue || sub.State != Uncertain) {
 		err = errLease
 	}
 	return sub, err
@@ -188,7 +190,7 @@ func (s *Service) attempt(stopping context.Context, w *worker, sub *Submission) 
 	defer cancel()
 	unlink := context.AfterFunc(stopping, cancel)
 	defer unlink()
-	return submit.Send(ctx, submit.Server{
+	r := submit.Send(ctx, submit.Server{
 		Host: e.Host, Port: e.Port, Security: e.Security, Roots: e.Roots, Timeout: e.Timeout,
 		Username: w.acc.Username, Password: password, Hello: s.opt.Hello,
 	}, sub.Box, to, body, submit.Hooks{BeforeDot: func(ctx context.Context) error {
@@ -197,6 +199,10 @@ func (s *Service) attempt(stopping context.Context, w *worker, sub *Submission) 
 		}
 		return s.intend(ctx, sub)
 	}})
+	if r.Class == submit.AuthRefused {
+		w.suspend("SMTP login refused: set the right password in the policy; "+answer(r), password)
+	}
+	return r
 }
 
 // intend makes it durable that the dot will be sent, if the lease still holds.

@@ -147,7 +147,8 @@ func (s *Service) stopAll() {
 // where it belongs: before its intent it certainly did not leave and is queued
 // again, after it nobody knows.
 func (s *Service) recover(ctx context.Context) error {
-	all, err := tasks(ctx, s.opt.Store, "", 0)
+	var all []task
+	err := scanTasks(ctx, s.opt.Store, "", func(_ time.Time, t task) bool { all = append(all, t); return true })
 	if err != nil {
 		return err
 	}

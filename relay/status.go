@@ -143,23 +143,24 @@ func (w *worker) suspended() bool {
 	return false
 }
 
-// suspend stops sending and fetching until the password changes: a refused
-// login that is repeated locks the mailbox at the provider.
-func (w *worker) suspend(why string) {
-	password, err := w.password()
-	if err != nil {
-		password = ""
-	}
+// suspend stops sending and fetching until the password is another than the one
+// that was refused: a refused login that is repeated locks the mailbox at the
+// provider.
+func (w *worker) suspend(why, refused string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.facts.Suspended, w.refused = why, sha256.Sum256([]byte(password))
+	w.facts.Suspended, w.refused = why, sha256.Sum256([]byte(refused))
+}
+
+// fetchedSince tells whether the mailbox was read without an error after t.
+func (w *worker) fetchedSince(t time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.facts.LastFetch.After(t)
 }
 
 // sent keeps what an attempt said about the provider.
 func (w *worker) sent(r submit.Result) {
-	if r.Class == submit.AuthRefused {
-		w.suspend("SMTP login refused: set the right password in the policy; " + answer(r))
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.facts.sendError = ""

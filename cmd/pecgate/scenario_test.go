@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -242,6 +243,30 @@ func TestA4_RetryOfTheClient(t *testing.T) {
 	}
 	if len(h.provider.Ledger()) != 2 || len(ids) != 2 {
 		t.Errorf("at the provider: %v", ids)
+	}
+}
+
+// TestA4_RetriesAtTheSameTime brings one message on eight connections at once,
+// under a Message-ID that another one has already: it goes out once.
+func TestA4_RetriesAtTheSameTime(t *testing.T) {
+	h := newHouse(t).start()
+	first := mail(boxA, boxB, "uno [PIN:"+pinMario+"]", "m1@alfa.example")
+	h.send("mario", "mariomario", boxA, []string{boxB}, first)
+	second := strings.Replace(first, "Si trasmette", "Si ritrasmette", 1)
+	var wg sync.WaitGroup
+	answers := make([]submit.Result, 8)
+	for i := range answers {
+		wg.Go(func() { answers[i] = h.send("mario", "mariomario", boxA, []string{boxB}, second) })
+	}
+	wg.Wait()
+	for _, r := range answers {
+		if r.Class != submit.HandedOver || r.Text != answers[0].Text {
+			t.Errorf("%q and %q", r.Text, answers[0].Text)
+		}
+	}
+	h.until("both are accepted", func() bool { return h.status().Queue[relay.Accepted] == 2 })
+	if n := len(h.provider.Ledger()); n != 2 {
+		t.Errorf("%d messages at the provider", n)
 	}
 }
 
