@@ -180,6 +180,11 @@ func TestShutdownCutsWhoDoesNotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	for end := time.Now().Add(20 * time.Second); len(h.srv.connections()) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the server has not taken the connection")
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	if err := h.srv.Shutdown(ctx); err != context.DeadlineExceeded {
