@@ -70,7 +70,6 @@ type Gateway struct {
 	events  *events.Log
 
 	listeners []*gate.Listener
-	addrs     map[string][]net.Addr
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
 	failed    chan error
@@ -81,7 +80,7 @@ type Gateway struct {
 // Start brings everything up. When it returns without an error the appliance
 // serves; it stops by Close only.
 func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
-	g := &Gateway{events: events.New(o.Log), failed: make(chan error, 1), addrs: map[string][]net.Addr{}}
+	g := &Gateway{events: events.New(o.Log), failed: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.Close())
@@ -152,7 +151,6 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 				return nil, fmt.Errorf("listen on %s for %s: %w", address, l.name, err)
 			}
 			g.listeners = append(g.listeners, ln)
-			g.addrs[l.name] = append(g.addrs[l.name], ln.Addr())
 			g.run(l.name, func() error { return l.serve(ln) })
 		}
 	}
@@ -176,10 +174,6 @@ func (g *Gateway) run(name string, fn func() error) {
 // Failed tells the first error of a part that ended for good. The caller then
 // closes the gateway.
 func (g *Gateway) Failed() <-chan error { return g.failed }
-
-// Addrs are the addresses of a listener (submissions, submission, imaps) with
-// their real ports.
-func (g *Gateway) Addrs(name string) []net.Addr { return g.addrs[name] }
 
 // Reload takes over what changed in policy, accounts and certificate.
 func (g *Gateway) Reload() {

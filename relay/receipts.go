@@ -11,9 +11,8 @@ import (
 
 // outcome is what a receipt did to a submission.
 type outcome struct {
-	changed bool   // a state moved
-	what    string // the word for the story
-	text    string
+	what string // the word for the story
+	text string
 }
 
 // apply changes a submission by a believed receipt about it, whatever order
@@ -51,7 +50,8 @@ func (s *Submission) accepted(r *pec.Report) outcome {
 			s.Recipients[i].State = Uncertified
 		}
 	}
-	return outcome{changed: s.move(Accepted, "") == nil, what: "acceptance", text: r.Identifier}
+	_ = s.move(Accepted, "") // an end stays what it is; the receipt is kept
+	return outcome{what: "acceptance", text: r.Identifier}
 }
 
 func (s *Submission) refused(r *pec.Report) outcome {
@@ -59,13 +59,12 @@ func (s *Submission) refused(r *pec.Report) outcome {
 	if r.Error == "virus" {
 		why = ReasonVirus
 	}
-	ok := s.move(NotAccepted, why) == nil
-	if ok {
+	if s.move(NotAccepted, why) == nil {
 		for i := range s.Recipients {
 			s.Recipients[i].State = Failed
 		}
 	}
-	return outcome{changed: ok, what: "non-acceptance", text: r.ErrorCode}
+	return outcome{what: "non-acceptance", text: r.ErrorCode}
 }
 
 // index returns the number of a recipient, or -1.
@@ -80,7 +79,6 @@ func (s *Submission) delivery(r *pec.Report, recipient string) outcome {
 	}
 	to := &s.Recipients[i]
 	out := outcome{what: string(r.Kind), text: to.Address}
-	before := to.State
 	switch {
 	case r.Kind == pec.Delivery:
 		to.State = Delivered // also after a failure: providers stop tracking after 24 h
@@ -90,11 +88,10 @@ func (s *Submission) delivery(r *pec.Report, recipient string) outcome {
 	case to.State == Waiting:
 		to.State = Late
 	}
-	out.changed = to.State != before
 	// A signed receipt of the recipient's provider proves the hand-over, also
 	// where the acceptance has not come yet.
 	if s.State == Queued || s.State == Attempting || s.State == Uncertain || (s.State == Held && s.StateReason == ReasonUncertain) {
-		out.changed = s.move(HandedOver, "") == nil || out.changed
+		_ = s.move(HandedOver, "") // the table has these edges
 	}
 	return out
 }

@@ -317,7 +317,7 @@ func TestDecoders(t *testing.T) {
 		{"quoted-printable", "perch=E9 =\r\nno  \r\nfine =3D =zz", "perch\xe9 no\r\nfine = =zz"}, {"quoted-printable", "a=20\r\n b = \r\nc", "a \r\n b c"},
 		{"quoted-printable", "a=", "a"}, {"7bit", "a\r\n", "a\r\n"},
 	} {
-		r, err := decoder(c.encoding, strings.NewReader(c.in))
+		r, err := decoder(c.encoding, strings.NewReader(c.in), 0, int64(len(c.in)))
 		if err != nil {
 			t.Fatal(err)
 		}

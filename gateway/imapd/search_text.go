@@ -105,10 +105,7 @@ func (m *candidate) inText(p *mime.Part, needle string) bool {
 	if !m.spend(p.BodyLen) {
 		return false
 	}
-	d, err := decoder(p.Encoding, m.c.section(p.BodyOff, p.BodyLen))
-	if err != nil {
-		d = m.c.section(p.BodyOff, p.BodyLen) // searched as it is written
-	}
+	d := mime.Content(m.c.r, p) // an unknown encoding is searched as it is written
 	// The end of each block is looked at again with the next one, so that
 	// nothing is missed between them. Four bytes hold a character in any set.
 	keep := 4*len(needle) + 16

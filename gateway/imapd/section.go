@@ -54,8 +54,6 @@ func (c *content) read(off, n int64) ([]byte, error) {
 	return b, nil
 }
 
-func (c *content) section(off, n int64) *io.SectionReader { return io.NewSectionReader(c.r, off, n) }
-
 // piece is one section of an answer.
 type piece struct {
 	label  []byte
@@ -180,7 +178,7 @@ func binaryPiece(c *content, path []int, partial *imap.SectionPartial, number bo
 		off += from
 		return piece{number: number, size: size, send: func(f *filter) error { return f.copyRange(c.r, off, size) }}, nil
 	}
-	d, err := decoder(encoding, c.section(off, n))
+	d, err := decoder(encoding, c.r, off, n)
 	if err != nil {
 		return piece{}, err
 	}
@@ -190,7 +188,7 @@ func binaryPiece(c *content, path []int, partial *imap.SectionPartial, number bo
 	}
 	from, size := partOf(whole, partial)
 	return piece{number: number, size: size, send: func(f *filter) error {
-		d, err := decoder(encoding, c.section(off, n))
+		d, err := decoder(encoding, c.r, off, n)
 		if err != nil {
 			return err
 		}
