@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -69,6 +70,49 @@ func FuzzParse(f *testing.F) {
 		}
 		if rest := head[n:]; len(rest) > 0 && string(rest) != "\n" && string(rest) != "\r\n" {
 			t.Fatalf("behind the fields: %q", rest)
+		}
+	})
+}
+
+// FuzzHeader reads one header block in every way that there is: nothing is
+// lost, what is cut out is a range of it, and values are one line.
+func FuzzHeader(f *testing.F) {
+	for _, s := range []string{
+		"Subject: a\r\n b\r\nTo: x@y.example\r\n\r\n", "X-Ricevuta : accettazione\nX-TRASPORTO:errore\n\n", ": no name\r\n folded\r\n",
+		"From: \"Per conto di: a@b.example\"\r\n\t<posta-certificata@c.example>\r\nFrom:\r\n\r\nbody", " begins folded\r\nA:\x00b\rC: d\r\n", "\r\nA: b\r\n", "",
+		"To: a@b (c(d\\)e)), \"x\\\"y\"@z; group: q@r;, <@route:s@t>\r\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, head []byte) {
+		keep := bytes.Clone(head)
+		at := 0
+		var names []string
+		for _, field := range Fields(head) {
+			if field.Off != at || !bytes.Equal(field.Raw, head[at:at+len(field.Raw)]) || len(field.Raw) == 0 {
+				t.Fatalf("field at %d, want %d: %q", field.Off, at, field.Raw)
+			}
+			at += len(field.Raw)
+			if strings.ContainsAny(field.Name, " \t\r\n:") {
+				t.Fatalf("name %q", field.Name)
+			}
+			if v := field.Body(); strings.Contains(v, "\n") {
+				t.Fatalf("value %q of more than one line", v)
+			}
+			AddressList(field.Body())
+			names = append(names, field.Name)
+		}
+		if rest := head[at:]; len(rest) > 0 && rest[0] != '\n' && !bytes.HasPrefix(rest, []byte("\r\n")) {
+			t.Fatalf("behind the fields: %q", rest)
+		}
+		// Every field is in one of the two selections, once; each adds a CRLF.
+		some := names[:len(names)/2]
+		with, without := SelectFields(head, some, false), SelectFields(head, some, true)
+		if n := len(with) + len(without) - 4; n != at && n != at+2 {
+			t.Fatalf("%d bytes selected of %d", n, at)
+		}
+		if !bytes.Equal(head, keep) {
+			t.Fatal("input written to")
 		}
 	})
 }
