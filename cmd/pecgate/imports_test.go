@@ -23,7 +23,10 @@ func roomsAllowed() map[string][]string {
 		"mailbox/kv/kvtest":           {"mailbox/kv"},
 		"mailbox/kv/badger":           {"mailbox/kv"},
 		"mailbox/mime":                {},
-		"mailbox/pec":                 {"mailbox/mime"},
+		"mailbox/archive":             {},
+		"mailbox/pec":                 {"mailbox/mime", "mailbox/pec/cms"},
+		"mailbox/pec/cms":             {},
+		"mailbox/pec/cms/cmstest":     {},
 		"mailbox/events":              {},
 		"mailbox/netconn":             {},
 		"relay":                       append([]string{"policy", "relay/submit", "relay/fetch"}, store...),
@@ -50,7 +53,7 @@ func homes() map[string][]string {
 		"github.com/emersion/go-sasl":      {"gateway/smtpd", "gateway/imapd", "relay/submit", "relay/fetch", "relay/providersim"},
 		"github.com/emersion/go-imap":      {"gateway/imapd", "relay/fetch", "relay/providersim"},
 		"github.com/emersion/go-message":   {"mailbox/mime", "relay/providersim"},
-		"github.com/smallstep/pkcs7":       {"mailbox/pec", "relay/providersim"},
+		"github.com/smallstep/pkcs7":       {"relay/providersim"},
 		"github.com/spf13/viper":           {"configs"},
 		"github.com/go-viper/mapstructure": {"configs"},
 		"go.yaml.in/yaml":                  {"configs"},
@@ -66,7 +69,9 @@ func homes() map[string][]string {
 }
 
 // standardOnly are the rooms that import nothing but the standard library.
-func standardOnly() []string { return []string{"policy", "mailbox/segment", "relay/pop3"} }
+func standardOnly() []string {
+	return []string{"policy", "mailbox/segment", "mailbox/archive", "mailbox/pec/cms", "relay/pop3"}
+}
 
 // TestImports compares the direct imports of every package with the picture
 // that the design draws.

@@ -10,12 +10,15 @@ import (
 type claim struct {
 	kind     Kind
 	word     string // header field and value that chose kind, for reasons
+	value    string // that value as written, bounded
 	riferim  string // X-Riferimento-Message-ID
 	msgID    string // Message-ID
 	from     []string
 	replyTo  string
 	subject  string // decoded
 	tipoRic  string // X-TipoRicevuta
+	security string // X-VerificaSicurezza
+	mittente string // X-Mittente
 	repeated string // a PEC header that stands more than once
 }
 
@@ -25,46 +28,53 @@ type claim struct {
 func readClaim(fields []mime.Field) claim {
 	c := claim{kind: Ordinary}
 	var ricevuta, trasporto string
-	set := func(to *string, name, v string, seen *bool) {
-		if *seen && c.repeated == "" {
-			c.repeated = name
-		}
-		if !*seen {
-			*to, *seen = v, true
-		}
+	to := map[string]*string{
+		"x-ricevuta":               &ricevuta,
+		"x-trasporto":              &trasporto,
+		"x-riferimento-message-id": &c.riferim,
+		"x-tiporicevuta":           &c.tipoRic,
+		"x-verificasicurezza":      &c.security,
+		"x-mittente":               &c.mittente,
+		"message-id":               &c.msgID,
+		"reply-to":                 &c.replyTo,
+		"subject":                  &c.subject,
 	}
-	var hasRic, hasTra, hasRif, hasID, hasReply, hasSubj, hasTipo bool
+	seen := make(map[string]bool, len(to))
 	for _, f := range fields {
-		switch strings.ToLower(f.Name) {
-		case "x-ricevuta":
-			set(&ricevuta, f.Name, f.Body(), &hasRic)
-		case "x-trasporto":
-			set(&trasporto, f.Name, f.Body(), &hasTra)
-		case "x-riferimento-message-id":
-			set(&c.riferim, f.Name, f.Body(), &hasRif)
-		case "x-tiporicevuta":
-			set(&c.tipoRic, f.Name, f.Body(), &hasTipo)
-		case "message-id":
-			set(&c.msgID, f.Name, f.Body(), &hasID)
-		case "reply-to":
-			set(&c.replyTo, f.Name, f.Body(), &hasReply)
-		case "subject":
-			set(&c.subject, f.Name, f.Body(), &hasSubj)
-		case "from":
+		name := strings.ToLower(f.Name)
+		if name == "from" {
 			c.from = append(c.from, f.Body())
+			continue
+		}
+		v, wanted := to[name]
+		switch {
+		case !wanted:
+		case !seen[name]:
+			*v, seen[name] = f.Body(), true
+		case c.repeated == "":
+			c.repeated = clip(f.Name)
 		}
 	}
 	c.subject = oneLine(mime.DecodeWords(c.subject))
 	switch {
-	case hasRic:
-		c.kind, c.word = receiptKind(ricevuta), "X-Ricevuta: "+clip(ricevuta)
-	case hasTra:
-		c.kind, c.word = transportKind(trasporto), "X-Trasporto: "+clip(trasporto)
+	case seen["x-ricevuta"]:
+		c.kind, c.value, c.word = receiptKind(ricevuta), hint(ricevuta), "X-Ricevuta: "+clip(ricevuta)
+	case seen["x-trasporto"]:
+		c.kind, c.value, c.word = transportKind(trasporto), hint(trasporto), "X-Trasporto: "+clip(trasporto)
 	}
 	return c
 }
 
+// says names the header that chose the kind, for a sentence that contradicts it.
+func (c claim) says() string {
+	if c.word == "" {
+		return "no X-Ricevuta or X-Trasporto"
+	}
+	return c.word
+}
+
 // receiptKind maps a value of X-Ricevuta, or tipo of a notification.
+// mancata-consegna is no value of the standard, but occurs.
 func receiptKind(v string) Kind {
 	switch strings.ToLower(strings.TrimSpace(v)) {
 	case "accettazione":
@@ -97,10 +107,9 @@ func transportKind(v string) Kind {
 }
 
 // prefixKind maps a subject prefix, "" if it is none of PEC. Only a known prefix
-// of another kind is worth a word; a tag set in front by somebody on the way is
-// not.
+// of another kind is worth a word; what else stands in front of a colon is not.
 func prefixKind(prefix string) Kind {
-	switch strings.ToUpper(strings.TrimSpace(prefix)) {
+	switch strings.ToUpper(strings.Join(strings.Fields(prefix), " ")) {
 	case "POSTA CERTIFICATA":
 		return Transport
 	case "ACCETTAZIONE":
@@ -123,17 +132,53 @@ func prefixKind(prefix string) Kind {
 	return ""
 }
 
+// cutPrefix takes the provider's prefix from a decoded subject, once: what an
+// anomaly wraps keeps its own. Tags in brackets that a list or a server set in
+// front ("[list] CONSEGNA: x") are passed over to find it, and go with it. kind
+// is empty and rest the whole subject where there is no prefix.
+func cutPrefix(subject string) (kind Kind, rest string) {
+	prefix, rest, ok := strings.Cut(subject, ":")
+	if !ok {
+		return "", subject
+	}
+	for prefix = strings.TrimSpace(prefix); strings.HasPrefix(prefix, "["); {
+		_, after, closed := strings.Cut(prefix, "]")
+		if !closed {
+			break
+		}
+		prefix = strings.TrimSpace(after)
+	}
+	if kind = prefixKind(prefix); kind == "" {
+		return "", subject
+	}
+	return kind, strings.TrimSpace(rest)
+}
+
+// onBehalf is the address in the display name that a provider gives an
+// envelope's From ("Per conto di: somebody@x"), "" where there is none.
+func onBehalf(from []string) string {
+	if len(from) != 1 {
+		return ""
+	}
+	list := mime.AddressList(from[0])
+	if len(list) != 1 {
+		return ""
+	}
+	before, a, ok := strings.Cut(list[0].Name, ":")
+	if a = trimAddress(a); !ok || !asciiEqualFold(strings.TrimSpace(before), "per conto di") || !strings.Contains(a, "@") {
+		return ""
+	}
+	return a
+}
+
 // oddHeaders names each outer header that disagrees with the signed
 // daticert.xml. The XML decides; the names are for people and for the alarm.
 func oddHeaders(c claim, d *daticert) []string {
 	var odd []string
 	kind := d.kind()
+	but := func(what, xml string) { odd = append(odd, what+", but daticert.xml says "+clip(xml)) }
 	if c.kind != kind {
-		what := c.word
-		if what == "" {
-			what = "no X-Ricevuta or X-Trasporto"
-		}
-		odd = append(odd, what+", but daticert.xml says "+clip(d.tipo))
+		but(c.says(), d.tipo)
 	}
 	if c.repeated != "" {
 		odd = append(odd, c.repeated+" stands more than once")
@@ -141,16 +186,31 @@ func oddHeaders(c claim, d *daticert) []string {
 	if c.riferim != "" && !SameID(c.riferim, d.msgid) {
 		odd = append(odd, "X-Riferimento-Message-ID is not the msgid of daticert.xml")
 	}
-	if kind == Transport && c.msgID != "" && !SameID(c.msgID, d.identificativo) {
-		odd = append(odd, "Message-ID is not the identificativo of daticert.xml")
-	}
-	if kind == Transport && c.tipoRic != "" && d.ricevuta != "" && receiptWord(c.tipoRic) != d.ricevuta {
-		odd = append(odd, "X-TipoRicevuta: "+clip(c.tipoRic)+", but daticert.xml says "+d.ricevuta)
-	}
-	if prefix, _, ok := strings.Cut(c.subject, ":"); ok {
-		if k := prefixKind(prefix); k != "" && k != kind {
-			odd = append(odd, "Subject begins with "+clip(prefix)+", but daticert.xml says "+clip(d.tipo))
+	switch kind {
+	case Transport:
+		if c.msgID != "" && !SameID(c.msgID, d.identificativo) {
+			odd = append(odd, "Message-ID is not the identificativo of daticert.xml")
 		}
+		if c.tipoRic != "" && d.ricevuta != "" && receiptWord(c.tipoRic) != d.ricevuta {
+			but("X-TipoRicevuta: "+clip(c.tipoRic), d.ricevuta)
+		}
+		// The name is what people see of the sender.
+		if a := onBehalf(c.from); a != "" && !SameAddress(a, d.mittente) {
+			but("From speaks for "+clip(a), d.mittente)
+		}
+	case VirusDetected:
+		if a := someAddress(c.mittente); a != "" && !SameAddress(a, d.mittente) {
+			but("X-Mittente: "+clip(a), d.mittente)
+		}
+	case NonAcceptance, DeliveryError:
+	default:
+		if c.security != "" {
+			but("X-VerificaSicurezza: "+clip(c.security), d.tipo)
+		}
+	}
+	if k, _ := cutPrefix(c.subject); k != "" && k != kind {
+		prefix, _, _ := strings.Cut(c.subject, ":")
+		but("Subject begins with "+clip(prefix), d.tipo)
 	}
 	return odd
 }

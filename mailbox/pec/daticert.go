@@ -1,11 +1,10 @@
 package pec
 
 import (
-	"bytes"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +32,7 @@ type daticert struct {
 	oggetto          string
 	gestore          string
 	data             time.Time
+	zona             string // +hhmm
 	identificativo   string
 	msgid            string
 	ricevuta         string
@@ -52,34 +52,46 @@ type node struct {
 	skip bool // an element that the DTD does not know, or one below it
 }
 
-// rules says for each known element its parent and how often it may occur.
-// A minimum of 1 makes it required.
+// rule says of a known element its parent and whether it may stand more than
+// once; required says which must be there.
 type rule struct {
-	parent   string
-	min, max int
-	leaf     bool
+	parent string
+	many   bool
+	leaf   bool
 }
 
-func rules() map[string]rule {
-	const many = maxTokens
-	return map[string]rule{
-		"postacert":         {"", 1, 1, false},
-		"intestazione":      {"postacert", 1, 1, false},
-		"mittente":          {"intestazione", 1, 1, true},
-		"destinatari":       {"intestazione", 1, many, true},
-		"risposte":          {"intestazione", 1, 1, true},
-		"oggetto":           {"intestazione", 0, 1, true},
-		"dati":              {"postacert", 1, 1, false},
-		"gestore-emittente": {"dati", 1, 1, true},
-		"data":              {"dati", 1, 1, false},
-		"giorno":            {"data", 1, 1, true},
-		"ora":               {"data", 1, 1, true},
-		"identificativo":    {"dati", 1, 1, true},
-		"msgid":             {"dati", 0, 1, true},
-		"ricevuta":          {"dati", 0, 1, true},
-		"consegna":          {"dati", 0, 1, true},
-		"ricezione":         {"dati", 0, many, true},
-		"errore-esteso":     {"dati", 0, 1, true},
+// ruleOf is the DTD. The order of elements is not looked at.
+func ruleOf(name string) (r rule, known bool) {
+	switch name {
+	case "postacert":
+		return rule{}, true
+	case "intestazione", "dati":
+		return rule{parent: "postacert"}, true
+	case "mittente", "risposte":
+		return rule{parent: "intestazione", leaf: true}, true
+	case "destinatari":
+		return rule{parent: "intestazione", many: true, leaf: true}, true
+	case "oggetto":
+		return rule{parent: "intestazione", leaf: true}, true
+	case "gestore-emittente", "identificativo":
+		return rule{parent: "dati", leaf: true}, true
+	case "data":
+		return rule{parent: "dati"}, true
+	case "giorno", "ora":
+		return rule{parent: "data", leaf: true}, true
+	case "msgid", "ricevuta", "consegna", "errore-esteso":
+		return rule{parent: "dati", leaf: true}, true
+	case "ricezione":
+		return rule{parent: "dati", many: true, leaf: true}, true
+	}
+	return rule{}, false
+}
+
+// required are the elements that must be there, in the order of the DTD.
+func required() [10]string {
+	return [...]string{
+		"intestazione", "mittente", "destinatari", "risposte",
+		"dati", "gestore-emittente", "data", "giorno", "ora", "identificativo",
 	}
 }
 
@@ -92,15 +104,16 @@ func parseDaticert(b []byte) (*daticert, error) {
 	if len(b) > maxDaticert {
 		return nil, errors.New("larger than 1 MiB")
 	}
-	p := &daticertReader{
-		dec:   xml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")))),
-		rules: rules(),
-		count: make(map[string]int),
+	text := string(b)
+	if utf16(text) {
+		return nil, errors.New("written in UTF-16, which is not read")
 	}
-	p.dec.CharsetReader = p.charset
+	p := &daticertReader{
+		xml:  xmlReader{s: strings.TrimPrefix(text, "\xef\xbb\xbf"), decode: decodeXML},
+		seen: make([]string, 0, 24),
+	}
 	for range maxTokens {
-		// RawToken would be cheaper but does not check that tags match.
-		tok, err := p.dec.Token()
+		tok, err := p.xml.next()
 		if err == io.EOF {
 			return p.finish()
 		}
@@ -114,108 +127,121 @@ func parseDaticert(b []byte) (*daticert, error) {
 	return nil, errors.New("too many elements")
 }
 
-// charset serves the encodings that are read besides UTF-8. The decoder calls
-// it at every XML declaration, wherever it stands, and each call would wrap the
-// reader once more: one is enough.
-func (p *daticertReader) charset(label string, in io.Reader) (io.Reader, error) {
-	if p.encoded || p.rootSeen {
-		return nil, errors.New("a second XML declaration")
-	}
-	p.encoded = true
+// utf16 reports whether b begins like XML in UTF-16 or UTF-32, whatever it
+// declares: the byte order mark, or "<" with a zero byte.
+func utf16(s string) bool {
+	return strings.HasPrefix(s, "\xff\xfe") || strings.HasPrefix(s, "\xfe\xff") ||
+		strings.HasPrefix(s, "<\x00") || strings.HasPrefix(s, "\x00")
+}
+
+// decodeXML serves the encodings that are read besides UTF-8.
+func decodeXML(label, rest string) (string, error) {
+	var set *charmap.Charmap
 	switch strings.ToLower(strings.TrimSpace(label)) {
 	case "utf-8", "utf8", "us-ascii", "ascii":
-		return in, nil
+		return rest, nil
 	case "iso-8859-1", "iso8859-1", "iso_8859-1", "latin1":
-		return charmap.ISO8859_1.NewDecoder().Reader(in), nil
+		set = charmap.ISO8859_1
+	case "iso-8859-15", "iso8859-15", "latin9":
+		set = charmap.ISO8859_15
+	case "windows-1252", "cp1252":
+		set = charmap.Windows1252
+	default:
+		return "", fmt.Errorf("encoding %q is not read", clip(label))
 	}
-	return nil, fmt.Errorf("encoding %q is not read", clip(label))
+	return set.NewDecoder().String(rest)
 }
 
 // daticertReader holds the state of parseDaticert.
 type daticertReader struct {
-	dec         *xml.Decoder
-	rules       map[string]rule
-	count       map[string]int
-	stack       []*node
+	xml         xmlReader
+	seen        []string // the known elements that have come, each once
+	stack       [maxDepth]node
+	depth       int // nodes in stack
 	d           daticert
 	zona        string
 	giorno, ora string
 	rootSeen    bool
-	encoded     bool // an encoding was declared
 }
 
-func (p *daticertReader) token(tok xml.Token) error {
-	switch t := tok.(type) {
-	case xml.StartElement:
+// top is the innermost open element.
+func (p *daticertReader) top() *node { return &p.stack[p.depth-1] }
+
+func (p *daticertReader) token(t xmlToken) error {
+	switch t.kind {
+	case xmlStart:
 		return p.start(t)
-	case xml.EndElement:
+	case xmlEnd:
 		return p.end()
-	case xml.CharData:
-		return p.chars(t)
 	}
-	// Comment, ProcInst, Directive (a DOCTYPE with whatever it declares).
-	return nil
+	return p.chars(t.text)
 }
 
-func (p *daticertReader) start(t xml.StartElement) error {
-	if len(p.stack) >= maxDepth {
+func (p *daticertReader) start(t xmlToken) error {
+	if p.depth >= maxDepth {
 		return errors.New("elements nested too deeply")
 	}
-	name, parent := t.Name.Local, ""
-	n := &node{name: name}
-	if len(p.stack) > 0 {
-		top := p.stack[len(p.stack)-1]
+	name, parent := t.name, ""
+	skip := false
+	if p.depth > 0 {
+		top := p.top()
 		if top.leaf && !top.skip {
 			return fmt.Errorf("element %s inside %s", clip(name), top.name)
 		}
-		parent, n.skip = top.name, top.skip
+		parent, skip = top.name, top.skip
 	} else if p.rootSeen {
 		return errors.New("a second root element")
 	}
-	if t.Name.Space != "" {
+	if strings.Contains(name, ":") {
 		return fmt.Errorf("element %s in a namespace", clip(name))
 	}
-	for i := range t.Attr {
-		for j := range i {
-			if t.Attr[i].Name == t.Attr[j].Name {
-				return fmt.Errorf("attribute %s twice", clip(t.Attr[i].Name.Local))
+	for i, a := range t.attrs {
+		if a.name == "xmlns" && a.value != "" {
+			return fmt.Errorf("element %s in a namespace", clip(name))
+		}
+		for _, b := range t.attrs[:i] {
+			if a.name == b.name {
+				return fmt.Errorf("attribute %s twice", clip(a.name))
 			}
 		}
-		if i > 16 {
-			return errors.New("too many attributes")
-		}
 	}
-	if !n.skip {
-		r, known := p.rules[name]
+	leaf := false
+	if !skip {
+		r, known := ruleOf(name)
 		switch {
 		case parent == "" && name != "postacert":
 			return fmt.Errorf("root element is %s", clip(name))
 		case !known:
-			n.skip = true
+			skip = true
 		case r.parent != parent:
 			return fmt.Errorf("element %s inside %s", name, clip(parent))
 		default:
-			if p.count[name]++; p.count[name] > r.max {
+			if !slices.Contains(p.seen, name) {
+				p.seen = append(p.seen, name)
+			} else if !r.many {
 				return fmt.Errorf("element %s twice", name)
 			}
-			n.leaf = r.leaf
-			if err := p.attributes(name, t.Attr); err != nil {
+			leaf = r.leaf
+			if err := p.attributes(name, t.attrs); err != nil {
 				return err
 			}
 		}
 	}
 	p.rootSeen = true
-	p.stack = append(p.stack, n)
+	n := &p.stack[p.depth]
+	p.depth++
+	n.name, n.leaf, n.skip = name, leaf, skip
+	n.text.Reset()
 	return nil
 }
 
 // attributes takes the attributes of the known elements; others are passed
 // over.
-func (p *daticertReader) attributes(name string, attrs []xml.Attr) error {
+func (p *daticertReader) attributes(name string, attrs []xmlAttr) error {
 	get := func(key string) (string, bool) {
 		for _, a := range attrs {
-			if a.Name.Space == "" && a.Name.Local == key {
-				return strings.TrimSpace(a.Value), true
+			if a.name == key {
+				return strings.Clone(strings.TrimSpace(a.value)), true
 			}
 		}
 		return "", false
@@ -260,27 +286,27 @@ func (p *daticertReader) attributes(name string, attrs []xml.Attr) error {
 	return nil
 }
 
-func (p *daticertReader) chars(t xml.CharData) error {
-	if len(p.stack) == 0 {
-		if len(bytes.TrimSpace(t)) > 0 {
+func (p *daticertReader) chars(t string) error {
+	if p.depth == 0 {
+		if strings.TrimSpace(t) != "" {
 			return errors.New("text outside of the root element")
 		}
 		return nil
 	}
-	top := p.stack[len(p.stack)-1]
+	top := p.top()
 	switch {
 	case top.skip:
 	case top.leaf:
-		top.text.Write(t)
-	case len(bytes.TrimSpace(t)) > 0:
+		top.text.WriteString(t)
+	case strings.TrimSpace(t) != "":
 		return fmt.Errorf("text in %s", top.name)
 	}
 	return nil
 }
 
 func (p *daticertReader) end() error {
-	n := p.stack[len(p.stack)-1]
-	p.stack = p.stack[:len(p.stack)-1]
+	n := p.top()
+	p.depth--
 	if n.skip || !n.leaf {
 		return nil
 	}
@@ -337,15 +363,16 @@ func (p *daticertReader) finish() (*daticert, error) {
 	if !p.rootSeen {
 		return nil, errors.New("no root element")
 	}
-	for _, name := range []string{
-		"intestazione", "mittente", "destinatari", "risposte",
-		"dati", "gestore-emittente", "data", "giorno", "ora", "identificativo",
-	} {
-		if p.count[name] < p.rules[name].min {
+	for _, name := range required() {
+		if !slices.Contains(p.seen, name) {
 			return nil, fmt.Errorf("element %s is missing", name)
 		}
 	}
-	when, err := time.Parse("2/1/2006 15:04:05 -0700", p.giorno+" "+p.ora+" "+p.zona)
+	var ok bool
+	if p.d.zona, ok = zone(p.zona); !ok {
+		return nil, fmt.Errorf("data with zona %q", clip(p.zona))
+	}
+	when, err := time.Parse("2/1/2006 15:04:05 -0700", p.giorno+" "+p.ora+" "+p.d.zona)
 	if err != nil || !plausible(when) {
 		return nil, fmt.Errorf("data is %q", clip(p.giorno+" "+p.ora+" "+p.zona))
 	}
@@ -359,97 +386,24 @@ func (p *daticertReader) finish() (*daticert, error) {
 			}
 		}
 	}
-	return &p.d, nil
+	d := p.d // on its own: the reader holds the whole text
+	return &d, nil
 }
 
-// plausible reports whether a time may stand in a PEC message, which began in
-// 2005. The zero time would mean "now" to crypto/x509, and a year above 9999
-// cannot be written as JSON.
-func plausible(t time.Time) bool { return t.Year() >= 2000 && t.Year() < 9000 }
-
-// kind maps tipo to a Kind. mancata-consegna is no value of the standard, but
-// occurs.
-func (d *daticert) kind() Kind {
-	if d.tipo == "posta-certificata" {
-		return Transport
+// zone reads the zona attribute: +hhmm, and +hh:mm as ISO 8601 has it. Any other
+// form, or none at all, leaves it open when the event happened by up to a day,
+// and the attribute is required: then the document cannot be used.
+func zone(s string) (string, bool) {
+	if len(s) == 6 && s[3] == ':' {
+		s = s[:3] + s[4:]
 	}
-	return receiptKind(d.tipo)
-}
-
-// contradiction says how the document contradicts itself, or "" if it does
-// not: what its tipo needs and does not find, or an errore that cannot be. It
-// is lenient where providers differ: any errore but nessuno will do for an
-// error, an additional element does no harm, and errore-esteso became
-// compulsory only in 2016.
-func (d *daticert) contradiction() string {
-	fine := d.errore == "nessuno"
-	switch k := d.kind(); k {
-	case Transport, Acceptance:
-		if !fine {
-			return "tipo " + d.tipo + " with errore " + clip(d.errore)
-		}
-	case TakenInCharge:
-		if !fine {
-			return "tipo " + d.tipo + " with errore " + clip(d.errore)
-		}
-		if len(d.ricezione) == 0 {
-			return "tipo " + d.tipo + " without ricezione"
-		}
-	case Delivery:
-		if !fine {
-			return "tipo " + d.tipo + " with errore " + clip(d.errore)
-		}
-		if !d.hasConsegna {
-			return "tipo " + d.tipo + " without consegna"
-		}
-	case NonAcceptance:
-		if fine {
-			return "tipo " + d.tipo + " with errore nessuno"
-		}
-	case DeliveryError:
-		if fine {
-			return "tipo " + d.tipo + " with errore nessuno"
-		}
-		if !d.hasConsegna {
-			return "tipo " + d.tipo + " without consegna"
-		}
-	case DeliveryWarning, VirusDetected:
-		if !d.hasConsegna {
-			return "tipo " + d.tipo + " without consegna"
+	if len(s) != 5 || s[0] != '+' && s[0] != '-' {
+		return "", false
+	}
+	for _, c := range s[1:] {
+		if c < '0' || c > '9' {
+			return "", false
 		}
 	}
-	return ""
-}
-
-// errorCode takes the RFC 3463 status code from the start of errore-esteso,
-// where it is compulsory since 2016. The errore attribute is unreliable: the
-// same provider wrote no-dest in one year and altro in another.
-func errorCode(s string) string {
-	end := strings.IndexFunc(s, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
-	if end < 0 {
-		end = len(s)
-	}
-	code := strings.TrimRight(s[:end], ".")
-	part := strings.Split(code, ".")
-	if len(part) != 3 {
-		return ""
-	}
-	for i, p := range part {
-		if p == "" || len(p) > 3 {
-			return ""
-		}
-		if i == 0 && p != "2" && p != "4" && p != "5" {
-			return ""
-		}
-	}
-	return code
-}
-
-// final tells the 24 h notice from the 12 h one, which has the same subject,
-// header and tipo. Only the code at the start of errore-esteso says it; where
-// it does not, the notice counts as the earlier one and the gateway's own clock
-// decides.
-func (d *daticert) final() bool {
-	return d.kind() == DeliveryWarning && errorCode(d.erroreEsteso) == "5.4.1" &&
-		!strings.Contains(strings.ToLower(d.erroreEsteso), "12 ore")
+	return s, s[1:3] <= "14" && s[3:] < "60"
 }

@@ -1,7 +1,6 @@
 package pec
 
 import (
-	"bytes"
 	"go/parser"
 	"go/token"
 	"path/filepath"
@@ -64,8 +63,34 @@ func hostileXML() []struct{ name, xml, err string } {
 		{"ricevuta of unknown tipo", repl(`"completa"`, `"boh"`), "ricevuta with tipo"},
 		{"no tipo", repl(`tipo="avvenuta-consegna" `, ""), "without tipo"},
 		{"tipo twice", repl(`errore="nessuno"`, `tipo="accettazione"`), "attribute tipo twice"},
-		{"no zona", repl(` zona="+0200"`, ""), "data is"},
+		{"no zona", repl(` zona="+0200"`, ""), "data with zona"},
+		{"zona with a colon", repl("+0200", "+02:00"), ""},
+		{"zona west", repl("+0200", "-0330"), ""},
+		{"zona as a word", repl("+0200", "CEST"), "data with zona"},
+		{"zona as Z", repl("+0200", "Z"), "data with zona"},
+		{"zona without sign", repl("+0200", "0200"), "data with zona"},
+		{"zona of 15 hours", repl("+0200", "+1500"), "data with zona"},
+		{"zona of 99 minutes", repl("+0200", "+0199"), "data with zona"},
+		{"a blank before the end of ricevuta", repl(`<ricevuta tipo="completa"/>`, `<ricevuta tipo="completa" />`), ""},
+		{"ricevuta of two tags", repl(`<ricevuta tipo="completa"/>`, `<ricevuta tipo="completa"> </ricevuta>`), ""},
+		{"text in ricevuta", repl(`<ricevuta tipo="completa"/>`, `<ricevuta tipo="completa">x</ricevuta>`), "text in ricevuta"},
+		{"ricevuta twice", repl(`<ricevuta tipo="completa"/>`, `<ricevuta tipo="completa"/><ricevuta tipo="breve"/>`), "ricevuta twice"},
+		{"attributes of tomorrow", strings.NewReplacer("<dati>", `<dati versione="2">`, "<mittente>", `<mittente tipo='x'>`).Replace(good), ""},
+		{"a schema named", repl("<postacert ", `<postacert xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:noNamespaceSchemaLocation="http://gestore.example/x.xsd" `), ""},
+		{"CDATA", repl("<mittente>"+ourBox, "<mittente><![CDATA["+ourBox+"]]>"), ""},
+		{"values on lines of their own", strings.NewReplacer("<mittente>", "<mittente>\r\n\t", "</mittente>", "\r\n  </mittente>", "<identificativo>", "<identificativo>\n", "</identificativo>", "\n</identificativo>").Replace(good), ""},
+		{"windows-1252", strings.Replace(repl("UTF-8", "windows-1252"), "–", "\x96", 1), ""},
+		{"ISO-8859-15", strings.Replace(repl("UTF-8", "ISO-8859-15"), "–", "\xa4", 1), ""},
+		{"UTF-16 with its mark", "\xfe\xff\x00<\x00?\x00x\x00m\x00l", "UTF-16"},
+		{"UTF-16 without its mark", "<\x00?\x00x\x00m\x00l\x00", "UTF-16"},
+		{"consegna before ricevuta, and dati first", func() string {
+			i, j, k := strings.Index(good, "<intestazione>"), strings.Index(good, "<dati>"), strings.Index(good, "</postacert>")
+			return good[:i] + good[j:k] + good[i:j] + good[k:]
+		}(), ""},
 		{"impossible date", repl("03/07/2026", "31/02/2026"), "data is"},
+		{"an hour of one digit", repl("09:15:42", "9:15:42"), ""},
+		{"ora without seconds", repl("09:15:42", "09:15"), "data is"},
+		{"date the other way round", repl("03/07/2026", "2026-07-03"), "data is"},
 		{"year 1", repl("03/07/2026", "01/01/0001"), "data is"},
 		{"year 10000 in UTC", strings.Replace(repl("03/07/2026", "31/12/9999"), "+0200", "-1200", 1), "data is"},
 		{"id of 2,000 bytes", repl(pecID, strings.Repeat("x", 2000)), "too long"},
@@ -114,7 +139,7 @@ func TestF5_HostileDaticert(t *testing.T) {
 // TestF5_NoWayOut: no file of this package imports what opens files or
 // connections, so neither a DOCTYPE nor a certificate's URLs can make it.
 func TestF5_NoWayOut(t *testing.T) {
-	for _, name := range must(filepath.Glob("*.go")) {
+	for _, name := range append(must(filepath.Glob("*.go")), must(filepath.Glob("cms/*.go"))...) {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
 		}
@@ -122,7 +147,7 @@ func TestF5_NoWayOut(t *testing.T) {
 		for _, i := range f.Imports {
 			switch path := must(strconv.Unquote(i.Path.Value)); {
 			case path == "os", path == "net", strings.HasPrefix(path, "os/"), strings.HasPrefix(path, "net/"),
-				path == "syscall", strings.HasPrefix(path, "pecgate/") && path != "pecgate/mailbox/mime":
+				path == "syscall", strings.HasPrefix(path, "pecgate/") && path != "pecgate/mailbox/mime" && path != "pecgate/mailbox/pec/cms":
 				t.Errorf("%s imports %s", name, path)
 			}
 		}
@@ -138,70 +163,6 @@ func TestF5_Encoding(t *testing.T) {
 	rep := read(t, letter{xml: latin}.build())
 	if rep.Subject != "Diffida n. 7/2026 è sollecito" || !rep.Believed() {
 		t.Errorf("%q, %s", rep.Subject, rep.Reason)
-	}
-}
-
-func TestErrorCode(t *testing.T) {
-	for in, want := range map[string]string{
-		"5.1.1 - Gestore - indirizzo non valido": "5.1.1",
-		"5.1.1, Gestore":                         "5.1.1",
-		"5.1.1-Gestore":                          "5.1.1",
-		"5.1.1":                                  "5.1.1",
-		"4.4.7. Gestore":                         "4.4.7",
-		"5.1":                                    "",
-		"5.1.1.1 - x":                            "",
-		"1.2.3 - x":                              "",
-		"9999.1.1":                               "",
-		"indirizzo 5.1.1":                        "",
-		"":                                       "",
-	} {
-		if got := errorCode(in); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-}
-
-// TestFinal: only a code tells the 24 h notice.
-func TestFinal(t *testing.T) {
-	for esteso, want := range map[string]bool{
-		"5.4.1 - Gestore - nessuna consegna entro 24 ore": true,
-		"5.4.1": true,
-		"5.4.1 - Gestore - nessuna consegna nelle prime 12 ore": false,
-		"4.4.1 - Gestore - 24 ore":                              false,
-		"nessuna consegna entro 24 ore":                         false,
-		"":                                                      false,
-	} {
-		d := daticert{tipo: "preavviso-errore-consegna", erroreEsteso: esteso}
-		if got := d.final(); got != want {
-			t.Errorf("%q: %v", esteso, got)
-		}
-	}
-}
-
-func TestNormalizeID(t *testing.T) {
-	const want = "pg.01J1ZK8T@pec.alfa.example"
-	for _, in := range []string{
-		want, "<" + want + ">", "  <" + want + ">\r\n", "&lt;" + want + "&gt;", "<pg.01J1\r\n ZK8T@pec.alfa.example>",
-		"<pg.01J1ZK8T@pec.alfa.example\r\n\t>",
-	} {
-		if got := NormalizeID(in); got != want {
-			t.Errorf("%q: %q", in, got)
-		}
-		if !SameID(in, strings.ToUpper(want)) {
-			t.Errorf("%q is not the same as its upper case", in)
-		}
-	}
-	for in, want := range map[string]string{"": "", "<>": "", "<": "<", "<<a@b>>": "<a@b>", "a&amp;lt;b@c": "a&lt;b@c", "<a@b": "<a@b"} {
-		if got := NormalizeID(in); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-	if SameID("", "<>") || SameID("a@b", "a@c") {
-		t.Error("SameID says yes")
-	}
-	// Unicode folding must not make two ids or addresses one.
-	if SameID("k@x", "\u212a@x") || SameAddress("k@x", "\u212a@x") {
-		t.Error("the Kelvin sign is no k")
 	}
 }
 
@@ -239,31 +200,4 @@ func TestFromAddress(t *testing.T) {
 			t.Errorf("%.80q: %q, %v", in, got, err)
 		}
 	}
-}
-
-func FuzzDaticert(f *testing.F) {
-	for _, c := range hostileXML() {
-		if len(c.xml) < 64<<10 {
-			f.Add([]byte(c.xml))
-		}
-	}
-	for _, s := range twelve() {
-		f.Add([]byte(s.l.xml))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		d, err := parseDaticert(b)
-		if (d == nil) == (err == nil) {
-			t.Fatal("both or neither")
-		}
-		if err != nil {
-			if len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\r\n") {
-				t.Fatalf("error %q", err)
-			}
-			return
-		}
-		if d.tipo == "" || d.identificativo == "" || len(d.destinatari) == 0 || d.data.IsZero() && !bytes.Contains(b, []byte("0001")) {
-			t.Fatalf("%+v", d)
-		}
-		_ = d.contradiction()
-	})
 }

@@ -19,9 +19,16 @@
 //   - Everything a stranger feeds is bounded before it is parsed: the header,
 //     the decoded signature, its nesting, daticert.xml, its elements. The signed
 //     part itself is streamed, so memory does not grow with the message.
+//   - What was signed decides the kind: daticert.xml, or, without one, the shape
+//     of an anomaly envelope. No outer header but From and Content-Type changes
+//     verdict or outcome.
+//   - A signed envelope one level down in another multipart (Relayed) is verified
+//     and shown, but never believed. What lies in a message/rfc822 is never judged.
 //   - "Cannot verify" is an answer of its own (unverifiable), not "invalid".
 //   - An error of Read is an I/O error. Whatever the bytes hold ends in a Report.
 //
-// It must not import the store, policy, relay or gateway. The test fixtures
-// lie in testdata/pec at the root of the repository.
+// It must not import the store, policy, relay or gateway, nor anything that
+// opens files, connections or archives. The test fixtures lie in testdata/pec and
+// testdata/hostile/pec at the root of the repository; `go test -update` signs them
+// anew.
 package pec

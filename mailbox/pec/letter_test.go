@@ -98,7 +98,7 @@ func wrap64(b []byte) string {
 const postacert = "Message-ID: <" + pecID + ">\r\n" +
 	"From: " + ourBox + "\r\n" +
 	"To: " + theirBox + "\r\n" +
-	"Subject: Diffida n. 7/2026\r\n" +
+	"Subject: =?utf-8?Q?Diffida_n=2E_7/2026_=E2=80=93_sollecito?=\r\n" +
 	"X-Riferimento-Message-ID: " + ourID + "\r\n" +
 	"\r\n" +
 	"Si diffida.\r\n"
@@ -155,6 +155,9 @@ func (l letter) build() []byte {
 	or(&l.from, beta)
 	or(&l.msgID, "jpec77.20260703091542.01234.5.1.2@pec.gestore-beta.example")
 	or(&l.riferim, ourID)
+	if l.xml == "" && l.inner == "" {
+		l.inner = postacert // of a complete receipt
+	}
 	or(&l.xml, deliveryXML)
 	if l.cms.by == nil {
 		l.cms.by = betaLeaf()

@@ -1,14 +1,19 @@
 package pec
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // NormalizeID brings a Message-ID or PEC identifier to the form in which ids
 // are compared: XML escapes undone once, folding and every other blank taken
 // out (long ids get folded in the middle), one pair of angle brackets dropped.
-// Case stays as it is: compare exactly first, then with SameID.
+// Case and percent escapes stay as they are: compare exactly first, then with
+// SameID.
 func NormalizeID(id string) string {
 	if strings.IndexByte(id, '&') >= 0 {
-		id = strings.NewReplacer("&lt;", "<", "&gt;", ">", "&amp;", "&").Replace(id)
+		id = strings.NewReplacer("&lt;", "<", "&gt;", ">", "&amp;", "&", "&quot;", `"`, "&apos;", "'",
+			"&#60;", "<", "&#x3c;", "<", "&#x3C;", "<", "&#62;", ">", "&#x3e;", ">", "&#x3E;", ">").Replace(id)
 	}
 	if strings.ContainsAny(id, " \t\r\n") {
 		id = strings.Map(func(r rune) rune {
@@ -25,11 +30,64 @@ func NormalizeID(id string) string {
 	return id
 }
 
+// UnescapeID is the last resort for an id that is known nowhere: NormalizeID
+// with the percent escapes undone that some software makes of "<", "@" or "+".
+// ok is false where there are none, or where the result could not be an id.
+func UnescapeID(id string) (plain string, ok bool) {
+	id = NormalizeID(id)
+	if strings.IndexByte(id, '%') < 0 {
+		return "", false
+	}
+	b := make([]byte, 0, len(id))
+	for i := 0; i < len(id); i++ {
+		c := id[i]
+		if c == '%' {
+			if i+2 >= len(id) || hexDigit(id[i+1]) < 0 || hexDigit(id[i+2]) < 0 {
+				return "", false
+			}
+			c = byte(hexDigit(id[i+1])<<4 | hexDigit(id[i+2]))
+			i += 2
+		}
+		if c < ' ' || c == 0x7f {
+			return "", false
+		}
+		b = append(b, c)
+	}
+	if !utf8.Valid(b) {
+		return "", false
+	}
+	plain = NormalizeID(string(b))
+	return plain, plain != "" && plain != id
+}
+
+func hexDigit(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}
+
 // SameID reports whether two ids are the same after NormalizeID, whatever
-// their case. An empty id is the same as no other.
+// their case; if they are not, whether they are once percent escapes of one of
+// them are undone. An empty id is the same as no other.
 func SameID(a, b string) bool {
 	a, b = NormalizeID(a), NormalizeID(b)
-	return a != "" && asciiEqualFold(a, b)
+	if a == "" || b == "" {
+		return false
+	}
+	if asciiEqualFold(a, b) {
+		return true
+	}
+	if plain, ok := UnescapeID(a); ok && asciiEqualFold(plain, b) {
+		return true
+	}
+	plain, ok := UnescapeID(b)
+	return ok && asciiEqualFold(a, plain)
 }
 
 // SameAddress reports whether two addr-specs are the same, whatever their

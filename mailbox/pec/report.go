@@ -68,36 +68,56 @@ type Report struct {
 	Receipt string `json:"receipt"` // Complete, Brief, Synthetic or empty
 	Verdict string `json:"verdict"`
 	// Reason explains the verdict and whatever is odd about the message: notes
-	// of the form "check: sentence", joined by "; ". The check is one of
-	// structure, cms, algorithm, digest, signature, chain, validity, usage,
-	// sender, daticert, header, time. Empty for a valid message with nothing odd.
+	// of the form "check: sentence", joined by "; ", on one line. The check is one
+	// of structure, cms, algorithm, digest, signature, chain, validity, usage,
+	// sender, daticert, header, inner, time; where a check failed the last note is
+	// "advice: what to do". Empty for a valid message with nothing odd.
 	Reason string `json:"reason"`
 	// Issuer is the provider as its certificate names it: organisation (or
 	// common name) and address. Only a Valid or ValidHistoric verdict proves it.
 	Issuer   string    `json:"issuer"`
 	SignedAt time.Time `json:"signed_at,omitzero"` // the provider's claim, UTC
 	// At is the date in daticert.xml: when the event happened, UTC, whole seconds.
-	At         time.Time `json:"at,omitzero"`
-	MsgID      string    `json:"msgid"`      // the client's Message-ID, as written
-	Identifier string    `json:"identifier"` // identificativo, the PEC id of the envelope
-	Recipient  string    `json:"recipient"`  // consegna: whom this notification is about
-	Error      string    `json:"error"`      // errore: no-dest, no-dominio, virus, altro; empty for nessuno
-	ErrorCode  string    `json:"error_code"` // x.y.z at the start of errore-esteso
-	ErrorText  string    `json:"error_text,omitempty"`
+	At time.Time `json:"at,omitzero"`
+	// Zone is that date's zone as the provider gives it, "+0200": with At it makes
+	// the local time that stands in the text of the message.
+	Zone       string `json:"zone,omitempty"`
+	MsgID      string `json:"msgid"`      // the client's Message-ID, as written
+	Identifier string `json:"identifier"` // identificativo, the PEC id of the envelope
+	Recipient  string `json:"recipient"`  // consegna: whom this notification is about
+	Error      string `json:"error"`      // errore: no-dest, no-dominio, virus, altro; empty for nessuno
+	ErrorCode  string `json:"error_code"` // x.y.z at the start of errore-esteso
+	ErrorText  string `json:"error_text,omitempty"`
 	// Final is true for the 24 h notice of a DeliveryWarning, false for the 12 h
 	// one and wherever the notice leaves it open. It says nothing of other kinds.
 	Final      bool        `json:"final"`
 	Subject    string      `json:"subject"` // the original's, without the provider's prefix
 	Sender     string      `json:"sender"`  // mittente, the original sender
 	Recipients []Recipient `json:"recipients"`
+	// TakenInCharge are the recipients of a TakenInCharge notice (ricezione).
+	TakenInCharge []string `json:"taken_in_charge,omitempty"`
+	Provider      string   `json:"provider,omitempty"` // gestore-emittente, the issuer in free text
+	ReplyTo       string   `json:"reply_to,omitempty"` // risposte, the address for replies
+	// Word is the provider's own word for an Unknown or Inconsistent kind: tipo of
+	// daticert.xml, else the value of X-Ricevuta or X-Trasporto.
+	Word string `json:"word,omitempty"`
+	// Relayed tells that the signed envelope stood one level down, in a multipart
+	// that a mailing list or a server made round it. It is verified and shown like
+	// another, but never Believed: its bytes prove what was signed, not that the
+	// provider delivered it here.
+	Relayed bool `json:"relayed,omitempty"`
+	// Inner is the message inside (postacert.eml), nil where there is none in the
+	// signed part. It is as signed as the verdict says.
+	Inner *Inner `json:"inner,omitempty"`
 }
 
 // Believed reports whether the message may change an outcome: the verdict is
-// Valid or ValidHistoric and the kind was read from the signed daticert.xml.
+// Valid or ValidHistoric, the kind was read from the signed daticert.xml, and
+// nobody on the way made another message of it (Relayed).
 // Read gives those verdicts to the kinds below only with a daticert.xml, so the
 // answer survives storing the Report as JSON.
 func (r *Report) Believed() bool {
-	if r.Verdict != Valid && r.Verdict != ValidHistoric {
+	if !r.good() || r.Relayed {
 		return false
 	}
 	switch r.Kind {
@@ -159,23 +179,4 @@ func (r *Report) Matches(box string, msgid string, recipients []string) (recipie
 		}
 	}
 	return "", false
-}
-
-// note adds "check: text" to the reason.
-func (r *Report) note(check, text string) {
-	if r.Reason != "" {
-		r.Reason += "; "
-	}
-	r.Reason += check + ": " + text
-}
-
-// clip bounds a value that a stranger chose before it goes into a reason, and
-// keeps the reason on one line.
-func clip(s string) string {
-	const most = 120
-	s = hint(s)
-	if len(s) > most {
-		s = cut(s, most) + "..."
-	}
-	return s
 }

@@ -1,11 +1,9 @@
 package pec
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/md5"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -13,14 +11,14 @@ import (
 	"encoding/asn1"
 	"encoding/pem"
 	"math/big"
-	"sort"
 	"sync"
 	"testing"
 	"time"
+
+	"pecgate/mailbox/pec/cms/cmstest"
 )
 
-// A small CA and CMS signer of the tests' own, written against RFC 5652 with
-// encoding/asn1, so that it can also make what no library will.
+// A small CA of the tests' own; package cmstest signs with it.
 
 var (
 	// signTime is when the tests' messages are signed unless they say otherwise.
@@ -29,6 +27,7 @@ var (
 	testNow = time.Date(2026, 7, 4, 0, 0, 0, 0, time.UTC)
 
 	rsaKey  = sync.OnceValue(func() crypto.Signer { return must(rsa.GenerateKey(rand.Reader, 2048)) })
+	oldKey  = sync.OnceValue(func() crypto.Signer { return must(rsa.GenerateKey(rand.Reader, 1024)) }) // as of 2014
 	ecKey   = sync.OnceValue(func() crypto.Signer { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })
 	caKey   = sync.OnceValue(func() crypto.Signer { return must(rsa.GenerateKey(rand.Reader, 2048)) })
 	rootKey = sync.OnceValue(func() crypto.Signer { return must(rsa.GenerateKey(rand.Reader, 2048)) })
@@ -135,26 +134,16 @@ func testTrust(t testing.TB) *Trust {
 	return tr
 }
 
-// Object identifiers that the signer writes.
+// Object identifiers that the tests name.
 var (
-	oidData        = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
-	oidSigned      = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
-	oidContentType = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 3}
-	oidDigestAttr  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 4}
-	oidTimeAttr    = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 5}
-	oidMD5         = asn1.ObjectIdentifier{1, 2, 840, 113549, 2, 5}
-	oidSHA1        = asn1.ObjectIdentifier{1, 3, 14, 3, 2, 26}
-	oidSHA256      = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}
-	oidSHA384      = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}
-	oidSHA512      = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}
-	oidRSA         = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}
-	oidRSAPSS      = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10}
-	oidRSASHA256   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}
-	oidECDSASHA256 = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}
-	oidECDSASHA1   = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 1}
+	oidSigned      = cmstest.OIDSigned
+	oidRSAPSS      = cmstest.OIDRSAPSS
+	oidRSASHA256   = cmstest.OIDRSASHA256
+	oidECDSASHA256 = cmstest.OIDECDSASHA256
 )
 
-// cmsSpec says how to sign. The zero value of most fields is the right one.
+// cmsSpec says how to sign a letter. The zero value of most fields is the right
+// one.
 type cmsSpec struct {
 	by          *identity
 	hash        crypto.Hash           // default SHA-256
@@ -171,6 +160,7 @@ type cmsSpec struct {
 	noAttrs     bool // sign the content itself
 	signers     int  // default 1
 	embed       bool // content inside of the CMS
+	more        func(*cmstest.Spec)
 }
 
 type cmsParts struct {
@@ -178,132 +168,44 @@ type cmsParts struct {
 	signature []byte
 }
 
-// tlv encodes one element with a definite length.
-func tlv(tag byte, content ...[]byte) []byte {
-	c := bytes.Join(content, nil)
-	out := []byte{tag}
-	switch n := len(c); {
-	case n < 0x80:
-		out = append(out, byte(n))
-	case n < 0x100:
-		out = append(out, 0x81, byte(n))
-	case n < 0x10000:
-		out = append(out, 0x82, byte(n>>8), byte(n))
-	default:
-		out = append(out, 0x83, byte(n>>16), byte(n>>8), byte(n))
-	}
-	return append(out, c...)
-}
-
-// indef encodes one element with an indefinite length.
-func indef(tag byte, content ...[]byte) []byte {
-	return append(append([]byte{tag, 0x80}, bytes.Join(content, nil)...), 0, 0)
-}
-
-func digestOID(h crypto.Hash) asn1.ObjectIdentifier {
-	switch h {
-	case crypto.MD5:
-		return oidMD5
-	case crypto.SHA1:
-		return oidSHA1
-	case crypto.SHA384:
-		return oidSHA384
-	case crypto.SHA512:
-		return oidSHA512
-	}
-	return oidSHA256
-}
-
-func sumOf(h crypto.Hash, b []byte) []byte {
-	if h == crypto.MD5 {
-		s := md5.Sum(b)
-		return s[:]
-	}
-	w := h.New()
-	w.Write(b)
-	return w.Sum(nil)
-}
-
 // signCMS makes a detached SignedData over content.
 func signCMS(content []byte, s cmsSpec) []byte {
-	if s.hash == 0 {
-		s.hash = crypto.SHA256
+	spec := cmstest.Spec{
+		By: &cmstest.Identity{Cert: s.by.cert, Key: s.by.key}, Hash: s.hash, SigOID: s.sigOID, At: s.at, BER: s.ber,
+		Sum: s.sum, Type: s.contentType, Double: s.double, NoAttrs: s.noAttrs, Signers: s.signers,
 	}
-	if s.at.IsZero() {
-		s.at = signTime
+	if spec.At.IsZero() {
+		spec.At = signTime
 	}
-	if s.signers == 0 {
-		s.signers = 1
+	if s.noTime {
+		spec.At = time.Time{}
 	}
-	if s.contentType == nil {
-		s.contentType = oidData
-	}
-	if s.sigOID == nil {
-		s.sigOID = oidRSA
-		if _, ok := s.by.key.(*ecdsa.PrivateKey); ok {
-			s.sigOID = oidECDSASHA256
-		}
-	}
-	if s.certs == nil && !s.noCerts {
+	if s.certs == nil {
 		s.certs = []*identity{s.by, pecCA()}
 	}
-	if s.sum == nil {
-		s.sum = sumOf(s.hash, content)
-	}
-	enc := func(v any) []byte { return must(asn1.Marshal(v)) }
-	attr := func(oid asn1.ObjectIdentifier, v any) []byte {
-		return tlv(0x30, enc(oid), tlv(0x31, enc(v)))
-	}
-	list := [][]byte{attr(oidContentType, s.contentType), attr(oidDigestAttr, s.sum)}
-	if !s.noTime {
-		list = append(list, attr(oidTimeAttr, s.at.UTC()))
-	}
-	if s.double {
-		list = append(list, attr(oidDigestAttr, s.sum))
-	}
-	sort.Slice(list, func(i, j int) bool { return bytes.Compare(list[i], list[j]) < 0 })
-
-	parts := cmsParts{attrs: bytes.Join(list, nil)}
-	toSign := tlv(0x31, parts.attrs)
-	if s.noAttrs {
-		toSign = content
-	}
-	signHash := s.hash
-	parts.signature = must(s.by.key.Sign(rand.Reader, sumOf(signHash, toSign), signHash))
-	if s.afterSign != nil {
-		s.afterSign(&parts)
-	}
-
-	alg := tlv(0x30, enc(digestOID(s.hash)), []byte{5, 0})
-	sigAlg := tlv(0x30, enc(s.sigOID), []byte{5, 0})
-	signed := tlv(0xa0, parts.attrs)
-	if s.noAttrs {
-		signed = nil
-	}
-	issuer := tlv(0x30, s.by.cert.RawIssuer, enc(s.by.cert.SerialNumber))
-	info := tlv(0x30, enc(1), issuer, alg, signed, sigAlg, tlv(0x04, parts.signature))
-	infos := bytes.Repeat(info, s.signers)
-
-	var raws [][]byte
 	for _, c := range s.certs {
-		raws = append(raws, c.cert.Raw)
+		spec.Certs = append(spec.Certs, c.cert.Raw)
 	}
-	certs := bytes.Join(raws, nil)
-	encap := enc(oidData)
-	if s.embed {
-		encap = append(encap, tlv(0xa0, tlv(0x04, content))...)
-	}
-	cons := tlv
-	if s.ber {
-		cons = indef
-	}
-	field := cons(0xa0, certs)
 	if s.noCerts {
-		field = nil
+		spec.Certs = nil
 	}
-	sd := cons(0x30, enc(1), tlv(0x31, alg), cons(0x30, encap), field, cons(0x31, infos))
-	return cons(0x30, enc(oidSigned), cons(0xa0, sd))
+	if s.embed {
+		spec.Embed = content
+	}
+	if s.afterSign != nil {
+		spec.AfterSign = func(p *cmstest.Parts) {
+			own := cmsParts{p.Attrs, p.Signature}
+			s.afterSign(&own)
+			p.Attrs, p.Signature = own.attrs, own.signature
+		}
+	}
+	if s.more != nil {
+		s.more(&spec)
+	}
+	return must(cmstest.Sign(content, spec))
 }
+
+func sumOf(h crypto.Hash, b []byte) []byte { return cmstest.SumOf(h, b) }
 
 // nameless is a leaf with no rfc822Name at all.
 func nameless() x509.Certificate {

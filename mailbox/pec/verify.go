@@ -15,28 +15,55 @@ import (
 	"time"
 
 	"pecgate/mailbox/mime"
+	"pecgate/mailbox/pec/cms"
 )
 
 // digestBlock is the size of one read of the signed part.
 const digestBlock = 64 << 10
 
+// sameContent reports whether length bytes at off are what was signed: as they
+// stand or, where they do not fit so, with every line end as CRLF (RFC 8551
+// section 3.1.1). Nearly every message is stored with the bytes that were signed,
+// and looking for line ends would cost a sixth of the digest; one that went
+// through a Maildir has bare LF.
+func (rd *Reader) sameContent(ctx context.Context, r io.ReaderAt, off, length int64, s *cms.Signature) (bool, error) {
+	buf := rd.bufs.Get().(*[]byte)
+	defer rd.bufs.Put(buf)
+	h := s.Digest.New()
+	if err := stream(ctx, r, off, length, *buf, func(p []byte) { h.Write(p) }); err != nil {
+		return false, err
+	}
+	if s.SameContent(h.Sum(nil)) {
+		return true, nil
+	}
+	sum, err := digestPart(ctx, r, off, length, s.Digest, *buf)
+	return err == nil && s.SameContent(sum), err
+}
+
 // digestPart streams length bytes at off through the hash, with every line end
-// as CRLF (RFC 8551 section 3.1.1): a stored message keeps the CRLF it was
-// signed with, but one that went through a Maildir has bare LF.
+// as CRLF.
 func digestPart(ctx context.Context, r io.ReaderAt, off, length int64, h crypto.Hash, buf []byte) ([]byte, error) {
 	w := canonical{h: h.New()}
+	if err := stream(ctx, r, off, length, buf, w.write); err != nil {
+		return nil, err
+	}
+	return w.h.Sum(nil), nil
+}
+
+// stream reads length bytes at off in blocks of the size of buf.
+func stream(ctx context.Context, r io.ReaderAt, off, length int64, buf []byte, block func([]byte)) error {
 	for length > 0 {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		n := min(int64(len(buf)), length)
 		if err := readFull(r, buf[:n], off); err != nil {
-			return nil, fmt.Errorf("read signed part: %w", err)
+			return fmt.Errorf("read signed part: %w", err)
 		}
-		w.write(buf[:n])
+		block(buf[:n])
 		off, length = off+n, length-n
 	}
-	return w.h.Sum(nil), nil
+	return nil
 }
 
 // readFull fills p from off. A short file is an error of the storage: the
@@ -121,25 +148,31 @@ func readPart(r io.ReaderAt, p *mime.Part, limit int64) ([]byte, error) {
 // decodeBase64 decodes in place, leaving blanks and line ends aside. Padding
 // may be missing; anything else that is not of the alphabet is an error.
 func decodeBase64(b []byte) ([]byte, error) {
-	n, pad := 0, 0
-	for _, c := range b {
-		switch c {
-		case ' ', '\t', '\r', '\n':
-			continue
-		case '=':
-			pad++
+	n := 0
+	for rest := b; len(rest) > 0; {
+		line := rest
+		if i := bytes.IndexByte(rest, '\n'); i >= 0 {
+			line, rest = rest[:i], rest[i+1:]
+		} else {
+			rest = nil
+		}
+		line = bytes.TrimRight(line, " \t\r")
+		if bytes.ContainsAny(line, " \t\r") {
+			for _, c := range line {
+				if c != ' ' && c != '\t' && c != '\r' {
+					b[n] = c
+					n++
+				}
+			}
 			continue
 		}
-		if pad > 0 {
-			return nil, errors.New("text after the padding")
-		}
-		b[n] = c
-		n++
+		n += copy(b[n:], line)
 	}
-	if pad > 2 {
+	data := bytes.TrimRight(b[:n], "=")
+	if n-len(data) > 2 {
 		return nil, errors.New("too much padding")
 	}
-	m, err := base64.RawStdEncoding.Decode(b, b[:n])
+	m, err := base64.RawStdEncoding.Decode(b, data)
 	return b[:m], err
 }
 
