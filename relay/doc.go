@@ -14,8 +14,11 @@
 //   - Before the final dot an intent is durable. Whatever cuts the hand-over
 //     after it leaves the submission uncertain, never queued.
 //   - Only a receipt that is believed (pec.Report.Believed) and whose signed
-//     data name the mailbox, the Message-ID and a recipient of the submission
-//     changes an outcome.
+//     data name the mailbox, the Message-ID (or the provider's identifier, once
+//     told) and a recipient of the submission changes an outcome. In which order
+//     receipts come, and how often, makes no difference to the end.
+//   - A receipt that carries another content than was sent is told and changes
+//     no outcome: the signed receipt decides.
 //   - The cursor of a provider's folder moves in the transaction that records
 //     the message.
 //   - One mailbox that is slow or broken delays no other: each has its own

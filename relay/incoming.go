@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"strings"
 
@@ -42,6 +43,10 @@ func (s *Service) takeIn(ctx context.Context, acc Account, c cursor, it fetch.It
 	if err != nil {
 		return err
 	}
+	found, err := s.compare(ctx, acc.Box, report, hex.EncodeToString(st.Ref.Sum[:]), st)
+	if err != nil {
+		return err
+	}
 	c.UIDValidity, c.UID = it.UIDValidity, max(c.UID, it.UID)
 	known := false
 	m, err := s.opt.Store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) error {
@@ -54,7 +59,7 @@ func (s *Service) takeIn(ctx context.Context, acc Account, c cursor, it fetch.It
 		}
 		m.History = it.UID <= c.HistoryTo
 		m.Kind, m.Verdict, m.Reason = report.Kind, report.Verdict, report.Reason
-		return s.file(tx, acc, report, m)
+		return s.file(tx, acc, report, found, m)
 	})
 	if err != nil {
 		return err
@@ -64,6 +69,14 @@ func (s *Service) takeIn(ctx context.Context, acc Account, c cursor, it fetch.It
 		return nil
 	}
 	s.opt.Events.Fetched(acc.Box, it.Folder, it.UID, string(m.Kind), m.Verdict, m.Reason, m.Submission)
+	if m.Submission == "" {
+		return nil
+	}
+	s.told(m, found)
+	if err := s.claim(ctx, acc.Box, report.Identifier); err != nil && ctx.Err() == nil {
+		// This message is taken in. Those that waited go on waiting.
+		s.opt.Events.Fault("receipts", acc.Box, err)
+	}
 	return nil
 }
 
@@ -94,12 +107,12 @@ func (s *Service) have(tx *mailbox.Tx, box string, m *mailbox.Message) (bool, er
 }
 
 // file applies a message that arrived and puts it into its folder.
-func (s *Service) file(tx *mailbox.Tx, acc Account, r *pec.Report, m *mailbox.Message) error {
+func (s *Service) file(tx *mailbox.Tx, acc Account, r *pec.Report, found *finding, m *mailbox.Message) error {
 	to, how := place(r)
 	how.Seen = m.History
 	line := mailbox.AuditLine{Actor: "relay", Event: "arrival", Box: acc.Box, Result: string(r.Kind) + " " + r.Verdict, Reason: r.Reason}
 	if r.Believed() && aboutSending(r.Kind) {
-		sub, err := applyReceipt(tx, acc.Box, r, m)
+		sub, err := applyReceipt(tx, acc.Box, r, m, found)
 		if err != nil {
 			return err
 		}
@@ -107,15 +120,19 @@ func (s *Service) file(tx *mailbox.Tx, acc Account, r *pec.Report, m *mailbox.Me
 		case sub != nil:
 			m.Submission, how.Audience = sub.ID, sub.Person
 			line.Subject = sub.ID
-		case !strings.EqualFold(r.Sender, acc.Box):
+		case !pec.SameAddress(r.Sender, acc.Box):
 			// A genuine receipt of somebody else's message.
 			to, line.Reason = mailbox.RoleAnomalies, "the signed data name another mailbox as sender"
 		default:
 			line.Reason = strings.TrimPrefix(line.Reason+"; tied to no submission", "; ")
+			if err := wait(tx, acc.Box, r, m); err != nil {
+				return err
+			}
 		}
 	}
-	if r.Kind == pec.TakenInCharge || r.Kind == pec.VirusDetected {
-		// Between providers only: of use to the administrator at most.
+	if r.Believed() && (r.Kind == pec.TakenInCharge || r.Kind == pec.VirusDetected) {
+		// Between providers only: of use to the administrator at most. One that only
+		// says so is seen like any other anomaly.
 		admin, err := tx.EnsurePerson(acc.Admin)
 		if err != nil {
 			return err
@@ -146,7 +163,7 @@ func place(r *pec.Report) (mailbox.Role, mailbox.Filing) {
 		switch {
 		case r.Believed():
 			return mailbox.RoleInbox, mailbox.Filing{}
-		case r.Verdict == pec.Unverifiable:
+		case r.Verdict == pec.Unverifiable && !r.Relayed:
 			// An envelope of a CA that is not known here may be real: it stays in
 			// sight, marked.
 			return mailbox.RoleInbox, mailbox.Filing{Keywords: []string{"$PecUnverified"}}

@@ -2,8 +2,7 @@ package relay
 
 import (
 	"errors"
-	"slices"
-	"strings"
+	"time"
 
 	"pecgate/mailbox"
 	"pecgate/mailbox/pec"
@@ -15,11 +14,17 @@ type outcome struct {
 	text string
 }
 
-// apply changes a submission by a believed receipt about it, whatever order
-// receipts come in (pec-format: state of one sent message). recipient is the
+// apply changes a submission by a believed receipt about it. recipient is the
 // address of the envelope that the receipt is about, "" for receipts about the
-// whole. Applying a receipt twice leaves the same states as once.
+// whole.
+//
+// Receipts come in any order, some twice, and the end must not depend on it. So
+// each one only adds to what is known: whether an acceptance came, what each
+// recipient's own notices said at best, whether a non-acceptance came; the states
+// follow from that. Proof that the provider took the message in (an acceptance,
+// or any notice about a recipient) stands above what says that it did not.
 func (s *Submission) apply(r *pec.Report, recipient string) outcome {
+	defer s.derive()
 	switch r.Kind {
 	case pec.Acceptance:
 		return s.accepted(r)
@@ -32,26 +37,28 @@ func (s *Submission) apply(r *pec.Report, recipient string) outcome {
 }
 
 func (s *Submission) accepted(r *pec.Report) outcome {
+	out := outcome{what: "acceptance", text: r.Identifier}
 	if s.Identifier == "" {
 		s.Identifier = pec.NormalizeID(r.Identifier)
-	} else if s.Identifier != pec.NormalizeID(r.Identifier) {
-		// Two acceptances with different identifiers: the message went out
-		// twice. Both receipts are kept and the story says so.
-		return outcome{what: "duplicate", text: "a second acceptance with identifier " + r.Identifier}
+	} else if !pec.SameID(s.Identifier, r.Identifier) {
+		// The message went out twice. Both receipts are kept.
+		out = outcome{what: "duplicate", text: "a second acceptance with identifier " + r.Identifier}
 	}
 	external := map[string]bool{}
 	for _, x := range r.Recipients {
 		if x.Type == pec.External {
-			external[strings.ToLower(x.Address)] = true
+			external[pec.AddressKey(x.Address)] = true
 		}
 	}
 	for i := range s.Recipients {
-		if s.Recipients[i].State == Waiting && external[strings.ToLower(s.Recipients[i].Address)] {
-			s.Recipients[i].State = Uncertified
+		if external[pec.AddressKey(s.Recipients[i].Address)] {
+			s.Recipients[i].External = true
 		}
 	}
-	_ = s.move(Accepted, "") // an end stays what it is; the receipt is kept
-	return outcome{what: "acceptance", text: r.Identifier}
+	if before := s.State; s.move(Accepted, "") == nil && (before == NotAccepted || before == Cancelled) {
+		out.text += ", although it was " + string(before)
+	}
+	return out
 }
 
 func (s *Submission) refused(r *pec.Report) outcome {
@@ -59,41 +66,118 @@ func (s *Submission) refused(r *pec.Report) outcome {
 	if r.Error == "virus" {
 		why = ReasonVirus
 	}
-	if s.move(NotAccepted, why) == nil {
-		for i := range s.Recipients {
-			s.Recipients[i].State = Failed
-		}
+	switch {
+	case s.taken():
+		// Two hand-overs with different ends, or a provider that errs: what was
+		// certainly accepted must not look as if it could be sent again.
+		return outcome{what: "contradiction", text: "a non-acceptance, although the provider had taken the message: " + r.ErrorCode}
+	case s.State == NotAccepted && s.StateReason == ReasonVirus:
+	default:
+		_ = s.move(NotAccepted, why) // a cancelled submission stays one
 	}
 	return outcome{what: "non-acceptance", text: r.ErrorCode}
 }
 
+// taken tells whether a signed receipt proves that the provider took the
+// message in.
+func (s *Submission) taken() bool {
+	if s.State == Accepted {
+		return true
+	}
+	for _, r := range s.Recipients {
+		if r.Told != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // index returns the number of a recipient, or -1.
 func (s *Submission) index(address string) int {
-	return slices.IndexFunc(s.Recipients, func(x Recipient) bool { return strings.EqualFold(x.Address, address) })
+	for i := range s.Recipients {
+		if pec.SameAddress(s.Recipients[i].Address, address) {
+			return i
+		}
+	}
+	return -1
 }
 
 func (s *Submission) delivery(r *pec.Report, recipient string) outcome {
-	i := s.index(recipient)
-	if i < 0 {
+	if s.index(recipient) < 0 {
 		return outcome{}
 	}
-	to := &s.Recipients[i]
-	out := outcome{what: string(r.Kind), text: to.Address}
+	told := Failed
 	switch {
 	case r.Kind == pec.Delivery:
-		to.State = Delivered // also after a failure: providers stop tracking after 24 h
-	case to.State == Delivered:
-	case r.Kind == pec.DeliveryError || r.Final:
-		to.State = Failed
-	case to.State == Waiting:
-		to.State = Late
+		told = Delivered // also after a failure: providers stop tracking after 24 h
+	case r.Kind == pec.DeliveryWarning && !s.finally(r):
+		told = Late
 	}
-	// A signed receipt of the recipient's provider proves the hand-over, also
-	// where the acceptance has not come yet.
-	if s.State == Queued || s.State == Attempting || s.State == Uncertain || (s.State == Held && s.StateReason == ReasonUncertain) {
-		_ = s.move(HandedOver, "") // the table has these edges
+	for i := range s.Recipients {
+		// One address may stand twice in an envelope, in another case.
+		if to := &s.Recipients[i]; pec.SameAddress(to.Address, recipient) && told.above(to.Told) {
+			to.Told = told
+		}
+	}
+	out := outcome{what: string(r.Kind), text: recipient}
+	if told == Failed && r.ErrorCode != "" {
+		out.text += " " + r.ErrorCode
+	}
+	// It proves the hand-over, also where the acceptance has not come yet.
+	if s.State != HandedOver && s.State != Accepted {
+		before := s.State
+		if s.move(HandedOver, "") == nil && (before == NotAccepted || before == Cancelled) {
+			out.text += ", although it was " + string(before)
+		}
 	}
 	return out
+}
+
+// finalAfter is how long after the hand-over a warning is the last one. The
+// provider makes the first after 12 hours and the last between 22 and 24, and
+// only a code that not all of them write tells the two apart.
+const finalAfter = 20 * time.Hour
+
+// finally tells whether a warning is the 24 h one.
+func (s *Submission) finally(r *pec.Report) bool {
+	at := r.When()
+	return r.Final || !s.HandedOver.IsZero() && !at.IsZero() && at.Sub(s.HandedOver) >= finalAfter
+}
+
+// above tells whether a notice says more than another: a delivery more than a
+// failure, a failure more than a delay.
+func (s RecipientState) above(other RecipientState) bool {
+	rank := func(s RecipientState) int {
+		switch s {
+		case Delivered:
+			return 3
+		case Failed:
+			return 2
+		case Late:
+			return 1
+		}
+		return 0
+	}
+	return rank(s) > rank(other)
+}
+
+// derive makes the recipients' states from what is known.
+func (s *Submission) derive() {
+	for i := range s.Recipients {
+		r := &s.Recipients[i]
+		switch {
+		case r.Told == Delivered, r.Told == Failed:
+			r.State = r.Told
+		case s.State == NotAccepted:
+			r.State = Failed
+		case r.External:
+			r.State = Uncertified // final: no delivery receipt comes
+		case r.Told == Late:
+			r.State = Late
+		default:
+			r.State = Waiting
+		}
+	}
 }
 
 // keywords are what the sent copy shows of the outcome.
@@ -146,66 +230,4 @@ func (s *Submission) show(tx *mailbox.Tx) error {
 		}
 	}
 	return nil
-}
-
-// tie finds the submission that a believed receipt in a mailbox is about and
-// the recipient it names. It returns ErrNotFound where the signed data name
-// another mailbox, or no submission of this one, or a stranger as recipient.
-func tie(tx *mailbox.Tx, box string, r *pec.Report) (*Submission, string, error) {
-	s, err := byMsgID(tx, box, r.MsgID)
-	if err != nil {
-		return nil, "", err
-	}
-	to := make([]string, 0, len(s.Recipients))
-	for _, x := range s.Recipients {
-		to = append(to, x.Address)
-	}
-	recipient, ok := r.Matches(box, s.MsgID, to)
-	if !ok {
-		return nil, "", ErrNotFound
-	}
-	return s, recipient, nil
-}
-
-// applyReceipt ties a believed receipt, changes the outcome, and returns the
-// submission, or nil where it is about none of ours.
-func applyReceipt(tx *mailbox.Tx, box string, r *pec.Report, m *mailbox.Message) (*Submission, error) {
-	s, recipient, err := tie(tx, box, r)
-	if errors.Is(err, ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	at := r.SignedAt
-	if at.IsZero() {
-		at = m.Arrived
-	}
-	// A receipt counts once, whatever brings it a second time.
-	k := receiptKey(s.ID, s.index(recipient), m.SHA256())
-	var known ReceiptRef
-	if err := tx.Space(room).Get(k, &known); !errors.Is(err, mailbox.ErrNotFound) {
-		return s, err
-	}
-	err = tx.Space(room).Put(k, ReceiptRef{Kind: r.Kind, Verdict: r.Verdict, At: at.UTC(), SHA256: m.SHA256(), Message: m.ID})
-	if err != nil {
-		return nil, err
-	}
-	before := s.State
-	out := s.apply(r, recipient)
-	if s.State != before {
-		s.Since = tx.Now().UTC()
-	}
-	if s.Identifier != "" {
-		if err := tx.Space(room).Put("p/"+strings.ToLower(s.Identifier), s.ID); err != nil {
-			return nil, err
-		}
-	}
-	if err := happened(tx, s, out.what, out.text); err != nil {
-		return nil, err
-	}
-	if err := s.show(tx); err != nil {
-		return nil, err
-	}
-	return s, save(tx, s, nil)
 }

@@ -165,7 +165,7 @@ func TestManyRecipients(t *testing.T) {
 		err := store.Update(ctx, func(tx *mailbox.Tx) error {
 			m := &mailbox.Message{ID: mailbox.MessageID(i + 10)}
 			m.Ref.Sum[0], m.Ref.Sum[1] = byte(i), byte(i>>8)
-			sub, err := applyReceipt(tx, testBox, report(pec.Delivery, a), m)
+			sub, err := applyReceipt(tx, testBox, report(pec.Delivery, a), m, nil)
 			if err == nil && sub == nil {
 				err = errors.New("not tied")
 			}

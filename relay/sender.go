@@ -238,16 +238,15 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 		wait = 0
 		t := tx.Now().UTC()
 		if now.State != Attempting {
+			if to == HandedOver && now.HandedOver.IsZero() {
+				now.HandedOver = t
+			}
 			return nil, false, happened(tx, now, "answer", answer(r)) // a receipt was faster
 		}
 		var next *due
 		switch to {
 		case HandedOver:
 			now.HandedOver = t
-		case NotAccepted:
-			for i := range now.Recipients {
-				now.Recipients[i].State = Failed
-			}
 		case Uncertain:
 			next = &due{At: t.Add(w.acc.UncertainAfter)}
 		case Queued:

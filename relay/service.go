@@ -65,6 +65,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := s.recover(ctx); err != nil {
 		return err
 	}
+	if err := s.claimAll(ctx); err != nil && ctx.Err() == nil {
+		s.opt.Events.Fault("receipts", "", err) // they go on waiting
+	}
 	defer s.stopAll()
 	for {
 		s.fit(ctx)

@@ -59,8 +59,13 @@ func edges(from State) []State {
 		return []State{HandedOver, Accepted, NotAccepted, Held, Queued}
 	case HandedOver:
 		return []State{Accepted, NotAccepted}
+	case NotAccepted, Cancelled:
+		// Ends for whatever the gateway and people do. Only a signed receipt of a
+		// hand-over that nobody counted on leads on: what did leave must not look
+		// as if it could be sent again.
+		return []State{HandedOver, Accepted}
 	}
-	return nil // accepted, not-accepted and cancelled are ends
+	return nil // accepted is the end
 }
 
 // move changes the state along an edge of the table.
@@ -72,6 +77,7 @@ func (s *Submission) move(to State, why Reason) error {
 	for _, next := range edges(s.State) {
 		if next == to {
 			s.State, s.StateReason = to, why
+			s.derive()
 			return nil
 		}
 	}

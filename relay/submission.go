@@ -24,7 +24,8 @@ import (
 //	e/<id>/<number>       what happened to it
 //	t/<fingerprint>       id: by what the client would repeat in a retry
 //	m/<msgid>NUL<mailbox> id: by Message-ID, the client's too; lower case
-//	p/<identifier>        id: by the provider's identifier
+//	p/<identifier>        id: by the provider's identifier; lower case
+//	w/<mailbox>/<identifier>NUL<message>  receipt that waits for its submission
 //	q/<mailbox>/<id>      due: what the sender has to do
 //	c/<mailbox>/<folder>  cursor of a provider's folder
 //	a/<mailbox>/<folder>/<uidvalidity>/<uid>  message of the provider that could not be fetched
@@ -59,7 +60,11 @@ type Submission struct {
 // Recipient is one address of a submission's envelope.
 type Recipient struct {
 	Address string         `json:"address"`
-	State   RecipientState `json:"state"`
+	State   RecipientState `json:"state"` // follows from the rest; see derive
+	// Told is the best that notices about this recipient said: Delivered before
+	// Failed before Late. Empty before the first.
+	Told     RecipientState `json:"told,omitempty"`
+	External bool           `json:"external,omitempty"` // outside PEC, by the acceptance
 }
 
 // chunk is how many recipients stand in one record: the longest addresses of a
@@ -119,11 +124,21 @@ func queueBox(box string) string {
 func queueBell(box string) string { return "bell/" + strings.ToLower(box) }
 
 func msgidPrefix(msgid string) string {
-	msgid = strings.ToLower(pec.NormalizeID(msgid))
-	if len(msgid) > 1000 {
-		msgid = msgid[:1000]
+	return "m/" + idKey(msgid) + "\x00"
+}
+
+// identifierKey is where a provider's identifier stands, "" for none.
+func identifierKey(identifier string) string {
+	if identifier = idKey(identifier); identifier == "" {
+		return ""
 	}
-	return "m/" + msgid + "\x00"
+	return "p/" + identifier
+}
+
+// idKey is an id as part of a key.
+func idKey(id string) string {
+	id = strings.ReplaceAll(pec.IDKey(id), "\x00", "")
+	return id[:min(len(id), 1000)]
 }
 
 func msgidKey(box, msgid string) string { return msgidPrefix(msgid) + strings.ToLower(box) }
@@ -251,6 +266,23 @@ func byMsgID(tx *mailbox.Tx, box, msgid string) (*Submission, error) {
 	return load(tx, id)
 }
 
+// byIdentifier returns the submission that a provider's identifier is of.
+func byIdentifier(tx *mailbox.Tx, identifier string) (*Submission, error) {
+	k := identifierKey(identifier)
+	if k == "" {
+		return nil, ErrNotFound
+	}
+	var id string
+	err := tx.Space(room).Get(k, &id)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return load(tx, id)
+}
+
 // Find returns the submission with an id, a Message-ID (of any mailbox) or a
 // PEC identifier; ErrNotFound when there is none.
 func Find(tx *mailbox.Tx, name string) (*Submission, error) {
@@ -259,14 +291,11 @@ func Find(tx *mailbox.Tx, name string) (*Submission, error) {
 	if !errors.Is(err, ErrNotFound) {
 		return s, err
 	}
+	s, err = byIdentifier(tx, name)
+	if !errors.Is(err, ErrNotFound) {
+		return s, err
+	}
 	var id string
-	err = tx.Space(room).Get("p/"+strings.ToLower(name), &id)
-	if err == nil {
-		return load(tx, id)
-	}
-	if !errors.Is(err, mailbox.ErrNotFound) {
-		return nil, err
-	}
 	err = tx.Space(room).Scan(msgidPrefix(name), func(_ string, raw []byte) (bool, error) {
 		return false, json.Unmarshal(raw, &id)
 	})
