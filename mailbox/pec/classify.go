@@ -28,38 +28,45 @@ type claim struct {
 func readClaim(fields []mime.Field) claim {
 	c := claim{kind: Ordinary}
 	var ricevuta, trasporto string
-	to := map[string]*string{
-		"x-ricevuta":               &ricevuta,
-		"x-trasporto":              &trasporto,
-		"x-riferimento-message-id": &c.riferim,
-		"x-tiporicevuta":           &c.tipoRic,
-		"x-verificasicurezza":      &c.security,
-		"x-mittente":               &c.mittente,
-		"message-id":               &c.msgID,
-		"reply-to":                 &c.replyTo,
-		"subject":                  &c.subject,
+	wanted := [...]struct {
+		name string
+		to   *string
+		seen bool
+	}{
+		{name: "X-Ricevuta", to: &ricevuta},
+		{name: "X-Trasporto", to: &trasporto},
+		{name: "X-Riferimento-Message-ID", to: &c.riferim},
+		{name: "X-TipoRicevuta", to: &c.tipoRic},
+		{name: "X-VerificaSicurezza", to: &c.security},
+		{name: "X-Mittente", to: &c.mittente},
+		{name: "Message-ID", to: &c.msgID},
+		{name: "Reply-To", to: &c.replyTo},
+		{name: "Subject", to: &c.subject},
 	}
-	seen := make(map[string]bool, len(to))
 	for _, f := range fields {
-		name := strings.ToLower(f.Name)
-		if name == "from" {
+		if strings.EqualFold(f.Name, "From") {
 			c.from = append(c.from, f.Body())
 			continue
 		}
-		v, wanted := to[name]
-		switch {
-		case !wanted:
-		case !seen[name]:
-			*v, seen[name] = f.Body(), true
-		case c.repeated == "":
-			c.repeated = clip(f.Name)
+		for i := range wanted {
+			w := &wanted[i]
+			if len(f.Name) != len(w.name) || !strings.EqualFold(f.Name, w.name) {
+				continue
+			}
+			switch {
+			case !w.seen:
+				*w.to, w.seen = f.Body(), true
+			case c.repeated == "":
+				c.repeated = clip(f.Name)
+			}
+			break
 		}
 	}
 	c.subject = oneLine(mime.DecodeWords(c.subject))
 	switch {
-	case seen["x-ricevuta"]:
+	case wanted[0].seen:
 		c.kind, c.value, c.word = receiptKind(ricevuta), hint(ricevuta), "X-Ricevuta: "+clip(ricevuta)
-	case seen["x-trasporto"]:
+	case wanted[1].seen:
 		c.kind, c.value, c.word = transportKind(trasporto), hint(trasporto), "X-Trasporto: "+clip(trasporto)
 	}
 	return c

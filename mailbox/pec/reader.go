@@ -34,7 +34,14 @@ type Reader struct {
 	now          func() time.Time
 	certificates *cms.Certificates
 	paths        *paths
-	bufs         sync.Pool // *[]byte of digestBlock
+	rooms        sync.Pool // *room
+}
+
+// room is the memory that reading one message takes whatever the message is.
+type room struct {
+	block     [digestBlock]byte // of the signed part
+	signature [8 << 10]byte     // real ones, encoded, have 3 to 10 KiB
+	daticert  [8 << 10]byte
 }
 
 // NewReader returns a Reader.
@@ -52,7 +59,7 @@ func NewReader(o Options) *Reader {
 	if r.now == nil {
 		r.now = time.Now
 	}
-	r.bufs.New = func() any { b := make([]byte, digestBlock); return &b }
+	r.rooms.New = func() any { return new(room) }
 	return r
 }
 
@@ -67,11 +74,14 @@ func (rd *Reader) Read(ctx context.Context, r io.ReaderAt, size int64, ix *mime.
 	if err != nil {
 		return nil, err
 	}
-	signed, err := rd.verify(ctx, m)
+	// The signature points into the room until the report is made.
+	room := rd.rooms.Get().(*room)
+	defer rd.rooms.Put(room)
+	signed, err := rd.verify(ctx, m, room)
 	if err != nil {
 		return nil, err
 	}
-	cert, certErr, err := m.daticert()
+	cert, certErr, err := m.daticert(room.daticert[:])
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +116,7 @@ func (s *signedBy) fail(verdict, check, text string) *signedBy {
 // verify runs the checks of the signature in an order that lets the first
 // failure be the telling one: structure, CMS, algorithm, content, signature,
 // chain and usage as of the signing time, sender.
-func (rd *Reader) verify(ctx context.Context, m *message) (*signedBy, error) {
+func (rd *Reader) verify(ctx context.Context, m *message, room *room) (*signedBy, error) {
 	s := &signedBy{}
 	if m.signed == nil {
 		return s.fail(m.unsigned.verdict, m.unsigned.check, m.unsigned.text), nil
@@ -115,7 +125,7 @@ func (rd *Reader) verify(ctx context.Context, m *message) (*signedBy, error) {
 		return s.fail(Unverifiable, checkStructure, why), nil
 	}
 	content, sigPart := &m.signed.Children[0], &m.signed.Children[1]
-	raw, err := readPart(m.r, sigPart, cms.MaxSize)
+	raw, err := readPart(m.r, sigPart, cms.MaxSize, room.signature[:])
 	var bad partError
 	if errors.As(err, &bad) {
 		return s.fail(Unverifiable, "cms", bad.Error()), nil
@@ -133,7 +143,7 @@ func (rd *Reader) verify(ctx context.Context, m *message) (*signedBy, error) {
 	s.provider = slices.ContainsFunc(sig.Leaf.EmailAddresses, providerAddress)
 
 	off, length := content.Raw()
-	same, err := rd.sameContent(ctx, m.r, off, length, sig)
+	same, err := sameContent(ctx, m.r, off, length, sig, room.block[:])
 	if err != nil {
 		return nil, err
 	}

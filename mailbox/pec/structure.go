@@ -139,7 +139,7 @@ func (m *message) mixed() *mime.Part {
 
 // daticert finds and reads daticert.xml at its one place. problem says why
 // there is none that can be used; both are nil where there is none at all.
-func (m *message) daticert() (cert *daticert, problem error, err error) {
+func (m *message) daticert(room []byte) (cert *daticert, problem error, err error) {
 	mixed := m.mixed()
 	if mixed == nil {
 		return nil, nil, nil
@@ -161,7 +161,7 @@ func (m *message) daticert() (cert *daticert, problem error, err error) {
 	if mixed.HeaderOff > found.HeaderOff || found.BodyOff+found.BodyLen > mixed.BodyOff+mixed.BodyLen {
 		return nil, errors.New("it lies outside of the signed part"), nil
 	}
-	raw, err := readPart(m.r, found, maxDaticert)
+	raw, err := readPart(m.r, found, maxDaticert, room)
 	var bad partError
 	if errors.As(err, &bad) {
 		return nil, bad, nil

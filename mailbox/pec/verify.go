@@ -26,17 +26,15 @@ const digestBlock = 64 << 10
 // section 3.1.1). Nearly every message is stored with the bytes that were signed,
 // and looking for line ends would cost a sixth of the digest; one that went
 // through a Maildir has bare LF.
-func (rd *Reader) sameContent(ctx context.Context, r io.ReaderAt, off, length int64, s *cms.Signature) (bool, error) {
-	buf := rd.bufs.Get().(*[]byte)
-	defer rd.bufs.Put(buf)
+func sameContent(ctx context.Context, r io.ReaderAt, off, length int64, s *cms.Signature, buf []byte) (bool, error) {
 	h := s.Digest.New()
-	if err := stream(ctx, r, off, length, *buf, func(p []byte) { h.Write(p) }); err != nil {
+	if err := stream(ctx, r, off, length, buf, func(p []byte) { h.Write(p) }); err != nil {
 		return false, err
 	}
 	if s.SameContent(h.Sum(nil)) {
 		return true, nil
 	}
-	sum, err := digestPart(ctx, r, off, length, s.Digest, *buf)
+	sum, err := digestPart(ctx, r, off, length, s.Digest, buf)
 	return err == nil && s.SameContent(sum), err
 }
 
@@ -114,12 +112,17 @@ type partError string
 func (e partError) Error() string { return string(e) }
 
 // readPart returns the decoded body of a small part, at most limit bytes.
-func readPart(r io.ReaderAt, p *mime.Part, limit int64) ([]byte, error) {
+// It lies in room where that is large enough.
+func readPart(r io.ReaderAt, p *mime.Part, limit int64, room []byte) ([]byte, error) {
 	// Base64 with its line ends takes 1.4 times the room, quoted-printable three.
 	if p.BodyLen > 3*limit+1024 {
 		return nil, partError(fmt.Sprintf("larger than %d KiB", limit>>10))
 	}
-	raw := make([]byte, p.BodyLen)
+	raw := room[:0]
+	if int64(cap(raw)) < p.BodyLen {
+		raw = make([]byte, p.BodyLen)
+	}
+	raw = raw[:p.BodyLen]
 	if err := readFull(r, raw, p.BodyOff); err != nil {
 		return nil, fmt.Errorf("read part: %w", err)
 	}
@@ -148,6 +151,16 @@ func readPart(r io.ReaderAt, p *mime.Part, limit int64) ([]byte, error) {
 // decodeBase64 decodes in place, leaving blanks and line ends aside. Padding
 // may be missing; anything else that is not of the alphabet is an error.
 func decodeBase64(b []byte) ([]byte, error) {
+	if bytes.IndexByte(b, ' ') >= 0 || bytes.IndexByte(b, '\t') >= 0 {
+		n := 0
+		for _, c := range b {
+			if c != ' ' && c != '\t' {
+				b[n] = c
+				n++
+			}
+		}
+		b = b[:n]
+	}
 	n := 0
 	for rest := b; len(rest) > 0; {
 		line := rest
@@ -156,19 +169,12 @@ func decodeBase64(b []byte) ([]byte, error) {
 		} else {
 			rest = nil
 		}
-		line = bytes.TrimRight(line, " \t\r")
-		if bytes.ContainsAny(line, " \t\r") {
-			for _, c := range line {
-				if c != ' ' && c != '\t' && c != '\r' {
-					b[n] = c
-					n++
-				}
-			}
-			continue
-		}
-		n += copy(b[n:], line)
+		n += copy(b[n:], bytes.TrimSuffix(line, []byte{'\r'}))
 	}
-	data := bytes.TrimRight(b[:n], "=")
+	data := b[:n]
+	for len(data) > 0 && data[len(data)-1] == '=' {
+		data = data[:len(data)-1]
+	}
 	if n-len(data) > 2 {
 		return nil, errors.New("too much padding")
 	}

@@ -134,6 +134,9 @@ func (x *xmlReader) startTag() (xmlToken, error) {
 	if name == "" {
 		return xmlToken{}, errors.New("a tag without a name")
 	}
+	if x.attrs == nil {
+		x.attrs, x.open = make([]xmlAttr, 0, 4), make([]string, 0, 8)
+	}
 	x.attrs = x.attrs[:0]
 	for {
 		spaced := x.space()

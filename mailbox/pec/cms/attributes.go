@@ -2,7 +2,6 @@ package cms
 
 import (
 	"bytes"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"slices"
@@ -77,7 +76,8 @@ func (s *Signature) readAttributes() error {
 			return fmt.Errorf("signed attribute %s is not readable", oid)
 		}
 	}
-	if err := readContentType(contentType); err != nil {
+	err := readContentType(contentType)
+	if err != nil {
 		return err
 	}
 	r := reader{b: digest}
@@ -86,11 +86,9 @@ func (s *Signature) readAttributes() error {
 		return errors.New("signed attribute messageDigest is missing or of the wrong length")
 	}
 	if at != nil {
-		// UTCTime to 2049, GeneralizedTime after (RFC 5652 section 11.3).
-		if rest, err := asn1.Unmarshal(at, &s.SignedAt); err != nil || len(rest) > 0 {
-			return errors.New("signed attribute signingTime is not readable")
+		if s.SignedAt, err = readTime(at); err != nil {
+			return err
 		}
-		s.SignedAt = s.SignedAt.UTC()
 		if y := s.SignedAt.Year(); y < firstYear || y > lastYear {
 			s.SignedAt = time.Time{}
 			return errors.New("signed attribute signingTime is not plausible")
@@ -108,6 +106,32 @@ func readContentType(b []byte) error {
 		return errors.New("signed attribute contentType is not data")
 	}
 	return nil
+}
+
+// readTime reads a signingTime: UTCTime for the years 1950 to 2049, else
+// GeneralizedTime (RFC 5652 section 11.3). Beyond what DER allows, some signers
+// leave the seconds out or name another zone than Z.
+func readTime(b []byte) (time.Time, error) {
+	r := reader{b: b}
+	layouts := []string{"20060102150405Z0700"}
+	tag := r.peek()
+	if tag == tagUTCTime {
+		layouts = []string{"060102150405Z0700", "0601021504Z0700"}
+	} else {
+		tag = tagTime
+	}
+	text := string(r.value(tag))
+	for _, l := range layouts {
+		t, err := time.Parse(l, text)
+		if r.err != nil || err != nil {
+			continue
+		}
+		if tag == tagUTCTime && t.Year() >= 2050 {
+			t = t.AddDate(-100, 0, 0)
+		}
+		return t.UTC(), nil
+	}
+	return time.Time{}, errors.New("signed attribute signingTime is not readable")
 }
 
 // checkProtection compares the algorithms that CMSAlgorithmProtection (RFC 6211)

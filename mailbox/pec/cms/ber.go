@@ -24,6 +24,8 @@ const (
 	tagOctets      = 0x04
 	tagNull        = 0x05
 	tagOID         = 0x06
+	tagUTCTime     = 0x17
+	tagTime        = 0x18 // GeneralizedTime
 	tagSequence    = 0x30
 	tagSet         = 0x31
 	tagImplicit0   = 0x80 // [0] of a primitive type

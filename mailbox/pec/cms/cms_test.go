@@ -106,6 +106,15 @@ func TestForms(t *testing.T) {
 	if s := verify(t, sign(rsaID(), func(s *cmstest.Spec) { s.At, s.More = time.Time{}, [][]byte{at} })); !s.SignedAt.Equal(signTime) {
 		t.Errorf("GeneralizedTime: %v", s.SignedAt)
 	}
+	for text, want := range map[string]time.Time{
+		"260703091542+0200": signTime, "2607030915+0200": signTime.Truncate(time.Minute), "991231235959Z": time.Date(1999, 12, 31, 23, 59, 59, 0, time.UTC),
+		"491231235959Z": time.Date(2049, 12, 31, 23, 59, 59, 0, time.UTC),
+	} {
+		at := cmstest.Attribute(cmstest.OIDTimeAttr, cmstest.TLV(0x17, []byte(text)))
+		if s := verify(t, sign(rsaID(), func(s *cmstest.Spec) { s.At, s.More = time.Time{}, [][]byte{at} })); !s.SignedAt.Equal(want) {
+			t.Errorf("%s: %v", text, s.SignedAt)
+		}
+	}
 	if s := verify(t, sign(rsaID(), func(s *cmstest.Spec) { s.At = signTime.AddDate(30, 0, 0) })); s.SignedAt.Year() != 2056 {
 		t.Errorf("2056: %v", s.SignedAt)
 	}
@@ -173,6 +182,7 @@ func TestRefused(t *testing.T) {
 		{"signing time twice", rsaID(), attr(tm(0x17, "260703071542Z"), tm(0x17, "260703071542Z")), "twice"},
 		{"signing time no time", rsaID(), attr(tm(0x17, "ieri")), "not readable"},
 		{"signing time a string", rsaID(), attr(tm(0x0c, "260703071542Z")), "not readable"},
+		{"signing time of 1960", rsaID(), attr(tm(0x17, "600703071542Z")), "not plausible"},
 		{"signing time of year 1", rsaID(), attr(tm(0x18, "00010101000001Z")), "not plausible"},
 		{"signing time of year 9999", rsaID(), attr(tm(0x18, "99991231235959Z")), "not plausible"},
 		{"attribute with an indefinite length", rsaID(), attr(cmstest.Attribute(cmstest.OIDSigned, cmstest.Indef(0x30, cmstest.Null()))), "not DER"},
