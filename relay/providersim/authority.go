@@ -42,6 +42,7 @@ type Authority struct {
 type identityKey struct {
 	variant Variant
 	domain  string
+	ecdsa   bool // P-256 instead of RSA-2048
 }
 
 type certKey struct {
@@ -82,7 +83,7 @@ func NewAuthority(domain string, now time.Time) (*Authority, error) {
 	if a.inter, err = newCA(now, "Autorita' simulata PEC CA1", a.root, permitted); err != nil {
 		return nil, fmt.Errorf("make intermediate certificate: %w", err)
 	}
-	if a.signer, err = a.identity(Genuine, false); err != nil {
+	if a.signer, err = a.identity(identityKey{domain: domain}); err != nil {
 		return nil, err
 	}
 	if a.tls, err = a.TLSLeaf(TLSLeafOptions{}); err != nil {
@@ -167,9 +168,10 @@ type LeafOptions struct {
 	Name                string    // common name; default Posta Certificata
 	Organization        string    // default Gestore simulato
 	NotBefore, NotAfter time.Time // default: from 30 days before the authority was made, for two years
+	ECDSA               bool      // a P-256 key; default RSA-2048, as providers have
 }
 
-// Issue makes a new key (RSA-2048) and a leaf of the PEC profile for it.
+// Issue makes a new key and a leaf of the PEC profile for it.
 func (a *Authority) Issue(o LeafOptions) (*Signer, error) {
 	if o.Name == "" {
 		o.Name = "Posta Certificata"
@@ -183,7 +185,7 @@ func (a *Authority) Issue(o LeafOptions) (*Signer, error) {
 	if o.NotAfter.IsZero() {
 		o.NotAfter = a.now.AddDate(2, 0, 0)
 	}
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := newKey(o.ECDSA)
 	if err != nil {
 		return nil, fmt.Errorf("make key for %s: %w", o.Address, err)
 	}
@@ -207,20 +209,25 @@ func (a *Authority) Issue(o LeafOptions) (*Signer, error) {
 	return &Signer{Address: o.Address, Chain: []*x509.Certificate{ck.cert, a.inter.cert}, key: key}, nil
 }
 
+func newKey(curve bool) (crypto.Signer, error) {
+	if curve {
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	}
+	return rsa.GenerateKey(rand.Reader, 2048)
+}
+
 // Signer is the provider's own identity.
 func (a *Authority) Signer() *Signer { return a.signer }
 
 // Outside is the identity of the other provider, posta-certificata@OutsideDomain.
-func (a *Authority) Outside() (*Signer, error) { return a.identity(Genuine, true) }
+func (a *Authority) Outside() (*Signer, error) { return a.identity(identityKey{domain: OutsideDomain}) }
 
 // Variant returns the identity for v, made at first use and kept.
-func (a *Authority) Variant(v Variant) (*Signer, error) { return a.identity(v, false) }
+func (a *Authority) Variant(v Variant) (*Signer, error) {
+	return a.identity(identityKey{variant: v, domain: a.domain})
+}
 
-func (a *Authority) identity(v Variant, outside bool) (*Signer, error) {
-	key := identityKey{v, a.domain}
-	if outside {
-		key.domain = OutsideDomain
-	}
+func (a *Authority) identity(key identityKey) (*Signer, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if s := a.made[key]; s != nil {
@@ -239,7 +246,7 @@ func (a *Authority) make(key identityKey) (*Signer, error) {
 	if key.domain != a.domain {
 		organization = "Altro gestore simulato"
 	}
-	o := LeafOptions{Address: serviceAddress(key.domain), Organization: organization}
+	o := LeafOptions{Address: serviceAddress(key.domain), Organization: organization, ECDSA: key.ecdsa}
 	switch key.variant {
 	case Genuine:
 	case WrongAddress:
@@ -253,7 +260,7 @@ func (a *Authority) make(key identityKey) (*Signer, error) {
 		if err != nil {
 			return nil, err
 		}
-		return other.Signer(), nil
+		return other.identity(identityKey{domain: key.domain, ecdsa: key.ecdsa})
 	default:
 		return nil, fmt.Errorf("unknown certificate variant %d", key.variant)
 	}

@@ -18,7 +18,7 @@ import (
 type SignOptions struct {
 	Style  Style       // StyleNew: BER with indefinite lengths, sha256WithRSAEncryption, algorithm protection
 	At     time.Time   // signingTime
-	Digest crypto.Hash // SHA-256 (default), SHA-512 or SHA-1 (as providers signed until 2024)
+	Digest crypto.Hash // SHA-256 (default), SHA-384, SHA-512 or SHA-1 (as providers signed until 2024)
 	Broken bool        // the digest is taken over other bytes: the signature must not verify
 }
 
@@ -35,6 +35,8 @@ func digestOID(h crypto.Hash) (asn1.ObjectIdentifier, error) {
 		return oid(1, 3, 14, 3, 2, 26), nil
 	case crypto.SHA256:
 		return oid(2, 16, 840, 1, 101, 3, 4, 2, 1), nil
+	case crypto.SHA384:
+		return oid(2, 16, 840, 1, 101, 3, 4, 2, 2), nil
 	case crypto.SHA512:
 		return oid(2, 16, 840, 1, 101, 3, 4, 2, 3), nil
 	}
@@ -44,10 +46,16 @@ func digestOID(h crypto.Hash) (asn1.ObjectIdentifier, error) {
 // signatureAlgorithm is the whole AlgorithmIdentifier in DER.
 func signatureAlgorithm(key crypto.Signer, h crypto.Hash, style Style) ([]byte, error) {
 	if _, ok := key.(*ecdsa.PrivateKey); ok {
-		if h != crypto.SHA256 {
-			return nil, errDigest
+		id := oid(1, 2, 840, 10045, 4, 1) // RFC 3279 2.2.3, with SHA-1
+		switch h {                        // RFC 5758 3.2
+		case crypto.SHA256:
+			id = oid(1, 2, 840, 10045, 4, 3, 2)
+		case crypto.SHA384:
+			id = oid(1, 2, 840, 10045, 4, 3, 3)
+		case crypto.SHA512:
+			id = oid(1, 2, 840, 10045, 4, 3, 4)
 		}
-		return sequence(mustDER(oid(1, 2, 840, 10045, 4, 3, 2))), nil
+		return sequence(mustDER(id)), nil
 	}
 	id := oid(1, 2, 840, 113549, 1, 1, 1)
 	if style == StyleNew {
@@ -56,6 +64,8 @@ func signatureAlgorithm(key crypto.Signer, h crypto.Hash, style Style) ([]byte, 
 			id = oid(1, 2, 840, 113549, 1, 1, 5)
 		case crypto.SHA256:
 			id = oid(1, 2, 840, 113549, 1, 1, 11)
+		case crypto.SHA384:
+			id = oid(1, 2, 840, 113549, 1, 1, 12)
 		case crypto.SHA512:
 			id = oid(1, 2, 840, 113549, 1, 1, 13)
 		}

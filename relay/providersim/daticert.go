@@ -28,8 +28,14 @@ func (n *Notice) daticert(style Style) []byte {
 	}
 	b.WriteString(`<?xml version="1.0" encoding="UTF-8"?>` + "\n")
 	errore := n.Errore
-	if errore == "" {
+	switch {
+	case errore == "":
 		errore = "nessuno"
+	case n.Quirks.ErroreAltro:
+		errore = "altro"
+	}
+	if n.Quirks.Doctype {
+		b.WriteString(doctype)
 	}
 	line(0, `<postacert tipo="%s" errore="%s">`, row.tipo, escape(errore))
 	line(1, "<intestazione>")
@@ -41,15 +47,19 @@ func (n *Notice) daticert(style Style) []byte {
 		}
 		line(2, `<destinatari tipo="%s">%s</destinatari>`, kind, escape(r.Address))
 	}
-	text(2, "risposte", n.ReplyTo)
+	replies := n.ReplyTo
+	if n.Quirks.EmptyRisposte {
+		replies = ""
+	}
+	text(2, "risposte", replies)
 	text(2, "oggetto", n.Subject)
 	line(1, "</intestazione>")
 	line(1, "<dati>")
 	text(2, "gestore-emittente", n.Provider)
 	line(2, `<data zona="%s"><giorno>%s</giorno><ora>%s</ora></data>`, n.At.Format("-0700"), n.At.Format("02/01/2006"), n.At.Format(time.TimeOnly))
 	text(2, "identificativo", n.Identifier)
-	if n.MsgID != "" {
-		text(2, "msgid", n.MsgID)
+	if n.MsgID != "" && !n.Quirks.NoMsgID {
+		text(2, "msgid", n.Quirks.id(n.MsgID))
 	}
 	if n.Receipt != "" && row.hasReceipt {
 		line(2, `<ricevuta tipo="%s"/>`, escape(n.Receipt))
@@ -67,6 +77,12 @@ func (n *Notice) daticert(style Style) []byte {
 	b.WriteString("</postacert>" + end)
 	return b.Bytes()
 }
+
+// doctype is how the daticert.xml of one provider begins. Nobody may fetch what
+// it names.
+const doctype = `<?xml-stylesheet type="text/xsl" href="http://gestore.example/daticert.xsl"?>
+<!DOCTYPE postacert PUBLIC "-//GESTORE//DTD POSTACERT//IT" "http://gestore.example/postacert.dtd">
+`
 
 func escape(s string) string {
 	var b strings.Builder

@@ -1,37 +1,53 @@
 package providersim
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // Faults are the switches of the provider. Each may be changed at any time while
-// it runs and acts on what happens next.
+// it runs and acts on what happens next. Describe says of each what it does.
 type Faults struct {
-	RefuseLogin  Switch // SMTP and IMAP: the right password is refused
-	RejectMail   Switch // 550 at MAIL, with the text of a provider's rate limit
-	RejectAtDot  Switch // 554 after the final dot, nothing accepted
-	DeferAtDot   Switch // 451 after the final dot, nothing accepted
-	CutAfterDot  Switch // accepted, in the ledger, receipts follow; the connection drops before the 250
-	LoseAfterDot Switch // the same seen from the client, but nothing was accepted
-	HoldDot      Span   // accepted, then this long until the 250
+	RefuseLogin     Switch // SMTP and IMAP: the right password is refused
+	PasswordExpired Switch // the same, with the text for an expired password
+	RejectMail      Switch // 550 at MAIL, with the text of a provider's rate limit
+	RejectAtDot     Switch // 554 after the final dot, nothing accepted
+	DeferAtDot      Switch // 451 after the final dot, nothing accepted
+	CutAfterDot     Switch // accepted, in the ledger, receipts follow; the connection drops before the 250
+	LoseAfterDot    Switch // the same seen from the client, but nothing was accepted
+	HoldDot         Span   // accepted, then this long until the 250
 
 	NoReceipts        Switch // accepted messages get no receipt of any kind
 	DuplicateReceipts Switch // every receipt is put into the mailbox twice, same bytes
 	ReverseOrder      Switch // delivery receipts before the acceptance
 	Delay             Span   // in place of Options.Delay
+	LateReceipts      Switch // every recipient behaves as Late
+	LeakService       Switch // kinds 5 and 7 also land in the sender's mailbox
+	ServiceNotices    Switch // an ordinary mail of assistenza@ follows each submission
+	FailedChecks      Switch // what comes from outside is badly signed and wrapped as an anomaly
 
-	WrongSignature Switch // emitted messages: signature over other bytes
-	ExpiredLeaf    Switch // emitted messages: certificate that had ended
-	ForeignCA      Switch // emitted messages: certificate of an unknown authority
+	// Signatures and form. One use is one message that a user's mailbox gets.
+	WrongSignature Switch // signature over other bytes
+	ExpiredLeaf    Switch // certificate that had ended
+	ForeignCA      Switch // certificate of an unknown authority
+
+	ErroreAltro, EmptyRisposte, NoMsgID, NoReference Switch
+	BareIDs, FoldedIDs, Doctype, DaticertLast        Switch
+	ExtraParts, HeaderDisagrees                      Switch
+	NestedDaticert, SecondDaticert, ForgedPart       Switch
+	Relayed, BareLF                                  Switch
 
 	PerMinute Count // submissions a minute and mailbox, further ones 550 as Legalmail does; 0: no limit
 	CutFetch  Count // IMAP: the connection drops after this many bytes of the answer with a body; acts once, then is 0
+
+	// POP3. The switches act on a session from its login on; one use is one session.
+	CutRetr      Count  // the connection drops after this many bytes of the answer to RETR; acts once, then is 0
+	WrongSizes   Switch // LIST and STAT tell too small sizes
+	ChangingUIDL Switch // UIDL gives other ids than in the session before
+	NoUIDL       Switch // UIDL is refused and not in CAPA
 
 	mu   sync.Mutex
 	ends []string
@@ -44,6 +60,18 @@ func (s *Switch) On()          { s.left.Store(-1) }
 func (s *Switch) Off()         { s.left.Store(0) }
 func (s *Switch) Next(n int)   { s.left.Store(int64(max(n, 0))) }
 func (s *Switch) Active() bool { return s.left.Load() != 0 }
+
+// String is on, off or the number of uses left.
+func (s *Switch) String() string {
+	switch n := s.left.Load(); {
+	case n < 0:
+		return "on"
+	case n == 0:
+		return "off"
+	default:
+		return strconv.FormatInt(n, 10)
+	}
+}
 
 // fires uses the switch once.
 func (s *Switch) fires() bool {
@@ -83,60 +111,4 @@ func (f *Faults) lenientEnds() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.ends
-}
-
-func (f *Faults) table() map[string]any {
-	return map[string]any{
-		"refuse-login": &f.RefuseLogin, "reject-mail": &f.RejectMail, "reject-at-dot": &f.RejectAtDot,
-		"defer-at-dot": &f.DeferAtDot, "cut-after-dot": &f.CutAfterDot, "lose-after-dot": &f.LoseAfterDot,
-		"hold-dot": &f.HoldDot, "no-receipts": &f.NoReceipts, "duplicate-receipts": &f.DuplicateReceipts,
-		"reverse-order": &f.ReverseOrder, "delay": &f.Delay, "wrong-signature": &f.WrongSignature,
-		"expired-leaf": &f.ExpiredLeaf, "foreign-ca": &f.ForeignCA, "per-minute": &f.PerMinute, "cut-fetch": &f.CutFetch,
-	}
-}
-
-// Names lists the switches by the names that Set knows, sorted.
-func (f *Faults) Names() []string {
-	var out []string
-	for name := range f.table() {
-		out = append(out, name)
-	}
-	slices.Sort(out)
-	return out
-}
-
-// Set changes one switch by name: on, off or a number of uses for a switch, a
-// duration (30s) for a span, a number for a count.
-func (f *Faults) Set(name, value string) error {
-	switch s := f.table()[name].(type) {
-	case *Switch:
-		switch value {
-		case "on":
-			s.On()
-			return nil
-		case "off":
-			s.Off()
-			return nil
-		}
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 0 {
-			return fmt.Errorf("fault %s: %q is not on, off or a number", name, value)
-		}
-		s.Next(n)
-	case *Span:
-		d, err := time.ParseDuration(value)
-		if err != nil || d < 0 {
-			return fmt.Errorf("fault %s: %q is not a duration such as 30s", name, value)
-		}
-		s.Set(d)
-	case *Count:
-		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || n < 0 {
-			return fmt.Errorf("fault %s: %q is not a number", name, value)
-		}
-		s.Set(n)
-	default:
-		return fmt.Errorf("unknown fault %q; known are %s", name, strings.Join(f.Names(), ", "))
-	}
-	return nil
 }

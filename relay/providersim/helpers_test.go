@@ -13,6 +13,7 @@ import (
 	"io"
 	"mime"
 	"net/textproto"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -176,6 +177,11 @@ func of(list []Emitted, kind Kind) []Emitted {
 	return out
 }
 
+// inMailbox is what one mailbox got; the service mailbox gets some of the rest.
+func inMailbox(p *Provider, address string) []Emitted {
+	return slices.DeleteFunc(p.Emitted(), func(e Emitted) bool { return e.Mailbox != address })
+}
+
 func one(t *testing.T, p *Provider, kind Kind) Emitted {
 	t.Helper()
 	list := of(p.Emitted(), kind)
@@ -211,8 +217,9 @@ type dati struct {
 	Ricevuta   struct {
 		Tipo string `xml:"tipo,attr"`
 	} `xml:"dati>ricevuta"`
-	Consegna string `xml:"dati>consegna"`
-	Esteso   string `xml:"dati>errore-esteso"`
+	Consegna  string   `xml:"dati>consegna"`
+	Ricezione []string `xml:"dati>ricezione"`
+	Esteso    string   `xml:"dati>errore-esteso"`
 }
 
 func headerAndBody(t *testing.T, raw []byte) (textproto.MIMEHeader, []byte) {

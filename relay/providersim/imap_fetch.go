@@ -72,8 +72,8 @@ func (s *imapSession) matcher(set imap.NumSet) func(seq, uid uint32) bool {
 }
 
 func (s *imapSession) Fetch(w *imapserver.FetchWriter, set imap.NumSet, o *imap.FetchOptions) error {
-	if o.Envelope || o.BodyStructure != nil || len(o.BinarySection) > 0 || len(o.BinarySectionSize) > 0 {
-		return no(imap.ResponseCodeCannot, "ENVELOPE, BODYSTRUCTURE and BINARY are not offered by this simulator")
+	if len(o.BinarySection) > 0 || len(o.BinarySectionSize) > 0 {
+		return no(imap.ResponseCodeCannot, "BINARY is not offered by this simulator")
 	}
 	seenByReading := !s.readOnly && slices.ContainsFunc(o.BodySection, func(b *imap.FetchItemBodySection) bool { return !b.Peek })
 	for _, m := range s.choose(set) {
@@ -108,6 +108,12 @@ func (s *imapSession) fetchOne(w *imapserver.FetchWriter, m chosen, o *imap.Fetc
 	}
 	if o.InternalDate {
 		r.WriteInternalDate(internalDate(m.At))
+	}
+	if o.Envelope {
+		r.WriteEnvelope(envelopeOf(m.Raw))
+	}
+	if o.BodyStructure != nil {
+		r.WriteBodyStructure(structureOf(m.Raw))
 	}
 	for _, item := range o.BodySection {
 		data := section(m.Raw, item)

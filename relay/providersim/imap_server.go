@@ -14,9 +14,13 @@ import (
 // startIMAP starts the library's server on connections that listener hands over.
 func (p *Provider) startIMAP() func(*clientConn) {
 	feed := &handedOver{conns: make(chan net.Conn), done: make(chan struct{})}
+	caps := imap.CapSet{imap.CapIMAP4rev1: {}, imap.CapUIDPlus: {}, imap.CapChildren: {}, imap.CapMove: {}, imap.CapNamespace: {}}
+	if p.layout.specialUse {
+		caps[imap.CapSpecialUse] = struct{}{}
+	}
 	server := imapserver.New(&imapserver.Options{
 		NewSession: p.newIMAPSession,
-		Caps:       imap.CapSet{imap.CapIMAP4rev1: {}, imap.CapUIDPlus: {}, imap.CapChildren: {}},
+		Caps:       caps,
 		Logger:     printer{p.log},
 		// TLS is below, in clientConn, which the library cannot see.
 		InsecureAuth: true,

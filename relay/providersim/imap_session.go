@@ -5,15 +5,12 @@ import (
 	"context"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/emersion/go-imap/v2"            // types of the session interface
 	"github.com/emersion/go-imap/v2/imapserver" // as above
 )
-
-const delimiter = '.'
 
 // imapSession is one connection. The library calls it from one goroutine,
 // except Idle, which may overlap with Close when the connection breaks.
@@ -61,8 +58,9 @@ func (s *imapSession) Close() error {
 }
 
 func (s *imapSession) Login(username, password string) error {
-	if s.user = s.p.login("imap", username, password); s.user == nil {
-		return imapserver.ErrAuthFailed
+	var text string
+	if s.user, text = s.p.login("imap", username, password); s.user == nil {
+		return no(imap.ResponseCodeAuthenticationFailed, text)
 	}
 	return nil
 }
@@ -95,89 +93,6 @@ func (s *imapSession) Select(name string, o *imap.SelectOptions) (*imap.SelectDa
 func (s *imapSession) Unselect() error {
 	s.selected, s.view = nil, nil
 	return nil
-}
-
-func (s *imapSession) List(w *imapserver.ListWriter, ref string, patterns []string, o *imap.ListOptions) error {
-	if len(patterns) == 1 && patterns[0] == "" {
-		// RFC 9051 6.3.9: an empty pattern asks for the delimiter.
-		return w.WriteList(&imap.ListData{Attrs: []imap.MailboxAttr{imap.MailboxAttrNoSelect}, Delim: delimiter})
-	}
-	for _, f := range s.user.folders {
-		if !slices.ContainsFunc(patterns, func(p string) bool { return globMatch(f.name, ref+p) }) {
-			continue
-		}
-		data := &imap.ListData{Delim: delimiter, Mailbox: f.name}
-		if o.SelectSubscribed || o.ReturnSubscribed {
-			data.Attrs = append(data.Attrs, imap.MailboxAttrSubscribed)
-		}
-		if f.name == "INBOX" {
-			data.Attrs = append(data.Attrs, imap.MailboxAttrHasChildren)
-		} else {
-			data.Attrs = append(data.Attrs, imap.MailboxAttrHasNoChildren)
-		}
-		if o.ReturnStatus != nil {
-			data.Status = status(f)
-		}
-		if err := w.WriteList(data); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// globMatch matches a LIST pattern in linear steps: '*' any text, '%' any text
-// without the delimiter. INBOX is without case.
-func globMatch(name, pattern string) bool {
-	if len(pattern) >= 5 && strings.EqualFold(pattern[:5], "INBOX") {
-		pattern = "INBOX" + pattern[5:]
-	}
-	reach := make([]bool, len(name)+1) // reach[i]: the pattern so far matches name[:i]
-	reach[0] = true
-	for _, c := range []byte(pattern) {
-		next := make([]bool, len(name)+1)
-		for i := range reach {
-			switch {
-			case c == '*' || c == '%':
-				next[i] = reach[i] || i > 0 && next[i-1] && (c == '*' || name[i-1] != delimiter)
-			case i > 0:
-				next[i] = reach[i-1] && name[i-1] == c
-			}
-		}
-		reach = next
-	}
-	return reach[len(name)]
-}
-
-func (s *imapSession) Status(name string, _ *imap.StatusOptions) (*imap.StatusData, error) {
-	f := s.user.folder(name)
-	if f == nil {
-		return nil, noFolder()
-	}
-	return status(f), nil
-}
-
-// status fills every item: the library panics on an asked one that is missing.
-func status(f *folder) *imap.StatusData {
-	st := f.state()
-	var total, unseen, deleted, recent uint32
-	var size, gone int64
-	for _, m := range st.messages {
-		total++
-		size += int64(len(m.Raw))
-		if !hasFlag(m.Flags, `\Seen`) {
-			unseen++
-		}
-		if hasFlag(m.Flags, `\Deleted`) {
-			deleted++
-			gone += int64(len(m.Raw))
-		}
-	}
-	limit := uint32(appendLimit)
-	return &imap.StatusData{
-		Mailbox: f.name, NumMessages: &total, NumRecent: &recent, UIDNext: imap.UID(st.next),
-		UIDValidity: st.validity, NumUnseen: &unseen, NumDeleted: &deleted, Size: &size,
-		AppendLimit: &limit, DeletedStorage: &gone,
-	}
 }
 
 const appendLimit = 100 << 20
@@ -221,27 +136,6 @@ func imapFlags(flags []string) []imap.Flag {
 	return out
 }
 
-func (s *imapSession) Create(string, *imap.CreateOptions) error {
-	return no(imap.ResponseCodeCannot, "folders are fixed here")
-}
-
-func (s *imapSession) Delete(string) error {
-	return no(imap.ResponseCodeCannot, "folders are fixed here")
-}
-
-func (s *imapSession) Rename(string, string, *imap.RenameOptions) error {
-	return no(imap.ResponseCodeCannot, "folders are fixed here")
-}
-
-func (s *imapSession) Subscribe(name string) error {
-	if s.user.folder(name) == nil {
-		return noFolder()
-	}
-	return nil
-}
-
-func (s *imapSession) Unsubscribe(name string) error { return s.Subscribe(name) }
-
 // Poll tells the client what changed since it last heard. EXPUNGE waits for a
 // command that allows it; until then its numbers stay.
 func (s *imapSession) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error {
@@ -249,8 +143,8 @@ func (s *imapSession) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error 
 		return nil
 	}
 	st := s.selected.state()
-	if st.validity != s.validity {
-		return &imap.Error{Type: imap.StatusResponseTypeBye, Text: "folder was made anew"}
+	if st.validity != s.validity || st.gone {
+		return &imap.Error{Type: imap.StatusResponseTypeBye, Text: "the folder was deleted or made anew"}
 	}
 	now := make(map[uint32][]string, len(st.messages))
 	for _, m := range st.messages {

@@ -83,13 +83,14 @@ func TestBytesServed(t *testing.T) {
 				}
 			}
 			want := map[string]bool{}
-			for _, e := range p.Emitted() {
+			emitted := inbox(p.Emitted(), alice)
+			for _, e := range emitted {
 				want[e.SHA256] = true
 			}
 			c := imapLogin(t, p, nil)
 			d := selectFolder(t, c, "INBOX", true)
-			if int(d.NumMessages) != len(p.Emitted()) {
-				t.Fatalf("%d messages, %d emitted", d.NumMessages, len(p.Emitted()))
+			if n := len(inMailbox(p, alice)); int(d.NumMessages) != n {
+				t.Fatalf("%d messages, %d emitted", d.NumMessages, n)
 			}
 			for _, s := range []*imap.FetchItemBodySection{{Peek: true}, {}} {
 				for _, b := range fetchBodies(t, c, all(), s) {
@@ -142,9 +143,6 @@ func TestSections(t *testing.T) {
 		if len(got) != 1 || string(got[0]) != s.want {
 			t.Errorf("%+v: %q, want %q", s.section, got, s.want)
 		}
-	}
-	if _, err := c.Fetch(all(), &imap.FetchOptions{Envelope: true}).Collect(); err == nil {
-		t.Error("ENVELOPE was answered")
 	}
 }
 
@@ -362,7 +360,7 @@ func TestGlobMatch(t *testing.T) {
 		{"INBOX", "inbox", true}, {"INBOX.Inviata", "INBOX.*a", true}, {"INBOX.Inviata", "INBOX.*b", false}, {"", "*", true}, {"a", "", false},
 		{strings.Repeat("a", 60), strings.Repeat("*a", 30) + "b", false},
 	} {
-		if got := globMatch(c.name, c.pattern); got != c.want {
+		if got := globMatch(c.name, c.pattern, '.'); got != c.want {
 			t.Errorf("%q against %q: %v", c.name, c.pattern, got)
 		}
 	}

@@ -18,20 +18,45 @@ const (
 )
 
 func (p *Provider) listen() error {
-	smtp, err := p.newListener(p.o.SMTPAddr, p.serveSMTP)
-	if err != nil {
-		return fmt.Errorf("listen for SMTP: %w", err)
+	var err error
+	for _, l := range []struct {
+		at             **listener
+		protocol, addr string
+		handle         func(*clientConn)
+	}{
+		{&p.smtp, "SMTP", p.o.SMTPAddr, p.serveSMTP},
+		{&p.imap, "IMAP", p.o.IMAPAddr, nil}, // set below: it starts a goroutine
+		{&p.pop3, "POP3", p.o.POP3Addr, p.servePOP3},
+	} {
+		if *l.at, err = p.newListener(l.addr, l.handle); err != nil {
+			p.closeListeners()
+			return fmt.Errorf("listen for %s: %w", l.protocol, err)
+		}
 	}
-	imap, err := p.newListener(p.o.IMAPAddr, nil)
-	if err != nil {
-		smtp.close()
-		return fmt.Errorf("listen for IMAP: %w", err)
+	if p.o.ControlAddr != "" {
+		if p.control, err = p.newControl(p.o.ControlAddr); err != nil {
+			p.closeListeners()
+			return fmt.Errorf("listen for the control page: %w", err)
+		}
+		p.running.Go(p.control.serve)
 	}
-	p.smtp, p.imap = smtp, imap
-	imap.handle = p.startIMAP()
-	p.running.Go(smtp.serve)
-	p.running.Go(imap.serve)
+	p.imap.handle = p.startIMAP()
+	for _, l := range []*listener{p.smtp, p.imap, p.pop3} {
+		p.running.Go(l.serve)
+	}
 	return nil
+}
+
+// closeListeners closes those that there are.
+func (p *Provider) closeListeners() {
+	for _, l := range []*listener{p.smtp, p.imap, p.pop3} {
+		if l != nil {
+			l.close()
+		}
+	}
+	if p.control != nil {
+		p.control.close()
+	}
 }
 
 // listener accepts, does the TLS handshake and hands the connection on.

@@ -1,14 +1,19 @@
 package providersim
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+	"unicode/utf8"
 )
 
-// SentFolder is the name of the provider's Sent folder, as Aruba's. Submission
-// does not fill it; a client may by APPEND.
-const SentFolder = "INBOX.Inviata"
+const (
+	maxFolders    = 500 // of one mailbox
+	maxFolderName = 255 // bytes
+)
 
 // Message is one stored message as a folder shows it.
 type Message struct {
@@ -18,149 +23,245 @@ type Message struct {
 	Raw   []byte    // shared, not to be changed
 }
 
-// account is one mailbox with its folders.
+// account is one mailbox with its folders. Address, Username and layout never change.
 type account struct {
 	Mailbox
-	folders []*folder
+	layout  layout
+	popOpen atomic.Bool // a POP3 session has it (RFC 1939 4: exclusive access)
+
+	mu         sync.Mutex
+	password   string
+	validity   uint32 // the last UIDVALIDITY given
+	places     []place
+	subscribed []string // names; they outlive their folders (RFC 9051 6.3.7)
 }
 
-func newAccount(m Mailbox, validity uint32) *account {
-	return &account{Mailbox: m, folders: []*folder{
-		{name: "INBOX", validity: validity, next: 1},
-		{name: SentFolder, validity: validity, next: 1},
-	}}
+// place is a folder under its name. Renaming changes the place only.
+type place struct {
+	name string
+	*folder
 }
 
+func newAccount(m Mailbox, l layout, validity uint32) (*account, error) {
+	a := &account{Mailbox: m, layout: l, password: m.Password, validity: validity - 1}
+	a.Mailbox.Password = "" // the one that counts may change
+	a.places = []place{{"INBOX", a.freshFolder()}, {l.sent, a.freshFolder()}}
+	a.subscribed = []string{"INBOX", l.sent}
+	for _, name := range m.Folders {
+		if err := a.create(name); err != nil {
+			return nil, fmt.Errorf("folder %q of mailbox %s: %w", name, m.Address, err)
+		}
+		a.subscribe(name)
+	}
+	return a, nil
+}
+
+// freshFolder makes a folder with a UIDVALIDITY that this mailbox never used;
+// the caller holds mu or owns a alone.
+func (a *account) freshFolder() *folder {
+	a.validity++
+	return &folder{validity: a.validity, next: 1}
+}
+
+func (a *account) checkPassword(password string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.password == password
+}
+
+func (a *account) setPassword(password string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.password = password
+}
+
+// canonical writes INBOX in capitals, also as the first part of a name (RFC 9051 5.1).
+func (a *account) canonical(name string) string {
+	if len(name) >= 5 && fold(name[:5]) == "inbox" && (len(name) == 5 || name[5] == a.layout.separator) {
+		return "INBOX" + name[5:]
+	}
+	return name
+}
+
+// folder finds a folder by name; nil if there is none.
 func (a *account) folder(name string) *folder {
-	for _, f := range a.folders {
-		// INBOX is without case, also as the first part of a name (RFC 9051 5.1).
-		if f.name == name || len(name) >= 5 && fold(name[:5]) == "inbox" && f.name[5:] == name[5:] {
-			return f
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if i := a.find(name); i >= 0 {
+		return a.places[i].folder
+	}
+	return nil
+}
+
+func (a *account) find(name string) int {
+	name = a.canonical(name)
+	return slices.IndexFunc(a.places, func(p place) bool { return p.name == name })
+}
+
+// list is every folder with its name at this moment.
+func (a *account) list() []place {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.places)
+}
+
+// renumber gives a folder a new UIDVALIDITY and new UIDs from 1.
+func (a *account) renumber(name string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := a.find(name)
+	if i < 0 {
+		return false
+	}
+	a.validity++
+	a.places[i].renumber(a.validity)
+	return true
+}
+
+var (
+	errNoFolder     = errors.New("no such folder")
+	errFolderExists = errors.New("a folder of that name exists")
+	errFolderName   = errors.New("not a name for a folder here")
+	errFolderFixed  = errors.New("this folder belongs to the provider")
+	errHasChildren  = errors.New("the folder has folders below it")
+	errTooMany      = errors.New("too many folders")
+)
+
+// create makes a folder and what is missing above it (RFC 9051 6.3.4).
+func (a *account) create(name string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	name, err := a.layout.check(a.canonical(name))
+	if err != nil {
+		return err
+	}
+	if a.find(name) >= 0 {
+		return errFolderExists
+	}
+	return a.place(name, a.freshFolder())
+}
+
+// place puts f under name after the folders above it; mu is held.
+func (a *account) place(name string, f *folder) error {
+	above := a.layout.above(name)
+	above = slices.DeleteFunc(above, func(n string) bool { return a.find(n) >= 0 })
+	if len(a.places)+len(above) >= maxFolders {
+		return errTooMany
+	}
+	for _, n := range above {
+		a.places = append(a.places, place{n, a.freshFolder()})
+	}
+	a.places = append(a.places, place{name, f})
+	return nil
+}
+
+// remove deletes a folder with its messages. One with folders below it stays.
+func (a *account) remove(name string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := a.find(name)
+	switch {
+	case i < 0:
+		return errNoFolder
+	case a.fixed(a.places[i].name):
+		return errFolderFixed
+	case slices.ContainsFunc(a.places, func(p place) bool { return a.layout.below(p.name, a.places[i].name) }):
+		return errHasChildren
+	}
+	f := a.places[i].folder
+	a.places = slices.Delete(a.places, i, i+1)
+	f.orphan()
+	return nil
+}
+
+// rename moves a folder and those below it to another name. INBOX itself stays:
+// its messages go to a new folder (RFC 9051 6.3.6).
+func (a *account) rename(from, to string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := a.find(from)
+	to, err := a.layout.check(a.canonical(to))
+	switch {
+	case i < 0:
+		return errNoFolder
+	case err != nil:
+		return err
+	case a.find(to) >= 0:
+		return errFolderExists
+	case a.layout.below(to, a.places[i].name) && a.places[i].name != "INBOX":
+		return errFolderName
+	}
+	old := a.places[i].name
+	if old == "INBOX" {
+		f := a.freshFolder()
+		if err := a.place(to, f); err != nil {
+			return err
+		}
+		transfer(a.places[i].folder, f, func(uint32) bool { return true })
+		return nil
+	}
+	if a.fixed(old) {
+		return errFolderFixed
+	}
+	moved := a.places[i]
+	a.places = slices.Delete(a.places, i, i+1)
+	if err := a.place(to, moved.folder); err != nil {
+		a.places = slices.Insert(a.places, i, moved)
+		return err
+	}
+	for j, p := range a.places {
+		if a.layout.below(p.name, old) {
+			a.places[j].name = to + p.name[len(old):]
 		}
 	}
 	return nil
 }
 
-// folder keeps messages in ascending UID order. A message is never changed in
-// place: flags are replaced by a new slice, so snapshots need no copy of bytes.
-type folder struct {
-	name string
-
-	mu       sync.Mutex
-	validity uint32
-	next     uint32
-	version  uint64 // raised by every change
-	messages []Message
-	watchers map[chan struct{}]struct{}
+// move takes messages out of a folder into the one of the given name. The returned pairs are old UID and new UID.
+func (a *account) move(from *folder, to string, which func(uint32) bool) (pairs [][2]uint32, validity uint32, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := a.find(to)
+	if i < 0 {
+		return nil, 0, errNoFolder
+	}
+	pairs, validity = transfer(from, a.places[i].folder, which)
+	return pairs, validity, nil
 }
 
-// add stores raw and returns its UID and the folder's UIDVALIDITY.
-func (f *folder) add(raw []byte, at time.Time, flags []string) (uid, validity uint32) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	uid = f.next
-	f.next++
-	f.messages = append(f.messages, Message{UID: uid, Flags: slices.Clone(flags), At: at, Raw: raw})
-	f.changed()
-	return uid, f.validity
+// fixed folders are the provider's own.
+func (a *account) fixed(name string) bool { return name == "INBOX" || name == a.layout.sent }
+
+func (a *account) subscribe(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	name = a.canonical(name)
+	if !slices.Contains(a.subscribed, name) && len(a.subscribed) < 2*maxFolders {
+		a.subscribed = append(a.subscribed, name)
+	}
 }
 
-// changed is called with the lock held; the channels are buffered, so that
-// nobody can hold it up.
-func (f *folder) changed() {
-	f.version++
-	for w := range f.watchers {
-		select {
-		case w <- struct{}{}:
-		default:
+func (a *account) unsubscribe(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	name = a.canonical(name)
+	a.subscribed = slices.DeleteFunc(a.subscribed, func(n string) bool { return n == name })
+}
+
+func (a *account) subscriptions() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.subscribed)
+}
+
+func usableName(name string) bool {
+	if name == "" || len(name) > maxFolderName || !utf8.ValidString(name) {
+		return false
+	}
+	for _, r := range name {
+		if r < 0x20 || r == 0x7f || r == '*' || r == '%' {
+			return false
 		}
 	}
-}
-
-// watch wakes its channel at every change until stop is called.
-func (f *folder) watch() (wake <-chan struct{}, stop func()) {
-	w := make(chan struct{}, 1)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.watchers == nil {
-		f.watchers = map[chan struct{}]struct{}{}
-	}
-	f.watchers[w] = struct{}{}
-	return w, func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.watchers, w)
-	}
-}
-
-type folderState struct {
-	validity, next uint32
-	version        uint64
-	messages       []Message
-}
-
-func (f *folder) state() folderState {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return folderState{validity: f.validity, next: f.next, version: f.version, messages: slices.Clone(f.messages)}
-}
-
-func (f *folder) currentVersion() uint64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.version
-}
-
-// setFlags applies change to the flags of the given UIDs and returns the result.
-func (f *folder) setFlags(uids map[uint32]bool, change func([]string) []string) map[uint32][]string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	out := map[uint32][]string{}
-	for i, m := range f.messages {
-		if !uids[m.UID] {
-			continue
-		}
-		flags := change(slices.Clone(m.Flags))
-		if !slices.Equal(flags, m.Flags) {
-			f.messages[i].Flags = flags
-			f.changed()
-		}
-		out[m.UID] = flags
-	}
-	return out
-}
-
-// expunge removes the messages that bear \Deleted and, if uids is not nil, are
-// among them.
-func (f *folder) expunge(uids func(uint32) bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	kept := make([]Message, 0, len(f.messages))
-	for _, m := range f.messages {
-		if !hasFlag(m.Flags, `\Deleted`) || uids != nil && !uids(m.UID) {
-			kept = append(kept, m)
-		}
-	}
-	if len(kept) != len(f.messages) {
-		f.messages = kept
-		f.changed()
-	}
-}
-
-// renumber gives the folder a new UIDVALIDITY and new UIDs from 1.
-func (f *folder) renumber() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.validity++
-	fresh := slices.Clone(f.messages)
-	for i := range fresh {
-		fresh[i].UID = uint32(i + 1)
-	}
-	f.messages = fresh
-	f.next = uint32(len(fresh) + 1)
-	f.changed()
-}
-
-func hasFlag(flags []string, flag string) bool {
-	return slices.ContainsFunc(flags, func(s string) bool { return fold(s) == fold(flag) })
+	return true
 }

@@ -3,6 +3,7 @@ package providersim
 import (
 	"bytes"
 	"fmt"
+	"hash/fnv"
 	"strings"
 	"time"
 )
@@ -21,6 +22,7 @@ const (
 	Delivery        Kind = "delivery"
 	DeliveryError   Kind = "delivery-error"
 	DeliveryWarning Kind = "delivery-warning"
+	Plain           Kind = "ordinary" // of the provider itself, no PEC and not signed
 	Injected        Kind = "injected" // put into a mailbox by Inject, whatever it is
 )
 
@@ -107,6 +109,8 @@ type Notice struct {
 	ID            string // Message-ID of a notification, no brackets; default one derived from Identifier
 	Header        []byte // for kinds 1 and 6: header of the original, whose To, Cc, Received and Reply-To are inherited
 	Attached      []byte // postacert.eml; nil: none
+	Why           string // for the text of kind 6: what is wrong with the message
+	Quirks        Quirks // ways in which engines differ, or lie
 }
 
 // Compose writes and signs a PEC message without Return-Path and delivery trace:
@@ -116,33 +120,32 @@ func Compose(n Notice, by *Signer, o SignOptions) ([]byte, error) {
 	if o.At.IsZero() {
 		o.At = n.At
 	}
+	if err := n.prepare(o); err != nil {
+		return nil, fmt.Errorf("compose %s: %w", n.Kind, err)
+	}
 	entity, err := n.entity(o)
 	if err != nil {
 		return nil, fmt.Errorf("compose %s: %w", n.Kind, err)
 	}
 	// From is what the message claims; a forger signs with something else.
 	from := by.Address
-	if strings.HasPrefix(from, "posta-certificata@") {
-		return by.SignMultipart(n.header(from, o.Style), entity, o)
+	if !strings.HasPrefix(from, "posta-certificata@") {
+		from = serviceAddress(domainOf(from))
 	}
-	from = serviceAddress(domainOf(from))
-	return by.SignMultipart(n.header(from, o.Style), entity, o)
+	raw, err := by.SignMultipart(n.header(from, o.Style), entity, o)
+	if err != nil {
+		return nil, fmt.Errorf("compose %s: %w", n.Kind, err)
+	}
+	if raw, err = n.afterSigning(raw, o); err != nil {
+		return nil, fmt.Errorf("compose %s: %w", n.Kind, err)
+	}
+	return raw, nil
 }
 
 // entity is the signed part: multipart/mixed of text, daticert.xml and, where
 // the kind has it, the attached message.
 func (n *Notice) entity(o SignOptions) ([]byte, error) {
-	row := n.row()
-	text := n.text(row)
-	var boundary string
-	var err error
-	if o.Style == StyleNew {
-		boundary, err = newStyleBoundary(n.Attached, o)
-	} else {
-		boundary, err = freshBoundary(n.Attached, func(random string) string {
-			return fmt.Sprintf("----------=_%d-%d-%s", n.At.Unix(), row.number, random[:12])
-		})
-	}
+	boundary, err := n.boundary(o)
 	if err != nil {
 		return nil, err
 	}
@@ -150,41 +153,59 @@ func (n *Notice) entity(o SignOptions) ([]byte, error) {
 	b.Grow(len(n.Attached) + 8192)
 	if o.Style == StyleNew {
 		b.WriteString("Content-Type: multipart/mixed; \r\n\tboundary=\"" + boundary + "\"\r\n\r\n")
-		if err := n.alternative(&b, boundary, text, o); err != nil {
-			return nil, err
-		}
 	} else {
 		b.WriteString("Content-Type: multipart/mixed; boundary=\"" + boundary + "\"\r\n" +
 			"Content-Transfer-Encoding: binary\r\nMIME-Version: 1.0\r\n\r\n" +
 			"This is a multi-part message in MIME format...\r\n\r\n")
-		b.WriteString("--" + boundary + "\r\n")
-		b.WriteString("Content-Type: text/plain; charset=\"iso-8859-1\"\r\nContent-Disposition: inline\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")
-		quotedPrintable(&b, text)
-		b.WriteString("\r\n")
 	}
-	if row.tipo != "" {
-		b.WriteString("--" + boundary + "\r\n")
-		b.WriteString("Content-Type: application/xml; name=\"daticert.xml\"\r\nContent-Disposition: inline; filename=\"daticert.xml\"\r\nContent-Transfer-Encoding: base64\r\n\r\n")
-		writeBase64(&b, n.daticert(o.Style), 76)
-		b.WriteString("\r\n")
+	delimiter := "--" + boundary + "\r\n"
+	if err := n.cover(&b, delimiter, o); err != nil {
+		return nil, err
+	}
+	if !n.Quirks.DaticertLast {
+		n.writeDaticert(&b, delimiter, o.Style)
 	}
 	if n.Attached != nil {
-		b.WriteString("--" + boundary + "\r\n")
+		b.WriteString(delimiter)
 		fmt.Fprintf(&b, "Content-Type: message/rfc822; name=\"postacert.eml\"\r\nContent-Disposition: inline; filename=\"postacert.eml\"\r\nContent-Transfer-Encoding: %s\r\n\r\n", encodingOf(n.Attached))
 		b.Write(n.Attached)
 		b.WriteString("\r\n")
 	}
+	if n.Quirks.DaticertLast {
+		n.writeDaticert(&b, delimiter, o.Style)
+	}
+	n.writeExtra(&b, delimiter, o.Style)
 	b.WriteString("--" + boundary + "--\r\n")
 	return b.Bytes(), nil
 }
 
-// alternative writes the cover text as new engines do, plain and HTML.
-func (n *Notice) alternative(b *bytes.Buffer, outer, text string, o SignOptions) error {
+// boundary is of the outer level; old engines put time and process into theirs.
+func (n *Notice) boundary(o SignOptions) (string, error) {
+	if o.Style == StyleNew {
+		return newStyleBoundary(n.Attached, o)
+	}
+	pid := n.seed() % 30000
+	return freshBoundary(n.Attached, func(random string) string {
+		// The last number counts up in a real engine; here it must not be guessed.
+		return fmt.Sprintf("----------=_%d-%d-%d", n.At.Unix(), 1000+pid, digits(random))
+	})
+}
+
+// cover writes the text for people: old engines plain, new ones plain and HTML.
+func (n *Notice) cover(b *bytes.Buffer, delimiter string, o SignOptions) error {
+	text := n.text(n.row(), o.Style)
+	b.WriteString(delimiter)
+	if o.Style != StyleNew {
+		b.WriteString("Content-Type: text/plain; charset=\"iso-8859-1\"\r\nContent-Disposition: inline\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")
+		quotedPrintable(b, text)
+		b.WriteString("\r\n")
+		return nil
+	}
 	boundary, err := newStyleBoundary(n.Attached, o)
 	if err != nil {
 		return err
 	}
-	b.WriteString("--" + outer + "\r\nContent-Type: multipart/alternative; \r\n\tboundary=\"" + boundary + "\"\r\n\r\n")
+	b.WriteString("Content-Type: multipart/alternative; \r\n\tboundary=\"" + boundary + "\"\r\n\r\n")
 	for _, part := range []struct{ kind, body string }{
 		{"text/plain; charset=iso-8859-1", text},
 		{"text/html; charset=iso-8859-1", "<html><body><p>" + strings.ReplaceAll(escape(text), "&#xA;", "<br>\n") + "</p></body></html>\n"},
@@ -197,6 +218,22 @@ func (n *Notice) alternative(b *bytes.Buffer, outer, text string, o SignOptions)
 	return nil
 }
 
+func (n *Notice) writeDaticert(b *bytes.Buffer, delimiter string, style Style) {
+	if n.row().tipo == "" {
+		return
+	}
+	b.WriteString(delimiter)
+	daticertPart(b, n.daticert(style))
+	b.WriteString("\r\n")
+}
+
+// daticertPart writes daticert.xml as a part, without the line end before the
+// next delimiter.
+func daticertPart(b *bytes.Buffer, xml []byte) {
+	b.WriteString("Content-Type: application/xml; name=\"daticert.xml\"\r\nContent-Disposition: inline; filename=\"daticert.xml\"\r\nContent-Transfer-Encoding: base64\r\n\r\n")
+	writeBase64(b, xml, 76)
+}
+
 func encodingOf(raw []byte) string {
 	for _, c := range raw {
 		if c >= 0x80 {
@@ -204,4 +241,24 @@ func encodingOf(raw []byte) string {
 		}
 	}
 	return "7bit"
+}
+
+// seed is a number that is the same for the same notice: what varies from
+// message to message in real engines varies with it.
+func (n *Notice) seed() uint64 {
+	h := fnv.New64a()
+	for _, s := range []string{string(n.Kind), n.Identifier, n.ID, n.Recipient, n.MsgID} {
+		h.Write([]byte(s))
+		h.Write([]byte{0})
+	}
+	return h.Sum64()
+}
+
+// digits makes a number of 12 digits at most from random hex digits.
+func digits(random string) uint64 {
+	var v uint64
+	for _, c := range []byte(random) {
+		v = v*16 + uint64(strings.IndexByte("0123456789abcdef", c))
+	}
+	return v % 1e12
 }

@@ -3,7 +3,7 @@ package providersim
 import (
 	"bytes"
 	"fmt"
-	"mime/quotedprintable"
+	"math/rand/v2"
 	"strings"
 	"time"
 )
@@ -12,49 +12,67 @@ import (
 func (n *Notice) header(from string, style Style) []byte {
 	row := n.row()
 	original, _, _ := split(n.Header)
-	var b bytes.Buffer
-	subject := textField("Subject", row.prefix+": ", n.Subject)
-	ref := ""
-	if n.MsgID != "" && n.Kind != Anomaly {
-		ref = "X-Riferimento-Message-ID: " + n.MsgID + "\r\n"
-	}
-	marker := row.marker + ": " + row.value + "\r\n"
-	if row.virus {
-		marker += "X-VerificaSicurezza: errore\r\n"
-	}
-	if n.Kind == VirusDetected {
-		marker += "X-Mittente: " + n.Sender + "\r\n"
-	}
+	var top bytes.Buffer
 	if row.envelope() {
-		n.inherit(&b, original, "Received")
+		n.inherit(&top, original, "Received", style)
 	}
+	subject := textField("Subject", row.prefix+": ", n.Subject)
+	when := "Date: " + date(n.At, style) + "\r\n"
+	id := "Message-ID: " + n.messageID(row, original) + "\r\n"
+	sender, to := n.fromField(row, from), n.toFields(row, original, style)
+	var lines []string // each is one field, or several that stay together
 	if style == StyleNew {
-		b.WriteString("Date: " + date(n.At, style) + "\r\n")
-		n.writeFrom(&b, row, from)
-		n.writeTo(&b, row, original)
-		b.WriteString("Message-ID: " + n.messageID(row, original) + "\r\n")
-		b.WriteString(subject)
-		b.WriteString(marker)
-		b.WriteString(ref)
+		lines = []string{when, sender, to, id, subject, n.marker(row), n.reference()}
 		if n.Kind == Transport {
-			b.WriteString("X-TipoRicevuta: " + orElse(n.Asked, "completa") + "\r\n")
+			lines = append(lines, "X-TipoRicevuta: "+orElse(n.Asked, "completa")+"\r\n")
 		}
 		if rem := n.remEvent(); rem != "" {
-			b.WriteString(textField("X-REM-Subject", "REM "+rem+": ", n.Subject))
+			lines = append(lines, textField("X-REM-Subject", "REM "+rem+": ", n.Subject))
 		}
-		return b.Bytes()
+		lines = append(lines, n.extraHeader())
+	} else {
+		lines = []string{subject, n.reference(), when, to, n.marker(row), sender}
+		if n.Kind == Transport && n.Asked != "" {
+			lines = append(lines, "X-Tiporicevuta: "+n.Asked+"\r\n")
+		}
+		lines = append(lines, n.extraHeader(), id)
+		n.shuffle(lines)
 	}
-	b.WriteString(subject)
-	b.WriteString(ref)
-	b.WriteString("Date: " + date(n.At, style) + "\r\n")
-	n.writeTo(&b, row, original)
-	b.WriteString(marker)
-	n.writeFrom(&b, row, from)
-	if n.Kind == Transport && n.Asked != "" {
-		b.WriteString("X-Tiporicevuta: " + n.Asked + "\r\n")
+	return append(top.Bytes(), strings.Join(lines, "")...)
+}
+
+// shuffle orders the fields as old engines do: differently from message to
+// message, because they keep them in a hash, Message-ID most often last.
+func (n *Notice) shuffle(lines []string) {
+	seed := n.seed()
+	r := rand.New(rand.NewPCG(seed, seed>>7))
+	if r.IntN(4) > 0 {
+		lines = lines[:len(lines)-1]
 	}
-	b.WriteString("Message-ID: " + n.messageID(row, original) + "\r\n")
-	return b.Bytes()
+	r.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
+}
+
+// marker is the field that tells the kind, with those that go with it.
+func (n *Notice) marker(row kindRow) string {
+	m := row.marker + ": " + row.value + "\r\n"
+	if n.Quirks.HeaderDisagrees {
+		m = "X-Ricevuta: " + n.otherValue(row) + "\r\n"
+	}
+	if row.virus {
+		m += "X-VerificaSicurezza: errore\r\n"
+	}
+	if n.Kind == VirusDetected {
+		m += "X-Mittente: " + n.Sender + "\r\n"
+	}
+	return m
+}
+
+// reference quotes the client's Message-ID.
+func (n *Notice) reference() string {
+	if n.MsgID == "" || n.Kind == Anomaly || n.Quirks.NoReference {
+		return ""
+	}
+	return n.Quirks.referenceField(n.MsgID)
 }
 
 func orElse(s, otherwise string) string {
@@ -72,36 +90,63 @@ func date(t time.Time, style Style) string {
 	return s
 }
 
-func (n *Notice) writeFrom(b *bytes.Buffer, row kindRow, from string) {
-	if row.envelope() {
-		quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(n.Sender)
-		fmt.Fprintf(b, "From: \"Per conto di: %s\" <%s>\r\n", quoted, from)
-		return
+func (n *Notice) fromField(row kindRow, from string) string {
+	if !row.envelope() {
+		return "From: " + from + "\r\n"
 	}
-	b.WriteString("From: " + from + "\r\n")
+	fold := ""
+	if n.Quirks.ExtraParts {
+		fold = "\r\n" // as Namirial folds it
+	}
+	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(n.Sender)
+	return fmt.Sprintf("From: \"Per conto di: %s\"%s <%s>\r\n", quoted, fold, from)
 }
 
-// writeTo writes To, and for envelopes what they inherit and Reply-To.
-func (n *Notice) writeTo(b *bytes.Buffer, row kindRow, original []field) {
+// toFields writes To, and for envelopes what they inherit and Reply-To.
+func (n *Notice) toFields(row kindRow, original []field, style Style) string {
 	if !row.envelope() {
-		b.WriteString("To: " + orElse(n.To, n.Sender) + "\r\n")
-		return
+		return "To: " + orElse(n.To, n.Sender) + "\r\n"
 	}
+	var b bytes.Buffer
 	if f, ok := first(original, "Reply-To"); ok {
 		b.Write(crlf(f.raw))
 	} else {
 		b.WriteString("Reply-To: " + n.Sender + "\r\n")
 	}
-	n.inherit(b, original, "To")
-	n.inherit(b, original, "Cc")
+	n.inherit(&b, original, "To", style)
+	n.inherit(&b, original, "Cc", style)
+	return b.String()
 }
 
-func (n *Notice) inherit(b *bytes.Buffer, original []field, name string) {
+func (n *Notice) inherit(b *bytes.Buffer, original []field, name string, style Style) {
 	for _, f := range original {
-		if f.is(name) {
+		switch {
+		case !f.is(name):
+		case style == StyleOld && f.is("Received"):
+			b.WriteString(refolded(f))
+		default:
 			b.Write(crlf(f.raw))
 		}
 	}
+}
+
+// refolded writes a trace field as old engines do, whatever its folds were: lines
+// of at most 76 that begin with a tab.
+func refolded(f field) string {
+	var b strings.Builder
+	b.WriteString(f.name + ":")
+	col := b.Len()
+	for i, word := range strings.Fields(f.value()) {
+		if i > 0 && col+1+len(word) > 76 {
+			b.WriteString("\r\n\t" + word)
+			col = 8 + len(word)
+			continue
+		}
+		b.WriteString(" " + word)
+		col += 1 + len(word)
+	}
+	b.WriteString("\r\n")
+	return b.String()
 }
 
 // messageID: an envelope bears the PEC identifier, an anomaly inherits the id of
@@ -131,67 +176,14 @@ func (n *Notice) remEvent() string {
 		return "ContentConsignment"
 	case DeliveryError:
 		return "ContentConsignmentFailure"
+	case TakenInCharge:
+		return "RelayAcceptance"
+	case DeliveryWarning:
+		if n.Final {
+			return "RelayFailure"
+		}
+	case Anomaly:
+		return "ReceivedFromNonERDS"
 	}
 	return ""
-}
-
-// text is the cover sheet in Italian; machines read the XML only.
-func (n *Notice) text(row kindRow) string {
-	var b strings.Builder
-	when := n.At.Format("Il giorno 02/01/2006 alle ore 15:04:05 (-0700)")
-	about := fmt.Sprintf("il messaggio \"%s\"\nproveniente da \"%s\"", n.Subject, n.Sender)
-	to := fmt.Sprintf("ed indirizzato a \"%s\"", n.Recipient)
-	switch n.Kind {
-	case Transport:
-		fmt.Fprintf(&b, "Messaggio di posta certificata\n\n%s %s\n", when, about)
-		n.listRecipients(&b, "è stato inviato a:")
-		b.WriteString("Il messaggio originale è incluso in allegato.\n")
-	case Acceptance:
-		fmt.Fprintf(&b, "Ricevuta di accettazione\n\n%s %s\n", when, about)
-		n.listRecipients(&b, "ed indirizzato a:")
-		b.WriteString("è stato accettato dal sistema ed inoltrato.\n")
-	case NonAcceptance:
-		fmt.Fprintf(&b, "Avviso di non accettazione\n\n%s %s\n", when, about)
-		n.listRecipients(&b, "ed indirizzato a:")
-		fmt.Fprintf(&b, "non è stato accettato: %s\n", n.ErroreEsteso)
-	case TakenInCharge:
-		fmt.Fprintf(&b, "Ricevuta di presa in carico\n\n%s %s\nè stato accettato dal sistema per: %s\n", when, about, strings.Join(n.TakenInCharge, ", "))
-	case Anomaly:
-		fmt.Fprintf(&b, "Anomalia nel messaggio\n\n%s è stato ricevuto %s\nche non è un messaggio di posta certificata valido.\nIl messaggio è incluso in allegato.\n", when, about)
-	case VirusDetected:
-		fmt.Fprintf(&b, "Avviso di rilevazione virus\n\n%s %s\n%s contiene un virus: %s\n", when, about, to, n.ErroreEsteso)
-	case Delivery:
-		fmt.Fprintf(&b, "Ricevuta di avvenuta consegna\n\n%s %s\n%s\nè stato consegnato nella casella di destinazione.\n", when, about, to)
-	case DeliveryError, DeliveryWarning:
-		fmt.Fprintf(&b, "%s\n\n%s %s\n%s\nnon è stato consegnato: %s\n", "Avviso di mancata consegna", when, about, to, n.ErroreEsteso)
-	}
-	fmt.Fprintf(&b, "\nIdentificativo messaggio: %s\n", n.Identifier)
-	return b.String()
-}
-
-func (n *Notice) listRecipients(b *strings.Builder, head string) {
-	b.WriteString(head + "\n")
-	for _, r := range n.Recipients {
-		kind := "posta certificata"
-		if r.External {
-			kind = "posta ordinaria"
-		}
-		fmt.Fprintf(b, "%s (\"%s\")\n", r.Address, kind)
-	}
-}
-
-// quotedPrintable writes text as ISO-8859-1; what that cannot hold becomes '?'.
-// Its result ends with CRLF.
-func quotedPrintable(b *bytes.Buffer, text string) {
-	latin := make([]byte, 0, len(text))
-	for _, r := range text {
-		if r > 0xff {
-			r = '?'
-		}
-		latin = append(latin, byte(r))
-	}
-	w := quotedprintable.NewWriter(b)
-	// A bytes.Buffer takes every write.
-	_, _ = w.Write(latin)
-	_ = w.Close()
 }

@@ -69,6 +69,17 @@ func TestOpensslVerifies(t *testing.T) {
 			}
 		}
 		n.Kind = Delivery
+		curve, err := p.CA().Issue(LeafOptions{Address: "posta-certificata@pec.gestore.example", ECDSA: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, digest := range []crypto.Hash{crypto.SHA1, crypto.SHA256, crypto.SHA384, crypto.SHA512} {
+			raw, err := Compose(n, curve, SignOptions{Style: style, Digest: digest})
+			if err != nil {
+				t.Fatal(err)
+			}
+			verify(ca, raw, true, "ECDSA "+digest.String())
+		}
 		for _, v := range []Variant{Expired, Foreign} {
 			by, err := p.CA().Variant(v)
 			if err != nil {

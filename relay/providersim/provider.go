@@ -19,20 +19,28 @@ import (
 // Mailbox is one PEC mailbox of the provider.
 type Mailbox struct {
 	Address            string
-	Username, Password string
+	Username, Password string   // Provider.SetPassword changes the latter
+	Folders            []string // further ones besides INBOX and Sent, full names in the layout's form
 }
 
 // Options of Start; only Domain is needed.
 type Options struct {
-	Domain     string    // of the provider: messages are signed by posta-certificata@Domain
-	Name       string    // gestore-emittente; default Gestore Simulato S.p.A.
-	Mailboxes  []Mailbox // their domains are PEC domains
-	PECDomains []string  // further domains in which every address counts as PEC; unknown ones get an error receipt
-	External   []string  // addresses of other providers' PEC users that exist: they take delivery, their mail is kept nowhere
+	Domain     string               // of the provider: messages are signed by posta-certificata@Domain
+	Name       string               // gestore-emittente; default Gestore Simulato S.p.A.
+	Mailboxes  []Mailbox            // their domains are PEC domains
+	PECDomains []string             // further domains in which every address counts as PEC; unknown ones get an error receipt
+	External   []string             // addresses of other providers' PEC users that exist: they take delivery, their mail is kept nowhere
+	Behaviour  map[string]Behaviour // what happens at single recipient addresses; SetBehaviour changes it
+	Service    ServiceLogin         // of the mailbox that kinds 5 and 7 go to; zero: Emitted alone shows it
 
 	SMTPAddr, IMAPAddr string        // default 127.0.0.1:0
+	POP3Addr           string        // default 127.0.0.1:0
+	ControlAddr        string        // HTTP page of the switches, on loopback only; empty: none
+	Folders            Folders       // default FoldersAruba
 	Style              Style         // default StyleOld
-	Digest             crypto.Hash   // default SHA-256
+	Digest             crypto.Hash   // default SHA-256; Style.Digest is what real engines of that style use
+	ECDSA              bool          // sign with P-256 keys; default RSA-2048
+	Hour               time.Duration // length of the provider's hour: warnings come after 12 and 24; default a real one
 	Delay              time.Duration // between the acceptance and the receipts of delivery
 	MaxSize            int64         // bytes of a message, default 100 MiB; announced as SIZE
 	MaxProduct         int64         // bytes times recipients, default MaxSize; beyond it: non-acceptance
@@ -70,6 +78,7 @@ type Submission struct {
 type Emitted struct {
 	Mailbox string // address
 	Kind    Kind
+	Number  int    // of the twelve kinds of RFC 6109; 0 for what is no PEC
 	UID     uint32 // in INBOX at that time
 	At      time.Time
 	Raw     []byte // shared, not to be changed
@@ -81,7 +90,7 @@ type Emitted struct {
 // LoginAttempt is one try to log in, with what came of it.
 type LoginAttempt struct {
 	At       time.Time
-	Protocol string // smtp or imap
+	Protocol string // smtp, imap or pop3
 	Username string
 	OK       bool
 }
@@ -93,6 +102,9 @@ type Provider struct {
 	log      *slog.Logger
 	zone     *time.Location
 	accounts []*account
+	service  *account // takes kinds 5 and 7; not in accounts
+	behave   behaviours
+	layout   layout
 	external map[string]bool
 	domains  map[string]bool // PEC domains
 	own      map[string]bool // domains of own mailboxes
@@ -100,6 +112,7 @@ type Provider struct {
 	tls      atomic.Pointer[tls.Config]
 	jobs     *schedule
 	seq      atomic.Uint64
+	notices  atomic.Uint64 // ordinary mails of the provider's own
 	instance uint32
 
 	ctx       context.Context
@@ -107,6 +120,8 @@ type Provider struct {
 	running   sync.WaitGroup
 	smtp      *listener
 	imap      *listener
+	pop3      *listener
+	control   *control // nil: none
 	closeOnce sync.Once
 
 	mu       sync.Mutex
@@ -144,13 +159,21 @@ func Start(o Options) (*Provider, error) {
 	} else {
 		p.zone = o.Now().Location()
 	}
+	var err error
+	if p.layout, err = o.Folders.layout(); err != nil {
+		return nil, fmt.Errorf("simulated provider: %w", err)
+	}
 	// Rising from start to start, so a new provider never repeats UIDs of an older one.
 	validity := uint32(time.Now().Unix())
 	for _, m := range o.Mailboxes {
 		if !compliant(m.Address) || p.account(m.Address) != nil {
 			return nil, fmt.Errorf("simulated provider: mailbox %q is no address or given twice", m.Address)
 		}
-		p.accounts = append(p.accounts, newAccount(m, validity))
+		a, err := newAccount(m, p.layout, validity)
+		if err != nil {
+			return nil, fmt.Errorf("simulated provider: %w", err)
+		}
+		p.accounts = append(p.accounts, a)
 		p.domains[domainOf(m.Address)] = true
 		p.own[domainOf(m.Address)] = true
 	}
@@ -159,6 +182,14 @@ func Start(o Options) (*Provider, error) {
 	}
 	for _, a := range o.External {
 		p.external[fold(a)] = true
+	}
+	if p.service, err = newAccount(Mailbox{Address: p.ServiceAddress(), Username: o.Service.Username, Password: o.Service.Password}, p.layout, validity); err != nil {
+		return nil, fmt.Errorf("simulated provider: %w", err)
+	}
+	for address, b := range o.Behaviour {
+		if err := p.SetBehaviour(address, b); err != nil {
+			return nil, fmt.Errorf("simulated provider: %w", err)
+		}
 	}
 	p.SetTLS(o.TLS)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -183,6 +214,9 @@ func defaults(o *Options) {
 	if o.IMAPAddr == "" {
 		o.IMAPAddr = "127.0.0.1:0"
 	}
+	if o.POP3Addr == "" {
+		o.POP3Addr = "127.0.0.1:0"
+	}
 	if o.MaxSize <= 0 {
 		o.MaxSize = 100 << 20
 	}
@@ -191,6 +225,9 @@ func defaults(o *Options) {
 	}
 	if o.MaxRecipients <= 0 {
 		o.MaxRecipients = 50
+	}
+	if o.Hour <= 0 {
+		o.Hour = time.Hour
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -208,9 +245,11 @@ func (p *Provider) Close() error {
 		p.closed = true
 		p.mu.Unlock()
 		p.cancel()
-		p.smtp.close()
-		p.imap.close()
+		p.closeListeners()
 		p.running.Wait()
+		if p.control != nil {
+			p.control.wait()
+		}
 		p.waitSessions()
 	})
 	return nil
@@ -221,6 +260,17 @@ func (p *Provider) SMTPAddr() string { return p.smtp.addr() }
 
 // IMAPAddr is host:port of IMAP over implicit TLS.
 func (p *Provider) IMAPAddr() string { return p.imap.addr() }
+
+// POP3Addr is host:port of POP3 over implicit TLS.
+func (p *Provider) POP3Addr() string { return p.pop3.addr() }
+
+// ControlAddr is host:port of the HTTP page, empty if there is none.
+func (p *Provider) ControlAddr() string {
+	if p.control == nil {
+		return ""
+	}
+	return p.control.ln.Addr().String()
+}
 
 // CAPEM is root and intermediate in PEM: for `openssl smime -verify -CAfile` and
 // as the root file for the provider's TLS.
@@ -268,37 +318,6 @@ func (p *Provider) Logins() []LoginAttempt {
 	return slices.Clone(p.logins)
 }
 
-// Folder shows what a mailbox's folder (INBOX, SentFolder) holds now.
-func (p *Provider) Folder(address, name string) ([]Message, error) {
-	f, err := p.folder(address, name)
-	if err != nil {
-		return nil, err
-	}
-	return f.state().messages, nil
-}
-
-// Renumber gives a folder a new UIDVALIDITY and new UIDs from 1.
-func (p *Provider) Renumber(address, name string) error {
-	f, err := p.folder(address, name)
-	if err != nil {
-		return err
-	}
-	f.renumber()
-	return nil
-}
-
-func (p *Provider) folder(address, name string) (*folder, error) {
-	a := p.account(address)
-	if a == nil {
-		return nil, fmt.Errorf("no mailbox %s at the simulated provider", address)
-	}
-	f := a.folder(name)
-	if f == nil {
-		return nil, fmt.Errorf("no folder %s in mailbox %s", name, address)
-	}
-	return f, nil
-}
-
 func (p *Provider) account(address string) *account {
 	for _, a := range p.accounts {
 		if fold(a.Address) == fold(address) {
@@ -308,22 +327,29 @@ func (p *Provider) account(address string) *account {
 	return nil
 }
 
-// login checks a name and password and keeps the attempt; nil is a refusal.
-func (p *Provider) login(protocol, username, password string) *account {
-	var found *account
+// login checks a name and password and keeps the attempt; nil is a refusal and
+// text the reason that the client gets to see.
+func (p *Provider) login(protocol, username, password string) (found *account, text string) {
+	text = "authentication failed"
 	for _, a := range p.accounts {
-		if a.Username == username && a.Password == password {
+		if a.Username == username && a.checkPassword(password) {
 			found = a
 		}
 	}
+	if s := p.service; s.Username != "" && s.Username == username && s.checkPassword(password) {
+		found = s
+	}
 	if p.faults.RefuseLogin.fires() {
 		found = nil
+	}
+	if p.faults.PasswordExpired.fires() {
+		found, text = nil, "password scaduta: impostarne una nuova dalla webmail (password expired)"
 	}
 	p.mu.Lock()
 	p.logins = append(p.logins, LoginAttempt{At: p.o.Now(), Protocol: protocol, Username: username, OK: found != nil})
 	p.mu.Unlock()
 	p.notify()
-	return found
+	return found, text
 }
 
 // Wait returns nil as soon as ok is true. It is asked again after every
@@ -346,7 +372,8 @@ func (p *Provider) Wait(ctx context.Context, ok func() bool) error {
 	}
 }
 
-// Settle waits until everything accepted has got all its receipts.
+// Settle waits until everything accepted has got all its receipts, those that
+// come by the clock (12 and 24 of Options.Hour) among them.
 func (p *Provider) Settle(ctx context.Context) error { return p.Wait(ctx, p.jobs.idle) }
 
 // notify wakes those who Wait.

@@ -22,6 +22,34 @@ const (
 	StyleNew
 )
 
+// String is the word that ParseStyle reads: old or new.
+func (s Style) String() string {
+	if s == StyleNew {
+		return "new"
+	}
+	return "old"
+}
+
+// ParseStyle reads old or new.
+func ParseStyle(word string) (Style, error) {
+	switch word {
+	case "old":
+		return StyleOld, nil
+	case "new":
+		return StyleNew, nil
+	}
+	return StyleOld, fmt.Errorf("style %q is not old or new", word)
+}
+
+// Digest is the hash that real engines of the style sign with: SHA-1 until
+// 2024, SHA-256 since. Options.Digest does not follow it by itself.
+func (s Style) Digest() crypto.Hash {
+	if s == StyleNew {
+		return crypto.SHA256
+	}
+	return crypto.SHA1
+}
+
 // SignMultipart makes a whole message: header lines (each ended by CRLF, without
 // MIME-Version and Content-Type), then multipart/signed over exactly the bytes
 // of entity, which must itself begin with MIME header lines. No byte of entity
@@ -41,6 +69,8 @@ func micalg(h crypto.Hash) string {
 	switch h {
 	case crypto.SHA1:
 		return "sha1"
+	case crypto.SHA384:
+		return "sha-384"
 	case crypto.SHA512:
 		return "sha-512"
 	}

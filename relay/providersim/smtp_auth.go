@@ -71,12 +71,13 @@ func response(s string) (string, bool) {
 }
 
 func (s *smtpSession) login(name, password string) error {
-	if s.user = s.p.login("smtp", name, password); s.user != nil {
+	var text string
+	if s.user, text = s.p.login("smtp", name, password); s.user != nil {
 		s.reply(235, "2.7.0", "authentication successful")
 		return nil
 	}
 	s.badLogins++
-	s.reply(535, "5.7.8", "authentication failed")
+	s.reply(535, "5.7.8", text)
 	if s.badLogins >= maxBadLogin {
 		s.reply(421, "4.7.0", "too many failed logins")
 		return errQuit
