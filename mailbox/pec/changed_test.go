@@ -124,7 +124,7 @@ type outcome struct {
 
 func outcomeOf(rep *Report) outcome {
 	o := outcome{kind: rep.Kind, verdict: rep.Verdict, believed: rep.Believed()}
-	o.recipient, o.matches = rep.Matches(ourBox, ourID, []string{theirBox, "info@gamma.example"})
+	o.recipient, o.matches = rep.About(Sent{Box: ourBox, MsgID: ourID, Recipients: []string{theirBox, "info@gamma.example"}})
 	return o
 }
 

@@ -14,6 +14,7 @@ type claim struct {
 	riferim  string // X-Riferimento-Message-ID
 	msgID    string // Message-ID
 	from     []string
+	to       string
 	replyTo  string
 	subject  string // decoded
 	tipoRic  string // X-TipoRicevuta
@@ -36,6 +37,7 @@ func readClaim(fields []mime.Field) claim {
 		{name: "X-Ricevuta", to: &ricevuta},
 		{name: "X-Trasporto", to: &trasporto},
 		{name: "X-Riferimento-Message-ID", to: &c.riferim},
+		{name: "To", to: &c.to},
 		{name: "X-TipoRicevuta", to: &c.tipoRic},
 		{name: "X-VerificaSicurezza", to: &c.security},
 		{name: "X-Mittente", to: &c.mittente},
@@ -190,7 +192,7 @@ func oddHeaders(c claim, d *daticert) []string {
 	if c.repeated != "" {
 		odd = append(odd, c.repeated+" stands more than once")
 	}
-	if c.riferim != "" && !SameID(c.riferim, d.msgid) {
+	if c.riferim != "" && d.msgid != "" && !SameID(c.riferim, d.msgid) {
 		odd = append(odd, "X-Riferimento-Message-ID is not the msgid of daticert.xml")
 	}
 	switch kind {

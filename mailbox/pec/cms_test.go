@@ -2,9 +2,7 @@ package pec
 
 import (
 	"bytes"
-	"context"
 	"crypto"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"pecgate/mailbox/mime"
 	"pecgate/mailbox/pec/cms/cmstest"
 )
 
@@ -157,35 +154,4 @@ func goldens(t testing.TB) (msgs [][]byte, trust *Trust) {
 		msgs = append(msgs, must(os.ReadFile(name)))
 	}
 	return msgs, must(NewTrust(must(os.ReadFile(filepath.Join(goldenDir, "ca.pem")))))
-}
-
-func FuzzRead(f *testing.F) {
-	msgs, trust := goldens(f)
-	for _, m := range msgs {
-		f.Add(m)
-	}
-	f.Add(unsigned())
-	rd := NewReader(Options{Trust: trust, Now: clock})
-	f.Fuzz(func(t *testing.T, msg []byte) {
-		r := bytes.NewReader(msg)
-		ix, err := mime.Parse(r, int64(len(msg)), mime.Limits{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		rep, err := rd.Read(context.Background(), r, int64(len(msg)), ix)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if rep.Kind == "" || rep.Verdict == "" || rep.Recipients == nil || strings.ContainsAny(rep.Reason, "\r\n") {
-			t.Fatalf("%+v", rep)
-		}
-		// Every seed that can be believed has this identifier.
-		if rep.Believed() && rep.Identifier != pecID {
-			t.Fatalf("believed: %+v", rep)
-		}
-		// A Report that cannot be stored would stop the mailbox at this message.
-		if _, err := json.Marshal(rep); err != nil || len(rep.Reason) > 4000 {
-			t.Fatalf("%v, %+v", err, rep)
-		}
-	})
 }

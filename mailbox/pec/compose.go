@@ -131,17 +131,23 @@ func (r *Report) fromHeader(c claim) {
 	if r.Kind == Transport {
 		r.Identifier = NormalizeID(hint(c.msgID))
 	}
-	r.Receipt = receiptWord(c.tipoRic)
+	if r.Kind == Transport {
+		r.Receipt = receiptWord(c.tipoRic)
+	}
 	_, r.Subject = cutPrefix(c.subject)
 	r.Subject = hint(r.Subject)
 	from := c.from
 	if (r.Kind == Anomaly || r.Kind == Transport) && c.replyTo != "" {
 		from = []string{c.replyTo}
 	}
+	switch r.Kind {
+	case Anomaly, Transport, Ordinary:
+	default:
+		// A notification goes to whom it is about.
+		from = []string{c.to}
+	}
 	if len(from) > 0 {
-		if a := someAddress(from[0]); a != "" {
-			r.Sender = a
-		}
+		r.Sender = someAddress(from[0])
 	}
 }
 

@@ -205,7 +205,7 @@ func TestH1_ForgedReceipts(t *testing.T) {
 			if rep.Believed() && rep.Kind != Transport {
 				t.Fatalf("believed: %+v", rep)
 			}
-			if _, ok := rep.Matches(ourBox, ourID, []string{theirBox}); ok {
+			if _, ok := rep.About(Sent{Box: ourBox, MsgID: ourID, Recipients: []string{theirBox}}); ok {
 				t.Fatal("matches our submission")
 			}
 			if rep.Verdict != c.verdict || !strings.Contains(rep.Reason, c.check+": ") {
@@ -252,7 +252,7 @@ func TestH2_OuterHeadersProveNothing(t *testing.T) {
 			if c.odd == "" && rep.Reason != "" || !strings.Contains(rep.Reason, c.odd) {
 				t.Errorf("reason %q, want %q in it", rep.Reason, c.odd)
 			}
-			_, ok := rep.Matches(ourBox, ourID, []string{theirBox})
+			_, ok := rep.About(Sent{Box: ourBox, MsgID: ourID, Recipients: []string{theirBox}})
 			if ok != (c.kind == Delivery || c.kind == Acceptance) {
 				t.Errorf("matches: %v", ok)
 			}
@@ -270,7 +270,7 @@ func TestH4_NestedIsNeverRead(t *testing.T) {
 	if rep.Kind != Transport || !rep.Believed() || rep.Recipient != "" || !strings.HasPrefix(rep.Reason, "inner: From of postacert.eml") {
 		t.Errorf("envelope: %+v", rep)
 	}
-	if _, ok := rep.Matches(ourBox, ourID, []string{theirBox}); ok {
+	if _, ok := rep.About(Sent{Box: ourBox, MsgID: ourID, Recipients: []string{theirBox}}); ok {
 		t.Error("an envelope matches as a receipt")
 	}
 	rep = read(t, letter{mark: "X-Trasporto: errore", subject: "ANOMALIA MESSAGGIO: CONSEGNA: x", xml: "-",
@@ -314,7 +314,7 @@ func TestH3_SomebodyElsesReceipt(t *testing.T) {
 			if !rep.Believed() {
 				t.Fatalf("not believed: %s", rep.Reason)
 			}
-			got, ok := rep.Matches(c.box, c.id, to)
+			got, ok := rep.About(Sent{Box: c.box, MsgID: c.id, Recipients: to})
 			if got != c.want || ok != c.ok {
 				t.Errorf("got %q, %v; want %q, %v", got, ok, c.want, c.ok)
 			}

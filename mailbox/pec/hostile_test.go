@@ -199,7 +199,7 @@ func TestF7_OnlyTheTopLevel(t *testing.T) {
 				if rep.Kind != Transport && rep.Kind != Anomaly || rep.Verdict != Valid || rep.Recipient != "" {
 					t.Errorf("%s, %s (%s)", rep.Kind, rep.Verdict, rep.Reason)
 				}
-				if _, ok := rep.Matches(ourBox, ourID, []string{theirBox}); ok {
+				if _, ok := rep.About(Sent{Box: ourBox, MsgID: ourID, Recipients: []string{theirBox}}); ok {
 					t.Error("matches")
 				}
 				if rep.Inner == nil || string(msg[rep.Inner.Off:rep.Inner.Off+rep.Inner.Size]) != inner || !bytes.Equal(msg, keep) {
@@ -259,12 +259,12 @@ func TestH6_ManyRecipients(t *testing.T) {
 				continue // every tenth recipient has the failures too
 			}
 			rep := read(t, letter{xml: xml(c.cert)}.build())
-			got, ok := rep.Matches(ourBox, ourID, to)
+			got, ok := rep.About(Sent{Box: ourBox, MsgID: ourID, Recipients: to})
 			if !ok || got != r || rep.Kind != c.kind || rep.Receipt != c.receipt || rep.Final != c.final || len(rep.Recipients) != 51 {
 				t.Fatalf("%s about %s: %q, %v, %+v", c.tipo, r, got, ok, rep)
 			}
 			others := append(append([]string{}, to[:i]...), to[i+1:]...)
-			if got, ok := rep.Matches(ourBox, ourID, others); ok {
+			if got, ok := rep.About(Sent{Box: ourBox, MsgID: ourID, Recipients: others}); ok {
 				t.Fatalf("%s about %s matches %s", c.tipo, r, got)
 			}
 			seen[rep.Kind]++

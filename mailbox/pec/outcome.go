@@ -61,8 +61,13 @@ func (d *daticert) contradiction() string {
 		if !d.hasConsegna {
 			return "tipo " + d.tipo + " without consegna"
 		}
-	case DeliveryWarning, VirusDetected:
+	case DeliveryWarning:
 		if !d.hasConsegna {
+			return "tipo " + d.tipo + " without consegna"
+		}
+	case VirusDetected:
+		// Some engines name the mailbox in ricezione.
+		if !d.hasConsegna && len(d.ricezione) == 0 {
 			return "tipo " + d.tipo + " without consegna"
 		}
 	}

@@ -28,9 +28,11 @@ const (
 // where they arise, since they quote what was found.
 const (
 	textNoSignature = "no S/MIME signature round the message"
+	textAttached    = "no S/MIME signature round the message; a signed message is attached to it: save that one by itself and check it"
+	textBare        = "no S/MIME signature round the message; it seems to be the original out of an envelope (postacert.eml): only the envelope is signed"
 	textOpaque      = "the signature encloses the message (application/pkcs7-mime); a PEC signature stands beside it (multipart/signed)"
 	textEncrypted   = "the message is enclosed in S/MIME without a signature on the outside"
-	textNotTwo      = "multipart/signed without exactly two parts"
+	textNotTwo      = "multipart/signed without exactly two parts, as when a message was cut short"
 	textNoPKCS7     = "the second part is no PKCS #7 signature"
 	textOutside     = "the signed part lies outside of the message"
 	textLongHeader  = "the header is too long to be judged"

@@ -89,6 +89,26 @@ func (m *message) locate() {
 		}
 		m.relayed = m.signed != nil
 	}
+	if m.signed != nil || m.claim.kind != Ordinary || m.unsigned.text != textNoSignature {
+		return
+	}
+	switch {
+	case m.attached():
+		m.unsigned.text = textAttached
+	case m.claim.riferim != "":
+		m.unsigned.text = textBare
+	}
+}
+
+// attached reports whether somebody forwards a signed message as an attachment.
+// It is a word for people; the attachment itself stays unread.
+func (m *message) attached() bool {
+	for i := range m.root.Children {
+		if in := m.root.Children[i].Message; in != nil && wrapped(in) {
+			return true
+		}
+	}
+	return false
 }
 
 // wrapped reports whether a part is S/MIME multipart/signed (RFC 8551 section

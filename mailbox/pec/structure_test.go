@@ -21,7 +21,7 @@ func TestRelayed(t *testing.T) {
 				if !rep.Relayed || rep.Kind != want.Kind || rep.Verdict != want.Verdict || !strings.HasPrefix(rep.Reason, "structure: relayed: ") {
 					t.Errorf("%s, %s: %s, %s, relayed %v (%s)", s.name, name, rep.Kind, rep.Verdict, rep.Relayed, rep.Reason)
 				}
-				if _, ok := rep.Matches(ourBox, ourID, []string{theirBox}); ok || rep.Believed() {
+				if _, ok := rep.About(Sent{Box: ourBox, MsgID: ourID, Recipients: []string{theirBox}}); ok || rep.Believed() {
 					t.Errorf("%s, %s: believed", s.name, name)
 				}
 				var again Report
@@ -291,5 +291,32 @@ func TestAnomaly(t *testing.T) {
 	rep := read(t, envelope(string(envelope(postacert).build())).build())
 	if rep.Kind != Transport || !rep.Believed() || rep.Identifier != pecID {
 		t.Errorf("envelope in an envelope: %+v", rep)
+	}
+}
+
+// TestWordsForOrdinaryMail: what people often save in place of the envelope is
+// ordinary mail, and the reason says what to check instead.
+func TestWordsForOrdinaryMail(t *testing.T) {
+	genuine := string(envelope(postacert).build())
+	forwarded := "From: amico@esempio.example\r\nSubject: I: ricevuta\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=q\r\n\r\n" +
+		"--q\r\nContent-Type: text/plain\r\n\r\nVedi sotto\r\n--q\r\nContent-Type: message/rfc822\r\n\r\n" + genuine + "\r\n--q--\r\n"
+	for _, c := range []struct{ name, msg, word string }{
+		{"a receipt forwarded as attachment", forwarded, "a signed message is attached"},
+		{"the original without its envelope", postacert, "only the envelope is signed"},
+		{"mail", "From: a@esempio.example\r\nSubject: ciao\r\n\r\nciao\r\n", textNoSignature},
+	} {
+		rep := read(t, []byte(c.msg))
+		if rep.Kind != Ordinary || rep.Verdict != NotSigned || rep.Receipt != "" || !strings.Contains(rep.Reason, c.word) || strings.Contains(rep.Reason, "advice") {
+			t.Errorf("%s: %s, %s (%s)", c.name, rep.Kind, rep.Verdict, rep.Reason)
+		}
+	}
+}
+
+// TestSenderOfANotification: without a daticert.xml that can be read, the hint
+// is whom the notification went to, not the provider.
+func TestSenderOfANotification(t *testing.T) {
+	rep := read(t, unsigned())
+	if rep.Verdict != NotSigned || rep.Sender != ourBox {
+		t.Errorf("%s, sender %q", rep.Verdict, rep.Sender)
 	}
 }
