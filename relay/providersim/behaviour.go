@@ -43,7 +43,7 @@ func (b *behaviours) get(address string) Behaviour {
 // recipient address, known or not. Any value but Bounce makes an address that is
 // no mailbox here one of another provider's PEC users; Bounce makes it one
 // outside PEC. An empty value forgets what was set. A mailbox of this provider
-// cannot bounce.
+// cannot bounce, and nothing is delivered to one that does not exist.
 func (p *Provider) SetBehaviour(address string, b Behaviour) error {
 	switch {
 	case !compliant(address):
@@ -56,6 +56,8 @@ func (p *Provider) SetBehaviour(address string, b Behaviour) error {
 		return fmt.Errorf("behaviour %q is not known; known are %s", b, strings.Join(known, ", "))
 	case b == Bounce && p.own[domainOf(address)]:
 		return fmt.Errorf("behaviour: %s is a PEC address and cannot bounce", address)
+	case (b == Delivered || b == Late) && p.own[domainOf(address)] && p.account(address) == nil:
+		return fmt.Errorf("behaviour: there is no mailbox %s here to deliver to; make it, or take an address of another domain", address)
 	}
 	p.behave.mu.Lock()
 	defer p.behave.mu.Unlock()
@@ -106,8 +108,6 @@ func (p *Provider) routes(recipients []string) []route {
 		switch {
 		case r.behaviour == Bounce:
 			r.certified = false
-		case (r.behaviour == Delivered || r.behaviour == Late) && r.local == nil && !r.outside:
-			r.behaviour = UnknownTo // nowhere to put it
 		case r.behaviour != "" || !r.certified:
 		case exists:
 			r.behaviour = Delivered

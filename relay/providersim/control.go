@@ -92,7 +92,7 @@ func (c *control) count(conn net.Conn, s http.ConnState) {
 }
 
 func (c *control) serve() {
-	if err := c.srv.Serve(c.ln); !errors.Is(err, http.ErrServerClosed) {
+	if err := c.srv.Serve(c.ln); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		c.p.log.Error("control page ended", "error", err)
 	}
 }
