@@ -109,10 +109,11 @@ func TestTwelveKinds(t *testing.T) {
 					want.Verdict, want.Reason = ValidHistoric, "algorithm: signed with SHA-1"
 				}
 				want.SignedAt = signTime
-				want.Issuer = "Gestore di prova S.p.A. <" + beta + ">"
+				want.Signer = beta
 				if strings.Contains(s.l.from, alfa) {
-					want.Issuer = "Gestore di prova S.p.A. <" + alfa + ">"
+					want.Signer = alfa
 				}
+				want.Issuer = "Gestore di prova S.p.A. <" + want.Signer + ">"
 				if want.Kind == Anomaly {
 					want.Subject, want.Sender, want.Recipients = "Diffida n. 7/2026 – sollecito", ourBox, []Recipient{}
 				} else {

@@ -19,7 +19,7 @@ func (rd *Reader) compose(m *message, s *signedBy, cert *daticert, certErr error
 	for _, n := range s.notes {
 		rep.note(n[0], n[1])
 	}
-	rep.Issuer, rep.SignedAt = s.issuer, s.signedAt
+	rep.Issuer, rep.Signer, rep.SignedAt = s.issuer, s.signer, s.signedAt
 	if cert != nil {
 		rep.certified(m, cert)
 	} else if f := rep.uncertified(m, s, certErr); f != "" {
@@ -35,6 +35,9 @@ func (rd *Reader) compose(m *message, s *signedBy, cert *daticert, certErr error
 		for _, n := range inner.notes(cert, rep.Kind) {
 			rep.note(checkInner, n)
 		}
+	}
+	if !rep.good() {
+		rep.Check = s.failed
 	}
 	if a := advice(rep, s.failed); a != "" {
 		rep.note(checkAdvice, a)

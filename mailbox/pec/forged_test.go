@@ -325,7 +325,7 @@ func TestH3_SomebodyElsesReceipt(t *testing.T) {
 // TestSigningTime: the signing time against daticert.xml and the clock.
 func TestSigningTime(t *testing.T) {
 	far := strings.Replace(deliveryXML, "03/07/2026", "01/07/2026", 1)
-	if rep := read(t, letter{xml: far}.build()); rep.Verdict != Valid || !strings.Contains(rep.Reason, "time: signed at 2026-07-03T07:15:42Z, but daticert.xml says 2026-07-01") {
+	if rep := read(t, letter{xml: far}.build()); rep.Verdict != Unverifiable || rep.Check != checkTime || !strings.Contains(rep.Reason, "time: signed at 2026-07-03T07:15:42Z, but daticert.xml says 2026-07-01") {
 		t.Errorf("gap: %s, %s", rep.Verdict, rep.Reason)
 	}
 	if rep := read(t, letter{cms: cmsSpec{by: betaLeaf(), noTime: true}}.build()); rep.Verdict != Valid || !strings.Contains(rep.Reason, "no signing time") {
@@ -335,10 +335,18 @@ func TestSigningTime(t *testing.T) {
 		t.Errorf("no time at all: %s, %s", rep.Verdict, rep.Reason)
 	}
 	late := cmsSpec{by: betaLeaf(), at: testNow.AddDate(1, 0, 0)}
-	if rep := read(t, letter{cms: late}.build()); !strings.Contains(rep.Reason, "in the future") {
+	if rep := read(t, letter{xml: dated(late.at), cms: late}.build()); rep.Verdict != Unverifiable || !strings.Contains(rep.Reason, "in the future") {
 		t.Errorf("future: %s, %s", rep.Verdict, rep.Reason)
 	}
+	// Whoever got hold of the key of an expired certificate can sign today as of
+	// its day, but what is certified bears the day of the event.
 	tpl := leafTemplate(beta)
+	tpl.NotBefore, tpl.NotAfter = signTime.AddDate(-5, 0, 0), signTime.AddDate(-3, 0, 0)
+	stolen := cmsSpec{by: issue(tpl, rsaKey(), pecCA()), at: signTime.AddDate(-4, 0, 0)}
+	if rep := read(t, letter{cms: stolen}.build()); rep.Verdict != Unverifiable || rep.Check != checkTime {
+		t.Errorf("an old key: %s, %s", rep.Verdict, rep.Reason)
+	}
+	tpl = leafTemplate(beta)
 	tpl.NotBefore, tpl.NotAfter = signTime.AddDate(-1, 0, 0), signTime.Add(time.Hour)
 	since := letter{cms: cmsSpec{by: issue(tpl, rsaKey(), pecCA())}}.build()
 	if rep := read(t, since); rep.Verdict != ValidHistoric || !rep.Believed() || !strings.Contains(rep.Reason, "expired on") {

@@ -56,6 +56,9 @@ func FuzzNormalizeID(f *testing.F) {
 		if SameID(a, b) != SameID(b, a) || (NormalizeID(a) != "") != SameID(a, a) {
 			t.Fatalf("%q, %q", a, b)
 		}
+		if n := NormalizeID(a); NormalizeID(n) != n || IDKey(IDKey(a)) != IDKey(a) {
+			t.Fatalf("%q, then %q", n, NormalizeID(n))
+		}
 		if plain, ok := UnescapeID(a); ok && !SameID(a, plain) {
 			t.Fatalf("%q is not the same as %q", a, plain)
 		}

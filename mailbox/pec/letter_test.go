@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"pecgate/mailbox/mime"
 )
@@ -79,6 +80,12 @@ func (c cert) String() string {
 }
 
 const consegna = "<consegna>" + theirBox + "</consegna>"
+
+// dated is deliveryXML of another time.
+func dated(at time.Time) string {
+	at = at.UTC()
+	return strings.NewReplacer("03/07/2026", at.Format("02/01/2006"), "09:15:42", at.Format(time.TimeOnly), "+0200", "+0000").Replace(deliveryXML)
+}
 
 var deliveryXML = cert{tipo: "avvenuta-consegna", tail: `<ricevuta tipo="completa"/>` + consegna}.String()
 

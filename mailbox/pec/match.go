@@ -65,9 +65,9 @@ func (r *Report) MsgIDs() []string {
 // user can choose a Message-ID, so a genuine receipt of somebody else's mail can
 // quote ours: mittente must be the mailbox, the recipient spoken of must be
 // among those we sent to, and the receipt must not be a day older than the
-// submission. The id must be the Message-ID, or, where the receipt names none,
-// the identificativo that an earlier receipt told. recipient is the one spoken
-// of, as spelt in Recipients; it is empty for receipts that speak of all of them
+// submission. The id must be the Message-ID, or the identificativo that the
+// acceptance told: some provider may mangle a long Message-ID. recipient is the
+// one spoken of, as spelt in Recipients; it is empty for receipts that speak of all of them
 // (Acceptance, NonAcceptance).
 //
 // Ids are compared by SameID. A caller with two submissions whose ids differ
@@ -103,13 +103,12 @@ func (r *Report) About(s Sent) (recipient string, ok bool) {
 
 // names reports whether the receipt bears an id of the submission.
 func (r *Report) names(s Sent) bool {
-	ids := r.MsgIDs()
-	for _, id := range ids {
+	for _, id := range r.MsgIDs() {
 		if SameID(id, s.MsgID) {
 			return true
 		}
 	}
-	return len(ids) == 0 && SameID(r.Identifier, s.Identifier)
+	return SameID(r.Identifier, s.Identifier)
 }
 
 // When is the time that the message says it was made: that of its signature, or

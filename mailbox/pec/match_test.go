@@ -31,7 +31,7 @@ func TestAbout(t *testing.T) {
 		"folded, escaped id":              {delivery(), func(r *Report, _ *Sent) { r.MsgID = " &lt;pg.01J1ZK8T\r\n\t@pec.alfa.example&gt; " }, theirBox},
 		"percent signs":                   {delivery(), func(r *Report, _ *Sent) { r.MsgID = "%3Cpg.01J1ZK8T%40pec.alfa.example%3E" }, theirBox},
 		"another msgid":                   {delivery(), func(r *Report, _ *Sent) { r.MsgID = "<x@y>" }, "-"},
-		"another msgid, our identifier":   {delivery(), func(r *Report, s *Sent) { r.MsgID, s.Identifier = "<x@y>", pecID }, "-"},
+		"another msgid, our identifier":   {delivery(), func(r *Report, s *Sent) { r.MsgID, s.Identifier = "<x@y>", pecID }, theirBox},
 		"no msgid":                        {delivery(), func(r *Report, _ *Sent) { r.MsgID = "" }, "-"},
 		"no msgid, our identifier":        {delivery(), func(r *Report, s *Sent) { r.MsgID, s.Identifier = "", "<"+strings.ToUpper(pecID)+">" }, theirBox},
 		"no msgid, another identifier":    {delivery(), func(r *Report, s *Sent) { r.MsgID, s.Identifier = "", "x@y" }, "-"},

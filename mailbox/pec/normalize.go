@@ -6,11 +6,24 @@ import (
 )
 
 // NormalizeID brings a Message-ID or PEC identifier to the form in which ids
-// are compared: XML escapes undone once, folding and every other blank taken
-// out (long ids get folded in the middle), one pair of angle brackets dropped.
-// Case and percent escapes stay as they are: compare exactly first, then with
-// SameID.
+// are compared: XML escapes undone, folding and every other blank taken out (long
+// ids get folded in the middle), angle brackets round it dropped. What is normal
+// stays as it is. Case and percent escapes are not touched: compare exactly
+// first, then with SameID.
 func NormalizeID(id string) string {
+	// Each round makes the id shorter, so this ends; an id that is wrapped more
+	// often than this is none.
+	for range 8 {
+		plain := normalizeOnce(id)
+		if plain == id {
+			return id
+		}
+		id = plain
+	}
+	return ""
+}
+
+func normalizeOnce(id string) string {
 	if strings.IndexByte(id, '&') >= 0 {
 		id = strings.NewReplacer("&lt;", "<", "&gt;", ">", "&amp;", "&", "&quot;", `"`, "&apos;", "'",
 			"&#60;", "<", "&#x3c;", "<", "&#x3C;", "<", "&#62;", ">", "&#x3e;", ">", "&#x3E;", ">").Replace(id)

@@ -123,7 +123,7 @@ func TestNormalizeID(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]string{
-		"": "", "<>": "", " ": "", "<": "<", "<<a@b>>": "<a@b>", "a&amp;lt;b@c": "a&lt;b@c", "<a@b": "<a@b", "a&b@c": "a&b@c",
+		"": "", "<>": "", " ": "", "<": "<", "<<a@b>>": "a@b", "a&amp;lt;b@c": "a<b@c", "<a@b": "<a@b", "a&b@c": "a&b@c",
 		"a&amp;b@c": "a&b@c", "%3Ca@b%3E": "%3Ca@b%3E", "a+b@c": "a+b@c",
 	} {
 		if got := NormalizeID(in); got != want {

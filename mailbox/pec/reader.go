@@ -103,6 +103,7 @@ type signedBy struct {
 	notes   [][2]string // check and text
 
 	issuer   string    // issuerName of the signer
+	signer   string    // the provider's address, once everything is right
 	provider bool      // the signer's certificate bears a provider's address
 	signedAt time.Time // the signature's own claim
 }
@@ -168,25 +169,29 @@ func (rd *Reader) judge(m *message, s *signedBy, cert *daticert) {
 		}
 		at = cert.data
 		s.notes = append(s.notes, [2]string{"time", "the signature bears no signing time"})
-	} else if cert != nil {
-		if gap := at.Sub(cert.data).Abs(); gap > maxTimeGap {
-			s.notes = append(s.notes, [2]string{"time", "signed at " + stamp(at) + ", but daticert.xml says " + stamp(cert.data)})
-		}
 	}
 	path, f := rd.paths.find(s.sig, at)
 	if f != nil {
 		s.fail(f.verdict, f.check, f.text)
 		return
 	}
-	if f := senderFault(s.sig.Leaf, m.claim.from); f != nil {
+	sender, f := senderOf(s.sig.Leaf, m.claim.from)
+	if f != nil {
 		s.fail(f.verdict, f.check, f.text)
 		return
 	}
-	s.verdict = Valid
+	// The signing time is the signer's word, and the chain was judged as of it: an
+	// old key could sign today with a time of its own. What it signs must agree.
 	now := rd.now()
-	if at.After(now.Add(maxTimeGap)) {
-		s.notes = append(s.notes, [2]string{"time", "signed at " + stamp(at) + ", which is in the future"})
+	switch {
+	case cert != nil && at.Sub(cert.data).Abs() > maxTimeGap:
+		s.fail(Unverifiable, checkTime, "signed at "+stamp(at)+", but daticert.xml says "+stamp(cert.data))
+		return
+	case at.After(now.Add(maxTimeGap)):
+		s.fail(Unverifiable, checkTime, "signed at "+stamp(at)+", which is in the future")
+		return
 	}
+	s.verdict, s.signer = Valid, sender
 	if s.sig.SHA1() {
 		s.fail(ValidHistoric, "algorithm", "signed with SHA-1")
 	}

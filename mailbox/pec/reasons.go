@@ -91,7 +91,7 @@ func advice(rep *Report, check string) string {
 		case checkChain:
 			return "if this is the CA of a PEC provider, add its certificate (provider_trust, or verify --trust); otherwise do not believe the message"
 		case checkTime:
-			return "nothing tells as of when the certificate is to be judged; ask the provider"
+			return "the time of signing is not to be relied on, so neither is the certificate; ask the provider"
 		}
 		return "the signature is good, but what it signs cannot be used; ask the provider that signed it"
 	}

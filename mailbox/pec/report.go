@@ -73,9 +73,15 @@ type Report struct {
 	// sender, daticert, header, inner, time; where a check failed the last note is
 	// "advice: what to do". Empty for a valid message with nothing odd.
 	Reason string `json:"reason"`
+	// Check is the one that decided a verdict other than Valid and ValidHistoric,
+	// by its name in Reason: only "chain" may pass when trust changes.
+	Check string `json:"check,omitempty"`
 	// Issuer is the provider as its certificate names it: organisation (or
 	// common name) and address. Only a Valid or ValidHistoric verdict proves it.
-	Issuer   string    `json:"issuer"`
+	Issuer string `json:"issuer"`
+	// Signer is the provider's address, which certificate and From agree on. Set
+	// where the verdict is Valid or ValidHistoric.
+	Signer   string    `json:"signer,omitempty"`
 	SignedAt time.Time `json:"signed_at,omitzero"` // the provider's claim, UTC
 	// At is the date in daticert.xml: when the event happened, UTC, whole seconds.
 	At time.Time `json:"at,omitzero"`

@@ -55,7 +55,7 @@ func oldCA(name string, change func(*x509.Certificate), key crypto.Signer, by *i
 func readOld(t *testing.T, trust *Trust, at time.Time, certs ...*identity) *Report {
 	t.Helper()
 	rd := NewReader(Options{Trust: trust, Now: clock})
-	msg := letter{old: true, cms: cmsSpec{by: certs[0], hash: crypto.SHA1, at: at, certs: certs}}.build()
+	msg := letter{old: true, xml: dated(at), cms: cmsSpec{by: certs[0], hash: crypto.SHA1, at: at, certs: certs}}.build()
 	rep := readWith(t, rd, msg)
 	if again := readWith(t, rd, msg); again.Verdict != rep.Verdict || again.Reason != rep.Reason {
 		t.Errorf("the second time: %s, %s", again.Verdict, again.Reason)

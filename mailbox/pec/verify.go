@@ -11,6 +11,7 @@ import (
 	"hash"
 	"io"
 	"mime/quotedprintable"
+	"slices"
 	"strings"
 	"time"
 
@@ -182,29 +183,25 @@ func decodeBase64(b []byte) ([]byte, error) {
 	return b[:m], err
 }
 
-// senderFault checks the outer From against the leaf's addresses: exactly one
-// From with one plain address that the certificate bears (rfc822Name). The local
-// part is fixed by RFC 6109: the certificate of a person, even one issued by the
-// same CA for their own From, signs no PEC.
-func senderFault(leaf *x509.Certificate, from []string) *fault {
+// senderOf checks the outer From against the leaf's addresses: exactly one From
+// with one plain address that the certificate bears (rfc822Name). The local part
+// is fixed by RFC 6109: the certificate of a person, even one issued by the same
+// CA for their own From, signs no PEC. It returns that address in lower case.
+func senderOf(leaf *x509.Certificate, from []string) (string, *fault) {
 	if len(from) != 1 {
-		return &fault{Invalid, "sender", fmt.Sprintf("%d From fields", len(from))}
+		return "", &fault{Invalid, checkSender, fmt.Sprintf("%d From fields", len(from))}
 	}
 	spec, err := fromAddress(from[0])
 	if err != nil {
-		return &fault{Invalid, "sender", err.Error()}
+		return "", &fault{Invalid, checkSender, err.Error()}
 	}
-	bears := false
-	for _, a := range leaf.EmailAddresses {
-		bears = bears || SameAddress(a, spec)
+	if !slices.ContainsFunc(leaf.EmailAddresses, func(a string) bool { return SameAddress(a, spec) }) {
+		return "", &fault{Invalid, checkSender, "From is " + clip(spec) + ", the certificate is for " + clip(strings.Join(leaf.EmailAddresses, ", "))}
 	}
-	if !bears {
-		return &fault{Invalid, "sender", "From is " + clip(spec) + ", the certificate is for " + clip(strings.Join(leaf.EmailAddresses, ", "))}
+	if !providerAddress(spec) {
+		return "", &fault{Invalid, checkSender, clip(spec) + " is not the address of a provider"}
 	}
-	if local, _, _ := strings.Cut(spec, "@"); !asciiEqualFold(local, "posta-certificata") {
-		return &fault{Invalid, "sender", clip(spec) + " is not the address of a provider"}
-	}
-	return nil
+	return AddressKey(spec), nil
 }
 
 // issuerName names the provider as its certificate does.
