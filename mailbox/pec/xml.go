@@ -224,6 +224,9 @@ func (x *xmlReader) instruction() error {
 			return errors.New("an XML version that is not 1.0")
 		case a.name == "encoding":
 			encoding = a.value
+		case a.name == "version", a.name == "standalone" && (a.value == "yes" || a.value == "no"):
+		default:
+			return errors.New("an XML declaration that is none")
 		}
 	}
 	if encoding == "" {

@@ -88,6 +88,7 @@ func xmlForms() map[string]bool {
 		`<a b="<"/>`: false, `<a b="1/>`: false, `<a>&x;</a>`: false, `<a>&</a>`: false, `<a>&#0;</a>`: false, `<a>&#xd800;</a>`: false,
 		`<a>&#99999999999;</a>`: false, `<a>]]></a>`: false, "<a>\x01</a>": false, "<a>\xff</a>": false, `<a><![CDATA[</a>`: false,
 		`<!-- -- --><a/>`: false, `<!-- <a/>`: false, `<? ?><a/>`: false, `<?xml version="1.1"?><a/>`: false, `<a/><?xml version="1.0"?>`: false,
+		`<?xml version="1.0" encoding="UTF-8" standalone="yes"?><a/>`: true, `<?xml xmversion="1.1"?><a/>`: false, `<?xml standalone="perhaps"?><a/>`: false,
 		`<!ELEMENT a><a/>`: false, `<a/><!DOCTYPE a>`: false, `<!DOCTYPE a [<a/>`: false, `< a/>`: false, `<1/>`: false, `<a b="1"c="2"/>`: false,
 		`<a / >`: false, `<a:b:c/>`: false, `<è/>`: false, "<a>\x00</a>": false,
 	}
