@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // counting counts the syncs of a disk.
@@ -125,6 +126,178 @@ func oneFile(dir string, id int64, msg []byte) error {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// BenchmarkRatio does both ways in one run, in turns, so that what else the
+// machine does meets both: "times" is how many messages a segment makes durable
+// in the time of one file per message. Goals: 1, 4 and 8 times with 1, 16 and 64
+// writers, and 0.1 syncs a message with 64.
+func BenchmarkRatio(b *testing.B) {
+	for _, n := range benchWriters {
+		b.Run(fmt.Sprintf("10KB/writers=%d", n), func(b *testing.B) {
+			c := &counting{FS: Disk()}
+			s, err := Open(Options{Dir: b.TempDir(), FS: c})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			dir := b.TempDir()
+			var id atomic.Int64
+			var inSegments, inFiles time.Duration
+			b.ResetTimer()
+			for done := 0; done < b.N; {
+				turn := min(b.N-done, 50*n)
+				done += turn
+				inSegments += together(b, n, turn, 10<<10, func(msg []byte) error {
+					_, err := put(context.Background(), s, msg, []byte("{}"))
+					return err
+				})
+				inFiles += together(b, n, turn, 10<<10, func(msg []byte) error { return oneFile(dir, id.Add(1), msg) })
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(inFiles)/float64(inSegments), "times")
+			b.ReportMetric(float64(c.syncs.Load())/float64(b.N), "syncs/msg")
+			b.ReportMetric(float64(b.N)/inSegments.Seconds(), "msg/s")
+		})
+	}
+}
+
+// together stores messages from n goroutines and says how long that took.
+func together(b *testing.B, n, messages, size int, store func(msg []byte) error) time.Duration {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for writer := range n {
+		wg.Go(func() {
+			msg := message(writer, 1, size)
+			for i := 0; next.Add(1) <= int64(messages); i++ {
+				msg[i%size]++
+				if err := store(msg); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return time.Since(begin)
+}
+
+// BenchmarkSweep sweeps segments of 64 MiB in which every third message of 10 KB
+// stands. MB/s counts the bytes of the segment, "live MB/s" those copied.
+func BenchmarkSweep(b *testing.B) {
+	ctx := context.Background()
+	s, err := Open(Options{Dir: b.TempDir(), MaxSegment: 64 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	var copied, swept int64
+	var pairs int
+	for b.Loop() {
+		b.StopTimer()
+		first, err := put(ctx, s, make([]byte, 1), nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		dead := []Ref{first}
+		stands := map[Ref]bool{}
+		j := &job{}
+		for n := range 6000 {
+			msg := message(n, len(stands), 10<<10)
+			j.pairs = append(j.pairs, newPair{message: msg, sidecar: []byte("{}"), ref: Ref{Size: int64(len(msg)), Sum: sha256.Sum256(msg)}})
+		}
+		if err := s.submit(ctx, j); err != nil {
+			b.Fatal(err)
+		}
+		for i := range j.pairs {
+			if i%3 == 0 {
+				stands[j.pairs[i].ref] = true
+			} else {
+				dead = append(dead, j.pairs[i].ref)
+			}
+		}
+		if err := s.Remove(ctx, dead...); err != nil {
+			b.Fatal(err)
+		}
+		s.mu.Lock()
+		clear(s.pins)
+		s.mu.Unlock()
+		if _, err := s.Usage(ctx); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		done, err := s.Sweep(ctx, first.Segment, func(ref Ref) (bool, error) { return stands[ref], nil },
+			func(_ context.Context, moves []Move) error {
+				for _, m := range moves {
+					copied += m.From.Size
+				}
+				return nil
+			})
+		if err != nil || done.Freed == 0 {
+			b.Fatal(done, err)
+		}
+		swept += done.Freed
+		pairs += done.Moved
+	}
+	seconds := b.Elapsed().Seconds()
+	b.ReportMetric(float64(swept)/1e6/seconds, "MB/s")
+	b.ReportMetric(float64(copied)/1e6/seconds, "live-MB/s")
+	b.ReportMetric(float64(pairs)/seconds, "msg/s")
+}
+
+// BenchmarkRemove removes one message at a time, and 200 in one call.
+func BenchmarkRemove(b *testing.B) {
+	for _, n := range []int{1, 200} {
+		b.Run(fmt.Sprintf("each=%d", n), func(b *testing.B) {
+			ctx := context.Background()
+			s, err := Open(Options{Dir: b.TempDir()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			j := &job{pairs: make([]newPair, b.N+n)}
+			if err := s.submit(ctx, j); err != nil {
+				b.Fatal(err)
+			}
+			refs := make([]Ref, 0, len(j.pairs))
+			for _, p := range j.pairs {
+				refs = append(refs, p.ref)
+			}
+			b.ResetTimer()
+			for i := 0; i < b.N; i += n {
+				if err := s.Remove(ctx, refs[i:i+n]...); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkCount reads the headers of 50,000 messages of 2 KB, as the first
+// Usage after Open does.
+func BenchmarkCount(b *testing.B) {
+	const messages = 50_000
+	ctx := context.Background()
+	s, err := Open(Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	j := &job{pairs: make([]newPair, messages)}
+	for i := range j.pairs {
+		j.pairs[i] = newPair{message: make([]byte, 2048), sidecar: []byte("{}"), ref: Ref{Size: 2048}}
+	}
+	if err := s.submit(ctx, j); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := s.countAll(ctx, s.durable); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(messages*b.N)/b.Elapsed().Seconds(), "msg/s")
 }
 
 func BenchmarkRead(b *testing.B) {

@@ -17,16 +17,43 @@ const (
 	keepBuffer = 256 << 10
 )
 
-// job is one Commit that waits for the committer.
+// job is what waits for the committer: a Commit, or a step of Remove or Sweep.
 type job struct {
+	pairs    []newPair // to be written; their places are filled in
+	one      [1]newPair
+	upload   bool // the pair is a large message, whole and synced: only its name is missing
+	pin      bool // the pair waits for Release
+	removals []removal
+	seal     uint64 // this segment must not be written on any more
+
+	taken bool // guarded by Store.mu: the committer has it, it cannot be taken back
+	err   error
+	done  chan struct{}
+}
+
+// newPair is a message that is about to be written.
+type newPair struct {
 	message []byte // of a small message
 	sidecar []byte
-	upload  bool // a large message, whole and synced: only its name is missing
-	ref     Ref
 	time    int64
-	taken   bool // guarded by Store.mu: the committer has it, it cannot be taken back
-	err     error
-	done    chan struct{}
+	from    source // of a copy
+	ref     Ref
+	number  uint64
+}
+
+// source is the pair that a copy is made from.
+type source struct {
+	number uint64 // 0: it is no copy
+	ref    Ref
+}
+
+// removal is a removal entry that is about to be written.
+type removal struct {
+	sum    [32]byte
+	number uint64
+	ref    Ref   // of the pair; zero when a sweep keeps the entry of another segment
+	bytes  int64 // of the pair in its segment
+	time   int64
 }
 
 // active is the segment that is written on. Only the committer touches it.
@@ -45,6 +72,9 @@ func (a *active) close() error {
 	}
 	return a.f.Close()
 }
+
+// now is the time of an entry in seconds.
+func (s *Store) now() int64 { return max(0, s.opts.Now().Unix()) }
 
 // submit hands a job to the committer and waits for its end. When ctx ends
 // first, the job is taken back, unless it is being written: then its outcome
@@ -137,14 +167,48 @@ func (s *Store) commit(batch []*job) {
 	err := s.write(batch)
 	if err != nil {
 		err = s.fail(err)
-	} else if s.act.f != nil {
-		s.mu.Lock()
-		s.durable = place{s.act.segment, s.act.synced}
-		s.mu.Unlock()
+	} else {
+		s.book(batch)
 	}
+	s.events = s.events[:0]
 	for _, j := range batch {
 		j.err = err
 		close(j.done)
+	}
+}
+
+// book makes a durable group count.
+func (s *Store) book(batch []*job) {
+	s.mu.Lock()
+	if s.act.f != nil {
+		s.durable = place{s.act.segment, s.act.synced}
+	}
+	for _, j := range batch {
+		if j.upload {
+			s.topLarge = max(s.topLarge, j.pairs[0].ref.Segment)
+		}
+		if j.pin {
+			s.pins[j.pairs[0].ref.Segment]++
+		}
+	}
+	switch {
+	case s.tallies != nil:
+		for i := range s.events {
+			s.tallies.book(&s.events[i])
+		}
+	case s.capturing:
+		s.captured = append(s.captured, s.events...)
+	}
+	var spent []uint64
+	s.emptied = slices.DeleteFunc(s.emptied, func(n uint64) bool {
+		if n < s.topLarge {
+			spent = append(spent, n)
+		}
+		return n < s.topLarge
+	})
+	s.mu.Unlock()
+	for _, n := range spent {
+		_ = s.fs.Remove(s.path(n)) // an empty archive too many does no harm
 	}
 }
 
@@ -153,11 +217,11 @@ func (s *Store) write(batch []*job) error {
 	for _, j := range batch {
 		if j.upload {
 			uploads++
-		} else if err := s.append(j); err != nil {
+		} else if err := s.carryOut(j); err != nil {
 			return err
 		}
 	}
-	if uploads < len(batch) {
+	if uploads < len(batch) && s.act.f != nil {
 		if err := s.sync(); err != nil {
 			return err
 		}
@@ -169,9 +233,12 @@ func (s *Store) write(batch []*job) error {
 		if !j.upload {
 			continue
 		}
-		if err := s.fs.Rename(s.uploadPath(j.ref.Segment), s.path(j.ref.Segment)); err != nil {
-			return fmt.Errorf("name segment %d: %w", j.ref.Segment, err)
+		p := &j.pairs[0]
+		if err := s.fs.Rename(s.uploadPath(p.ref.Segment), s.path(p.ref.Segment)); err != nil {
+			return fmt.Errorf("name segment %d: %w", p.ref.Segment, err)
 		}
+		bytes := pairSize(p.ref.Size, int64(len(p.sidecar)))
+		s.events = append(s.events, event{kind: madePair, segment: p.ref.Segment, number: p.number, ref: p.ref, bytes: bytes, size: bytes + endSize})
 	}
 	if err := s.fs.SyncDir(s.opts.Dir); err != nil {
 		return fmt.Errorf("sync folder: %w", err)
@@ -179,29 +246,98 @@ func (s *Store) write(batch []*job) error {
 	return nil
 }
 
-// append writes one pair at the end of the active segment.
-func (s *Store) append(j *job) error {
+// carryOut writes what a job brings behind the active segment.
+func (s *Store) carryOut(j *job) error {
+	for i := range j.pairs {
+		if err := s.append(&j.pairs[i]); err != nil {
+			return err
+		}
+	}
+	for i := range j.removals {
+		r := j.removals[i]
+		if err := s.appendRemoval(r); err != nil {
+			return err
+		}
+		if r.ref.Segment == 0 {
+			continue
+		}
+		// A message that stands twice is removed twice.
+		s.mu.Lock()
+		c, twice := s.tallies.copyOf(r.ref)
+		s.mu.Unlock()
+		if twice {
+			if err := s.appendRemoval(removal{sum: r.sum, number: c.number, ref: c.ref, bytes: r.bytes, time: r.time}); err != nil {
+				return err
+			}
+		}
+	}
+	if j.seal != 0 {
+		return s.moveOn(j.seal)
+	}
+	return nil
+}
+
+// room makes the active segment ready for a piece of so many bytes.
+func (s *Store) room(need int64) error {
 	a := &s.act
-	need := pairSize(int64(len(j.message)), int64(len(j.sidecar)))
 	if a.f != nil && a.size > 0 && (a.size+need+endSize > s.opts.MaxSegment || a.count >= perSegment-1) {
 		if err := s.seal(); err != nil {
 			return err
 		}
 	}
 	if a.f == nil {
-		if err := s.create(); err != nil {
+		return s.create()
+	}
+	return nil
+}
+
+// moveOn sees to it that a segment is sealed and not the last one: the last
+// number must stay on disk.
+func (s *Store) moveOn(segment uint64) error {
+	if s.act.f != nil && s.act.segment == segment {
+		if err := s.seal(); err != nil {
 			return err
 		}
 	}
+	s.mu.Lock()
+	last := s.lastSmall
+	s.mu.Unlock()
+	if last == segment {
+		return s.create()
+	}
+	return nil
+}
+
+// append writes one pair at the end of the active segment.
+func (s *Store) append(p *newPair) error {
+	a := &s.act
+	need := pairSize(int64(len(p.message)), int64(len(p.sidecar)))
+	if err := s.room(need); err != nil {
+		return err
+	}
 	a.count++
-	j.ref.Segment, j.ref.Offset = a.segment, a.size+block
+	p.number = a.segment*perSegment + a.count
+	p.ref.Segment, p.ref.Offset = a.segment, a.size+block
 	mark := uint64(a.synced / block)
-	err := s.putEntry(header{name: messageName(j.ref.Sum), time: j.time, mark: mark}, j.message)
+	err := s.putEntry(header{name: messageName(p.ref.Sum), time: p.time, mark: mark}, p.message)
 	if err != nil {
 		return err
 	}
-	name := sidecarName(j.ref.Sum, a.segment*perSegment+a.count)
-	return s.putEntry(header{name: name, time: j.time, mark: crc(j.sidecar)}, j.sidecar)
+	err = s.putEntry(header{name: sidecarName(p.ref.Sum, p.number), time: p.time, mark: crc(p.sidecar), from: p.from.number}, p.sidecar)
+	s.events = append(s.events, event{kind: madePair, segment: a.segment, number: p.number, ref: p.ref, bytes: need, size: a.size, from: p.from})
+	return err
+}
+
+// appendRemoval writes one removal at the end of the active segment.
+func (s *Store) appendRemoval(r removal) error {
+	a := &s.act
+	if err := s.room(removalSize); err != nil {
+		return err
+	}
+	mark := uint64(a.synced / block)
+	err := s.putEntry(header{name: removalName(r.sum, r.number), time: r.time, mark: mark}, removalContent(r.time))
+	s.events = append(s.events, event{kind: madeRemoval, segment: a.segment, number: r.number, bytes: r.bytes, size: a.size})
+	return err
 }
 
 // putEntry adds one tar entry to what is gathered.
@@ -262,6 +398,7 @@ func (s *Store) seal() error {
 	if err := s.sync(); err != nil {
 		return err
 	}
+	s.events = append(s.events, event{kind: madeFile, segment: a.segment, size: a.size})
 	f := a.f
 	*a = active{gather: a.gather}
 	if err := f.Close(); err != nil {
@@ -281,6 +418,7 @@ func (s *Store) create() error {
 		return fmt.Errorf("make segment %d: %w", n, err)
 	}
 	s.act = active{f: f, segment: n, gather: s.act.gather}
+	s.events = append(s.events, event{kind: madeFile, segment: n})
 	if err := s.fs.SyncDir(s.opts.Dir); err != nil {
 		return fmt.Errorf("sync folder: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,6 +91,107 @@ func TestK5_EveryByte(t *testing.T) {
 	}
 }
 
+// TestK5_RemovalsAndCopies does the same to a store in which messages were
+// removed and a sweep stopped half way: none is lost and none comes back in
+// silence, and no sweep unlinks what holds the only whole copy.
+func TestK5_RemovalsAndCopies(t *testing.T) {
+	ctx := context.Background()
+	m := newMemFS()
+	options := Options{Dir: "/store", FS: m, MaxSegment: 9 << 10, LargeAt: 3000}
+	s, err := Open(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newOwner(s)
+	for n := range 7 {
+		if _, err := o.put(ctx, []int{600, 600, 600, 600, 3000, 600, 600}[n]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := o.remove(ctx, 1, 7); err != nil {
+		t.Fatal(err)
+	}
+	stop := errors.New("stop")
+	o.failMoved = func(n int) error {
+		if n == 1 {
+			return stop
+		}
+		return nil
+	}
+	if _, err := o.sweep(ctx, 2); !errors.Is(err, stop) {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := o.put(ctx, 600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := o.verify(); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	known := o.clone()
+	last := o.records[o.next].ref // could also be unfinished
+	files := map[string][]byte{}
+	for name, node := range m.names {
+		files[name] = node.data
+	}
+	for name, whole := range files {
+		for at := 0; at < len(whole); at += 61 {
+			if name == s.path(last.Segment) && int64(at) >= last.Offset-block {
+				break
+			}
+			m := newMemFS()
+			for n, b := range files {
+				node := &inode{data: slices.Clone(b), synced: slices.Clone(b)}
+				m.names[n], m.kept[n] = node, node
+			}
+			m.names[name].data[at] ^= 0x41
+			where := fmt.Sprintf("%s, byte %d", filepath.Base(name), at)
+			damage := false
+			if _, err := Check(ctx, Options{Dir: "/store", FS: m}, CheckOptions{Deep: true}, func(f Finding) {
+				damage = damage || !f.Problem.Harmless()
+			}); err != nil {
+				t.Fatal(err)
+			}
+			options.FS = m
+			o := known.clone()
+			if o.s, err = Open(options); err != nil {
+				if !errors.Is(err, ErrCorrupt) || !damage {
+					t.Fatalf("%s: open: %v, check saw damage: %t", where, err, damage)
+				}
+				continue
+			}
+			if err := o.verify(); err != nil && !damage {
+				t.Fatalf("%s: in silence: %v", where, err)
+			}
+			whole := map[int]bool{}
+			for id, r := range o.records {
+				b, err := get(o.s, r.ref)
+				whole[id] = err == nil && bytes.Equal(b, r.body)
+			}
+			for _, u := range mustUsage(t, o.s) {
+				o.sweep(ctx, u.Segment) // many must fail
+			}
+			for id, r := range o.records {
+				if b, err := get(o.s, r.ref); whole[id] && (err != nil || !bytes.Equal(b, r.body)) {
+					t.Fatalf("%s: a sweep lost record %d: %v", where, id, err)
+				}
+			}
+			o.s.Close()
+		}
+	}
+}
+
+func mustUsage(t testing.TB, s *Store) []SegmentUsage {
+	t.Helper()
+	u, err := s.Usage(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
 // silent counts messages that are gone although nothing complains.
 func silent(t *testing.T, o Options, acked []kept) (gone int) {
 	s, err := Open(o)
@@ -153,7 +255,8 @@ func TestForgedEntry(t *testing.T) {
 	}
 }
 
-// FuzzRead feeds any bytes as the last segment and as a large one.
+// FuzzRead feeds any bytes as the last segment, as sealed and as large ones: what
+// Check calls whole is opened, walked and swept, and no sweep loses a message.
 func FuzzRead(f *testing.F) {
 	dir := f.TempDir()
 	s := onDisk(f, dir)
@@ -161,34 +264,64 @@ func FuzzRead(f *testing.F) {
 	mustPut(f, s, strings.Repeat("b", 600), "{}")
 	mustPut(f, s, strings.Repeat("c", 9000), "{}")
 	s.Close()
-	for _, name := range segments(f, dir) {
+	for _, name := range append(segments(f, dir), segments(f, lived(f))...) {
 		b, _ := os.ReadFile(name)
 		f.Add(b)
 		f.Add(b[:len(b)-700])
 		f.Add(append(slices.Clone(b), make([]byte, endSize)...))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		ctx := context.Background()
 		m := newMemFS()
-		for _, n := range []string{"/store/0000000000000002.tar", "/store/0000000000000001.tar"} {
-			m.names[n] = &inode{data: slices.Clone(b)}
+		for _, n := range []uint64{1, 2, 3, 4, 6} {
+			m.names[fmt.Sprintf("/store/%016d.tar", n)] = &inode{data: slices.Clone(b)}
+		}
+		damage := false
+		if _, err := Check(ctx, small(m), CheckOptions{Deep: true}, func(f Finding) {
+			damage = damage || !f.Problem.Harmless()
+		}); err != nil {
+			t.Fatal(err)
 		}
 		s, err := Open(small(m))
 		if err != nil {
-			if !errors.Is(err, ErrCorrupt) {
-				t.Fatal(err)
+			if !errors.Is(err, ErrCorrupt) || !damage {
+				t.Fatalf("open: %v, check saw damage: %t", err, damage)
 			}
 			return
 		}
 		defer s.Close()
-		err = s.Walk(context.Background(), func(e Entry) error {
-			if err := s.Verify(context.Background(), e.Ref); err != nil && !errors.Is(err, ErrCorrupt) {
+		readable := map[[32]byte]bool{}
+		err = s.Walk(ctx, func(e Entry) error {
+			err := s.Verify(ctx, e.Ref)
+			if err != nil && !errors.Is(err, ErrCorrupt) {
 				t.Fatal(err)
+			}
+			readable[e.Sum] = readable[e.Sum] || err == nil
+			return nil
+		})
+		if err != nil && (!errors.Is(err, ErrCorrupt) || !damage) {
+			t.Fatalf("walk: %v, check saw damage: %t", err, damage)
+		}
+		mustPut(t, s, "new", "{}")
+		for _, u := range mustUsage(t, s) {
+			_, err := s.Sweep(ctx, u.Segment, func(Ref) (bool, error) { return true, nil }, func(context.Context, []Move) error { return nil })
+			if err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrBusy) {
+				t.Fatalf("sweep: %v", err)
+			}
+		}
+		err = s.Walk(ctx, func(e Entry) error {
+			if s.Verify(ctx, e.Ref) == nil {
+				delete(readable, e.Sum)
 			}
 			return nil
 		})
 		if err != nil && !errors.Is(err, ErrCorrupt) {
 			t.Fatal(err)
 		}
-		mustPut(t, s, "new", "{}")
+		for _, was := range readable {
+			if was {
+				t.Fatal("a sweep lost a message that no one removed")
+			}
+		}
 	})
 }

@@ -3,10 +3,7 @@ package segment
 import (
 	"bytes"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"hash/crc32"
-	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +39,7 @@ type header struct {
 	time int64  // seconds since 1970, not before
 	mark uint64 // at most 42 bits, 21 in each device field
 	tag  string
+	from uint64 // of a sidecar: number of the pair this one was copied from, or 0
 }
 
 // field offsets of a ustar header
@@ -73,7 +71,7 @@ func (h *header) encode(b []byte) {
 	b[offType] = '0'
 	copy(b[offMagic:], "ustar\x0000")
 	copy(b[offUname:], h.tag)
-	copy(b[offGname:], group)
+	copy(b[offGname:], groupName(h.from))
 	octal(b[offMajor:offMinor], h.mark>>21)
 	octal(b[offMinor:offMinor+8], h.mark&(1<<21-1))
 	copy(b[offSum:offType], "        ")
@@ -125,9 +123,33 @@ func parseHeader(b []byte) (h header, ok bool) {
 		mark: major<<21 | minor,
 		tag:  cString(b[offUname:offGname]),
 	}
+	if h.from, ok = parseGroup(cString(b[offGname:offMajor])); !ok {
+		return h, false
+	}
 	var again [block]byte
 	h.encode(again[:])
 	return h, bytes.Equal(again[:], b)
+}
+
+// groupName is the group of an entry; a copy names its origin there, where
+// programs that unpack look for a group that exists and go on without.
+func groupName(from uint64) string {
+	if from == 0 {
+		return group
+	}
+	return group + "." + strconv.FormatUint(from, 10)
+}
+
+func parseGroup(name string) (from uint64, ok bool) {
+	if name == group {
+		return 0, true
+	}
+	digits, ok := strings.CutPrefix(name, group+".")
+	if !ok {
+		return 0, false
+	}
+	from, err := strconv.ParseUint(digits, 10, 64)
+	return from, err == nil
 }
 
 func cString(b []byte) string {
@@ -141,6 +163,15 @@ func messageName(sum [32]byte) string { return hex.EncodeToString(sum[:]) + ".em
 
 func sidecarName(sum [32]byte, number uint64) string {
 	return hex.EncodeToString(sum[:]) + "." + strconv.FormatUint(number, 10) + ".json"
+}
+
+func removalName(sum [32]byte, number uint64) string {
+	return hex.EncodeToString(sum[:]) + "." + strconv.FormatUint(number, 10) + ".removed.json"
+}
+
+// removalContent is what a removal entry holds; it follows from the entry's time.
+func removalContent(sec int64) []byte {
+	return []byte(`{"removed":"` + time.Unix(sec, 0).UTC().Format(time.RFC3339) + "\"}\n")
 }
 
 // parseMessageName gives the sum in the name of a message entry.
@@ -167,112 +198,15 @@ func parseSidecarName(name string, sum [32]byte) (uint64, bool) {
 	return n, err == nil && sidecarName(sum, n) == name
 }
 
-// pad is how many zeros follow n bytes of content.
-func pad(n int64) int64 { return -n & (block - 1) }
-
-// pairSize is what a message and its sidecar take in a segment, in bytes.
-func pairSize(message, sidecar int64) int64 {
-	return 2*block + message + pad(message) + sidecar + pad(sidecar)
-}
-
-// pair is a message and its sidecar in a segment.
-type pair struct {
-	ref     Ref
-	start   int64 // offset of the message's header
-	sideOff int64
-	sideLen int64
-	sideCRC uint64
-	end     int64
-	number  uint64
-	synced  int64 // the segment was synced up to here when the pair was written
-	time    time.Time
-	tag     string
-}
-
-var (
-	// errTorn: at this offset there is no whole pair.
-	errTorn = errors.New("no whole entry pair")
-	// errEnd: at this offset is the end of the archive.
-	errEnd = errors.New("end of archive")
-)
-
-// readPair reads the two headers of the pair at off. It answers io.EOF exactly
-// at size, errEnd at a proper end of archive, errTorn for anything that is not
-// a whole pair, and other errors only for failed reads.
-func readPair(f io.ReaderAt, segment uint64, off, size int64) (pair, error) {
-	if off == size {
-		return pair{}, io.EOF
+// parseRemovalName gives sum and number of the pair that a removal entry names.
+func parseRemovalName(name string) (sum [32]byte, number uint64, ok bool) {
+	rest, ok := strings.CutSuffix(name, ".removed.json")
+	if !ok || len(rest) < 66 {
+		return sum, 0, false
 	}
-	if size-off < 2*block {
-		return pair{}, errTorn
+	if sum, ok = parseMessageName(rest[:64] + ".eml"); !ok {
+		return sum, 0, false
 	}
-	var b [2 * block]byte
-	if err := readFull(f, b[:], off); err != nil {
-		return pair{}, err
-	}
-	if b[0] == 0 {
-		if size-off == endSize && allZero(b[:]) {
-			return pair{}, errEnd
-		}
-		return pair{}, errTorn
-	}
-	p, ok := messagePair(b[:block], segment, off)
-	if !ok {
-		return pair{}, errTorn
-	}
-	side := p.ref.Offset + p.ref.Size + pad(p.ref.Size)
-	if side > size-block {
-		return pair{}, errTorn
-	}
-	if err := readFull(f, b[:block], side); err != nil {
-		return pair{}, err
-	}
-	h, ok := parseHeader(b[:block])
-	if !ok || h.tag != p.tag || h.size > MaxSidecar {
-		return pair{}, errTorn
-	}
-	p.number, ok = parseSidecarName(h.name, p.ref.Sum)
-	p.sideOff, p.sideLen, p.sideCRC = side+block, h.size, h.mark
-	p.end = p.sideOff + h.size + pad(h.size)
-	if !ok || p.number/perSegment != segment || p.end > size {
-		return pair{}, errTorn
-	}
-	return p, nil
-}
-
-// messagePair begins a pair with the message header in b, found at off.
-func messagePair(b []byte, segment uint64, off int64) (p pair, ok bool) {
-	h, ok := parseHeader(b)
-	if !ok || h.tag == "" || int64(h.mark) > off/block {
-		return p, false
-	}
-	sum, ok := parseMessageName(h.name)
-	return pair{
-		ref:    Ref{Segment: segment, Offset: off + block, Size: h.size, Sum: sum},
-		start:  off,
-		synced: int64(h.mark) * block,
-		time:   time.Unix(h.time, 0).UTC(),
-		tag:    h.tag,
-	}, ok
-}
-
-// readFull reads all of p at off; a file that ends early is an error here.
-func readFull(f io.ReaderAt, p []byte, off int64) error {
-	n, err := f.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	if err == nil || err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return fmt.Errorf("read %d bytes at offset %d: %w", len(p), off, err)
-}
-
-func allZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
+	number, err := strconv.ParseUint(rest[65:], 10, 64)
+	return sum, number, err == nil && removalName(sum, number) == name
 }

@@ -18,6 +18,7 @@ type faultKind int
 const (
 	failClean faultKind = iota // nothing happens, an error is returned
 	failHalf                   // half of a write, or the whole of another call, happens all the same
+	halt                       // the call works, but halted is called just before it
 )
 
 // memFS is a file system in memory that knows what a power cut would leave. It
@@ -37,6 +38,7 @@ type memFS struct {
 	syncs   int
 	lying   bool              // Sync does nothing: the negative control
 	onSync  func(name string) // called without the lock
+	halted  func()            // called with the lock: see cutNow
 	handles int
 	most    int
 }
@@ -72,6 +74,10 @@ func (m *memFS) step(call string) bool {
 		return false
 	}
 	m.fired = call
+	if m.kind == halt {
+		m.halted()
+		return false
+	}
 	return true
 }
 
@@ -80,6 +86,11 @@ func (m *memFS) step(call string) bool {
 func (m *memFS) powerCut(r *rand.Rand) *memFS {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.cutNow(r)
+}
+
+// cutNow is powerCut for halted.
+func (m *memFS) cutNow(r *rand.Rand) *memFS {
 	next := newMemFS()
 	names := map[string]*inode{}
 	for k, v := range m.kept {
@@ -193,7 +204,8 @@ func (m *memFS) Rename(from, to string) error {
 func (m *memFS) Remove(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.step("remove") {
+	fail := m.step("remove")
+	if fail && m.kind == failClean {
 		return errDisk
 	}
 	if m.names[name] == nil {
@@ -201,6 +213,9 @@ func (m *memFS) Remove(name string) error {
 	}
 	delete(m.names, name)
 	m.ops = append(m.ops, nameOp{name, nil})
+	if fail {
+		return errDisk
+	}
 	return nil
 }
 

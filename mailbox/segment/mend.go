@@ -1,30 +1,32 @@
 package segment
 
 import (
-	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 )
 
-// extent is what a pass over the headers of a segment found.
+// extent is what a pass over the headers of the last segment found.
 type extent struct {
-	end    int64  // after the last whole pair
+	end    int64  // after the last whole piece
 	count  uint64 // whole pairs
 	sealed bool
-	tag    string // of the pairs; "" without any
-	last   []pair // the pairs of the last group: those no later pair proves synced
+	tag    string  // of the pieces; "" without any
+	last   []piece // those of the last group, which no later piece proves synced
 }
 
 // survey reads the headers of the segment that is written on, up to the first
-// place that is not a whole pair.
-func survey(f io.ReaderAt, segment uint64, size int64) (extent, error) {
+// place that is not a whole piece.
+func survey(file io.ReaderAt, segment uint64, size int64) (extent, error) {
 	var e extent
 	var synced int64
+	f := &window{f: file}
 	for {
-		p, err := readPair(f, segment, e.end, size)
-		if err == nil && (e.count > 0 && p.tag != e.tag || p.synced < synced || p.number != segment*perSegment+e.count+1) {
+		p, err := readPiece(f, segment, e.end, size)
+		if err == nil && (e.tag != "" && p.tag != e.tag || p.synced < synced ||
+			!p.removal && p.number != segment*perSegment+e.count+1) {
 			err = errTorn
 		}
 		switch {
@@ -42,13 +44,65 @@ func survey(f io.ReaderAt, segment uint64, size int64) (extent, error) {
 			e.last = e.last[:0]
 		}
 		e.last = append(e.last, p)
-		e.tag, e.end, e.count = p.tag, p.end, e.count+1
+		e.tag, e.end = p.tag, p.end
+		if !p.removal {
+			e.count++
+		}
 	}
 }
 
-// mend opens the segment that was active last. A power cut can leave any part
+// tail says how much of the last segment holds. A power cut can leave any part
 // of the last group missing, so its content is hashed too; what earlier groups
-// wrote was synced and is not read.
+// wrote was synced and is not read. What lies behind the answer's end is the
+// unfinished end of the file; it is ErrCorrupt if a piece in it proves that the
+// place was once synced.
+func tail(f io.ReaderAt, segment uint64, size int64, tag string) (extent, error) {
+	e, err := survey(f, segment, size)
+	if err != nil {
+		return e, err
+	}
+	for i, p := range e.last {
+		err := checkContent(context.Background(), f, p)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, ErrCorrupt) {
+			return e, err
+		}
+		e.end = p.start
+		if e.sealed { // the end is written only after the last pair was synced
+			return e, fmt.Errorf("damaged at offset %d: %w", p.start, ErrCorrupt)
+		}
+		for _, after := range e.last[i:] {
+			if !after.removal {
+				e.count--
+			}
+		}
+		break
+	}
+	if e.sealed {
+		return e, nil
+	}
+	if e.tag != "" {
+		tag = e.tag
+	}
+	for from := e.end; from < size; {
+		p, found, err := findPiece(f, segment, tag, from, size)
+		if err != nil {
+			return e, err
+		}
+		if !found {
+			break
+		}
+		if p.synced > e.end {
+			return e, fmt.Errorf("damaged at offset %d, a later entry at %d is whole: %w", e.end, p.start, ErrCorrupt)
+		}
+		from = p.end
+	}
+	return e, nil
+}
+
+// mend opens the segment that was active last and cuts its unfinished end.
 func (s *Store) mend(segment uint64) error {
 	f, err := s.fs.Edit(s.path(segment))
 	if err != nil {
@@ -59,23 +113,9 @@ func (s *Store) mend(segment uint64) error {
 	if err != nil {
 		return fmt.Errorf("read segment %d: %w", segment, err)
 	}
-	e, err := survey(f, segment, size)
+	e, err := tail(f, segment, size, s.tag)
 	if err != nil {
-		return fmt.Errorf("read segment %d: %w", segment, err)
-	}
-	for i, p := range e.last {
-		whole, err := contentWhole(f, p)
-		if err != nil {
-			return fmt.Errorf("read segment %d: %w", segment, err)
-		}
-		if whole {
-			continue
-		}
-		if e.sealed { // the end is written only after the last pair was synced
-			return fmt.Errorf("segment %d is damaged at offset %d: %w", segment, p.start, ErrCorrupt)
-		}
-		e.end, e.count = p.start, e.count-uint64(len(e.last)-i)
-		break
+		return fmt.Errorf("segment %d: %w", segment, err)
 	}
 	if e.sealed {
 		s.act.f = nil
@@ -83,9 +123,10 @@ func (s *Store) mend(segment uint64) error {
 		return f.Close()
 	}
 	if e.end < size {
-		if err := s.cut(f, segment, e, size); err != nil {
-			return err
+		if err := f.Truncate(e.end); err != nil {
+			return fmt.Errorf("cut segment %d: %w", segment, err)
 		}
+		s.recovered.Cut = size - e.end
 	}
 	// What survived a crash of the process alone may still be in memory only.
 	if err := f.Sync(); err != nil {
@@ -97,78 +138,44 @@ func (s *Store) mend(segment uint64) error {
 	return nil
 }
 
-// cut removes the unfinished end of the active segment, unless a pair behind
-// it proves that the place was once synced.
-func (s *Store) cut(f File, segment uint64, e extent, size int64) error {
-	tag := e.tag
-	if tag == "" {
-		tag = s.tag
+// checkContent compares message and sidecar of a pair with their sums. A
+// removal's content was read with its header.
+func checkContent(ctx context.Context, f io.ReaderAt, p piece) error {
+	if p.removal {
+		return nil
 	}
-	for from := e.end; ; {
-		p, found, err := findPair(f, segment, tag, from, size)
-		if err != nil {
-			return fmt.Errorf("read segment %d: %w", segment, err)
-		}
-		if !found {
-			break
-		}
-		if p.synced > e.end {
-			return fmt.Errorf("segment %d is damaged at offset %d, a later entry at %d is whole: %w", segment, e.end, p.start, ErrCorrupt)
-		}
-		from = p.end
+	if _, err := readSidecar(f, p); err != nil {
+		return err
 	}
-	if err := f.Truncate(e.end); err != nil {
-		return fmt.Errorf("cut segment %d: %w", segment, err)
+	return checkMessage(ctx, f, p.ref)
+}
+
+// checkMessage answers ErrCorrupt if the bytes in the file are not those that
+// were committed.
+func checkMessage(ctx context.Context, f io.ReaderAt, ref Ref) error {
+	h := sha256.New()
+	buf := make([]byte, min(ref.Size, 128<<10))
+	for off := int64(0); off < ref.Size; off += int64(len(buf)) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		buf = buf[:min(int64(len(buf)), ref.Size-off)]
+		if err := readFull(f, buf, ref.Offset+off); err != nil {
+			if errors.Is(err, io.ErrUnexpectedEOF) {
+				return fmt.Errorf("segment %d ends inside a message: %w", ref.Segment, ErrCorrupt)
+			}
+			return err
+		}
+		h.Write(buf)
 	}
-	s.recovered.Cut = size - e.end
+	if [32]byte(h.Sum(nil)) != ref.Sum {
+		return fmt.Errorf("message in segment %d at offset %d: %w", ref.Segment, ref.Offset, ErrCorrupt)
+	}
 	return nil
 }
 
-// findPair searches from an offset on for the next pair that bears the tag; an
-// empty tag matches any.
-func findPair(f io.ReaderAt, segment uint64, tag string, from, size int64) (pair, bool, error) {
-	from += pad(from)
-	buf := make([]byte, 256<<10)
-	for from+endSize <= size {
-		n := min(int64(len(buf)), size-from) &^ (block - 1)
-		if err := readFull(f, buf[:n], from); err != nil {
-			return pair{}, false, err
-		}
-		for i := int64(0); i < n; i += block {
-			if !bytes.HasPrefix(buf[i+offMagic:], []byte("ustar\x0000")) {
-				continue
-			}
-			p, err := readPair(f, segment, from+i, size)
-			if err == nil && (tag == "" || p.tag == tag) {
-				return p, true, nil
-			}
-			if err != nil && !errors.Is(err, errTorn) && !errors.Is(err, errEnd) {
-				return pair{}, false, err
-			}
-		}
-		from += n
-	}
-	return pair{}, false, nil
-}
-
-// contentWhole compares message and sidecar of a pair with their sums.
-func contentWhole(f io.ReaderAt, p pair) (bool, error) {
-	_, err := readSidecar(f, p)
-	if errors.Is(err, ErrCorrupt) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(f, p.ref.Offset, p.ref.Size)); err != nil {
-		return false, err
-	}
-	return [32]byte(h.Sum(nil)) == p.ref.Sum, nil
-}
-
 // readSidecar reads the sidecar of a pair; ErrCorrupt if it is not what was written.
-func readSidecar(f io.ReaderAt, p pair) ([]byte, error) {
+func readSidecar(f io.ReaderAt, p piece) ([]byte, error) {
 	b := make([]byte, p.sideLen)
 	if err := readFull(f, b, p.sideOff); err != nil {
 		return nil, err

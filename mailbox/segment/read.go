@@ -1,105 +1,12 @@
 package segment
 
 import (
-	"container/list"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 )
-
-// handles shares open files among readers. Files nobody reads are kept, up to
-// a bound, the ones used last.
-type handles struct {
-	mu     sync.Mutex
-	bound  int
-	closed bool
-	open   map[uint64]*handle
-	idle   *list.List // of *handle without readers, the one used last in front
-}
-
-type handle struct {
-	f       File
-	segment uint64
-	readers int
-	at      *list.Element // in idle, nil while in use
-}
-
-func (h *handles) init(bound int) {
-	h.bound = bound
-	h.open = make(map[uint64]*handle)
-	h.idle = list.New()
-}
-
-// get gives the file of a segment; every get is followed by one put.
-func (h *handles) get(segment uint64, open func() (File, error)) (*handle, error) {
-	if f := h.use(segment, nil); f != nil {
-		return f, nil
-	}
-	f, err := open() // without the lock: a slow disk must not stop other readers
-	if err != nil {
-		return nil, err
-	}
-	return h.use(segment, f), nil
-}
-
-// use counts a reader of a file that is open already; f is the one to keep if not.
-func (h *handles) use(segment uint64, f File) *handle {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	e := h.open[segment]
-	if e == nil && f == nil {
-		return nil
-	}
-	if e == nil {
-		e = &handle{f: f, segment: segment}
-		h.open[segment] = e
-	} else if f != nil {
-		f.Close() // another reader was faster; nothing was written through it
-	}
-	e.readers++
-	if e.at != nil {
-		h.idle.Remove(e.at)
-		e.at = nil
-	}
-	return e
-}
-
-func (h *handles) put(e *handle) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	e.readers--
-	if e.readers > 0 {
-		return nil
-	}
-	e.at = h.idle.PushFront(e)
-	if h.closed {
-		return h.shrink(0)
-	}
-	return h.shrink(h.bound)
-}
-
-// shrink closes idle files until at most n are left. Callers hold the lock.
-func (h *handles) shrink(n int) error {
-	var errs []error
-	for h.idle.Len() > n {
-		e := h.idle.Remove(h.idle.Back()).(*handle)
-		delete(h.open, e.segment)
-		errs = append(errs, e.f.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// close closes what nobody reads; the rest goes with its last reader.
-func (h *handles) close() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.closed = true
-	return h.shrink(0)
-}
 
 // Reader reads one message. ReadAt may be called from several goroutines.
 type Reader struct {
@@ -111,20 +18,15 @@ type Reader struct {
 
 var _ io.ReaderAt = (*Reader)(nil)
 
+// maxHops bounds how many moves are followed from a reference.
+const maxHops = 16
+
 // Open opens a message for reading. Its header must agree with ref: otherwise
-// ErrCorrupt, or ErrNotFound when there is no such segment. The content is
-// checked by Verify only. A store that failed can still be read.
+// ErrCorrupt, or ErrNotFound when there is no such segment. A reference to a
+// message that a sweep moved lately is followed. The content is checked by
+// Verify only. A store that failed can still be read.
 func (s *Store) Open(ref Ref) (*Reader, error) {
-	if err := ref.check(); err != nil {
-		return nil, fmt.Errorf("open message: %w", err)
-	}
-	s.mu.Lock()
-	closed := s.closed
-	s.mu.Unlock()
-	if closed {
-		return nil, fmt.Errorf("open message: %w", ErrClosed)
-	}
-	h, err := s.handles.get(ref.Segment, func() (File, error) { return s.openSegment(ref.Segment) })
+	ref, h, err := s.hold(ref)
 	if err != nil {
 		return nil, fmt.Errorf("open message: %w", err)
 	}
@@ -132,6 +34,48 @@ func (s *Store) Open(ref Ref) (*Reader, error) {
 		return nil, errors.Join(fmt.Errorf("open message in segment %d at offset %d: %w", ref.Segment, ref.Offset, err), s.handles.put(h))
 	}
 	return &Reader{s: s, h: h, ref: ref}, nil
+}
+
+// hold gives the file a message is in, and where the message is now.
+func (s *Store) hold(ref Ref) (Ref, *handle, error) {
+	if err := ref.check(); err != nil {
+		return ref, nil, err
+	}
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		return ref, nil, ErrClosed
+	}
+	for range maxHops {
+		h, err := s.handles.get(ref.Segment, func() (File, error) { return s.openSegment(ref.Segment) })
+		if err == nil && large(ref.Segment) {
+			var size int64
+			if size, err = h.f.Size(); err == nil && size == endSize {
+				err = fmt.Errorf("segment %d was removed: %w", ref.Segment, ErrNotFound)
+			}
+			if err != nil {
+				err = errors.Join(err, s.handles.put(h))
+			}
+		}
+		if err == nil {
+			return ref, h, nil
+		}
+		to, moved := s.movedTo(ref)
+		if !moved || !errors.Is(err, ErrNotFound) {
+			return ref, nil, err
+		}
+		ref = to
+	}
+	return ref, nil, fmt.Errorf("segment %d: %w", ref.Segment, ErrNotFound)
+}
+
+// movedTo says where a sweep copied a message.
+func (s *Store) movedTo(ref Ref) (Ref, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.tallies.copyOf(ref)
+	return c.ref, ok
 }
 
 func (s *Store) openSegment(n uint64) (File, error) {
@@ -153,7 +97,7 @@ func checkHeader(f io.ReaderAt, ref Ref) error {
 		}
 		return err
 	}
-	p, ok := messagePair(b[:], ref.Segment, ref.Offset-block)
+	p, ok := parseMessage(b[:], ref.Segment, ref.Offset-block)
 	if !ok || p.ref != ref {
 		return ErrCorrupt
 	}
@@ -203,26 +147,6 @@ func (s *Store) Verify(ctx context.Context, ref Ref) error {
 	if err != nil {
 		return err
 	}
-	err = r.verify(ctx)
+	err = checkMessage(ctx, r.h.f, r.ref)
 	return errors.Join(err, r.Close())
-}
-
-func (r *Reader) verify(ctx context.Context) error {
-	h := sha256.New()
-	buf := make([]byte, min(r.ref.Size, 128<<10))
-	for off := int64(0); off < r.ref.Size; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, err := r.ReadAt(buf, off)
-		if err != nil && err != io.EOF {
-			return err
-		}
-		h.Write(buf[:n])
-		off += int64(n)
-	}
-	if [32]byte(h.Sum(nil)) != r.ref.Sum {
-		return fmt.Errorf("message in segment %d at offset %d: %w", r.ref.Segment, r.ref.Offset, ErrCorrupt)
-	}
-	return nil
 }

@@ -1,35 +1,3 @@
-// Package segment keeps the bytes of messages in append-only files that are
-// valid tar archives.
-//
-// It owns one folder and everything in it. A segment file is named by its
-// number and nothing else (0000000000000002.tar); nothing on disk is named
-// after what a user chose. Every message is a pair of entries, written
-// together and made durable together:
-//
-//	<sha256>.eml        the message, byte for byte
-//	<sha256>.<n>.json   the sidecar the caller gave; n is the segment's number
-//	                    times 1,000,000 plus the place in it, so never used twice
-//
-// Segments with an even number hold many small messages; the one with the
-// highest even number is the active one and the only file that ever grows.
-// Segments with an odd number hold one large message each, streamed to
-// <number>.tmp and renamed when whole and synced.
-//
-// Invariants:
-//   - Commit returns nil only when message and sidecar would survive a power cut.
-//   - A failed write or sync of shared bytes is fatal: the store answers ErrFailed
-//     from then on, and nothing is tried again (a second fsync can report success
-//     for pages the kernel has already dropped). Open reads the truth from disk.
-//   - A sealed segment and a large one never change.
-//   - Open cuts the active segment after its last whole pair, but only what no
-//     sync had covered: each message entry carries how far its segment was synced
-//     when its group began, and damage below such a mark is ErrCorrupt.
-//   - No error text holds a byte of a message or a sidecar.
-//
-// The highest numbers must not be removed while the store may be reopened,
-// since Open goes on from the highest number it finds.
-//
-// It imports the standard library only. Its tests make their own fixtures.
 package segment
 
 import (
@@ -58,6 +26,9 @@ var (
 	ErrTooBig = errors.New("segment: too big")
 	// ErrInUse: another process (or Store) has the folder open.
 	ErrInUse = errors.New("segment: folder in use")
+	// ErrBusy: the segment cannot be swept yet: a message in it was not released,
+	// or it holds copies out of a segment whose sweep was interrupted.
+	ErrBusy = errors.New("segment: busy")
 )
 
 const (
@@ -174,6 +145,11 @@ type Entry struct {
 	Ref
 	Time    time.Time // of the commit, in whole seconds
 	Sidecar []byte    // the caller's own; it may be kept
+	// Removed: Remove was called for it, its bytes wait for a sweep.
+	Removed bool
+	// Copy is the second place of a message whose segment is half swept; records
+	// may name this one or Ref. Zero for all others.
+	Copy Ref
 }
 
 // Recovery says what Open found and put right.

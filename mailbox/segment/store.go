@@ -35,12 +35,18 @@ type Store struct {
 	handles handles
 	buffers sync.Pool // *[]byte, the memory of small messages
 
-	commits sync.WaitGroup // Commit calls under way
+	commits sync.WaitGroup // what Close waits for, see enter
 	wake    chan struct{}  // buffered(1): something waits
 	stop    chan struct{}
 	ended   chan struct{} // the committer has gone
 
-	act active // the committer's own, after Open
+	act    active  // the committer's own, after Open
+	events []event // the committer's own: what the group under way wrote
+
+	turns    turns         // walks and sweeps
+	counting chan struct{} // buffered(1): taken by the one that counts
+
+	unlinking sync.Mutex
 
 	closing  sync.Once
 	closeErr error
@@ -51,7 +57,13 @@ type Store struct {
 	waiting   []*job
 	lastSmall uint64
 	lastLarge uint64
-	durable   place // how far the active segment is synced
+	durable   place          // how far the active segment is synced
+	topLarge  uint64         // the highest odd segment on disk
+	emptied   []uint64       // odd segments that are only there to keep their number
+	pins      map[uint64]int // messages not released, by segment
+	tallies   *tallies       // nil until the headers were counted
+	capturing bool           // they are being counted: events are kept
+	captured  []event
 }
 
 // place is an offset in a segment.
@@ -90,6 +102,9 @@ func Open(o Options) (*Store, error) {
 		wake:  make(chan struct{}, 1),
 		stop:  make(chan struct{}),
 		ended: make(chan struct{}),
+
+		counting: make(chan struct{}, 1),
+		pins:     make(map[uint64]int),
 	}
 	s.handles.init(o.Handles)
 	if err := s.fs.MkdirAll(o.Dir); err != nil {
@@ -126,6 +141,9 @@ func (s *Store) load() error {
 			s.lastSmall = max(s.lastSmall, n)
 		}
 	}
+	if err := s.findEmptied(); err != nil {
+		return err
+	}
 	if s.tag, err = s.findTag(numbers); err != nil {
 		return err
 	}
@@ -142,6 +160,26 @@ func (s *Store) load() error {
 	return nil
 }
 
+// findEmptied sees whether the highest odd segment only keeps its number.
+func (s *Store) findEmptied() error {
+	s.topLarge = s.lastLarge
+	if s.topLarge == 0 {
+		return nil
+	}
+	f, err := s.fs.Open(s.path(s.topLarge))
+	if err != nil {
+		return fmt.Errorf("open segment %d: %w", s.topLarge, err)
+	}
+	size, err := f.Size()
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("read segment %d: %w", s.topLarge, err)
+	}
+	if size == endSize {
+		s.emptied = append(s.emptied, s.topLarge)
+	}
+	return nil
+}
+
 // findTag reads the store's tag from the newest segment whose first header is
 // readable; "" when there is none.
 func (s *Store) findTag(numbers []uint64) (string, error) {
@@ -150,7 +188,7 @@ func (s *Store) findTag(numbers []uint64) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("open segment %d: %w", n, err)
 		}
-		tag, err := firstTag(f, n)
+		tag, err := firstTag(f)
 		if err = errors.Join(err, f.Close()); err != nil {
 			return "", fmt.Errorf("read segment %d: %w", n, err)
 		}
@@ -161,9 +199,9 @@ func (s *Store) findTag(numbers []uint64) (string, error) {
 	return "", nil
 }
 
-// firstTag is the tag of the first message in a segment, "" when its header
+// firstTag is the tag of the first entry in a segment, "" when its header
 // cannot be read as one of ours.
-func firstTag(f File, segment uint64) (string, error) {
+func firstTag(f File) (string, error) {
 	size, err := f.Size()
 	if err != nil || size < block {
 		return "", err
@@ -172,19 +210,21 @@ func firstTag(f File, segment uint64) (string, error) {
 	if err := readFull(f, b[:], 0); err != nil {
 		return "", err
 	}
-	p, ok := messagePair(b[:], segment, 0)
+	h, ok := parseHeader(b[:])
 	if !ok {
 		return "", nil
 	}
-	return p.tag, nil
+	return h.tag, nil
 }
 
 // Recovered says what Open put right.
 func (s *Store) Recovered() Recovery { return s.recovered }
 
-// Close waits for every Commit under way, then gives the folder free. Writers
-// that were not committed must still be aborted, and Readers closed; Readers
-// stay usable until then. A second Close gives the same answer.
+// Close waits for every Commit and Remove under way and for the step a Sweep is
+// at, then gives the folder free; that Sweep ends with ErrClosed and is gone on
+// with after the next Open. Writers that were not committed must still be
+// aborted, and Readers closed; Readers stay usable until then. A second Close
+// gives the same answer.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.mu.Lock()
@@ -206,6 +246,17 @@ func (s *Store) usable() error {
 	if s.closed {
 		return ErrClosed
 	}
+	return nil
+}
+
+// enter begins work that Close waits for; it is ended by s.commits.Done.
+func (s *Store) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(); err != nil {
+		return err
+	}
+	s.commits.Add(1)
 	return nil
 }
 
@@ -244,6 +295,11 @@ func (s *Store) list() (numbers []uint64, uploads []string, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("list folder: %w", err)
 	}
+	numbers, uploads = sortNames(names)
+	return numbers, uploads, nil
+}
+
+func sortNames(names []string) (numbers []uint64, uploads []string) {
 	for _, name := range names {
 		digits, kind, _ := strings.Cut(name, ".")
 		n, err := strconv.ParseUint(digits, 10, 64)
@@ -258,7 +314,7 @@ func (s *Store) list() (numbers []uint64, uploads []string, err error) {
 		}
 	}
 	slices.Sort(numbers)
-	return numbers, uploads, nil
+	return numbers, uploads
 }
 
 // Begin starts a message. The Writer must be ended by Commit or Abort. ctx

@@ -4,104 +4,103 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 )
 
 // maxDamage bounds how many damaged places one Walk names.
 const maxDamage = 20
 
 // Walk calls fn for every message that was committed before the call, segment
-// by segment. The sidecar is checked, the message is not (see Verify). Walk
-// goes on behind damage to the next whole pair; what it met on the way is in
-// its answer, ErrCorrupt wrapped, after everything readable was shown. An
-// error of fn ends the walk and is returned as it is.
+// by segment, each once, removed ones too. The sidecar is checked, the message
+// is not (see Verify). Walk goes on behind damage to the next whole entry; what
+// it met on the way is in its answer, ErrCorrupt wrapped, after everything
+// readable was shown. An error of fn ends the walk and is returned as it is.
+// fn must not wait for a Sweep, which waits for it.
 func (s *Store) Walk(ctx context.Context, fn func(Entry) error) error {
-	s.mu.Lock()
-	closed, until, last := s.closed, s.durable, s.lastSmall
-	s.mu.Unlock()
-	if closed {
-		return fmt.Errorf("walk segments: %w", ErrClosed)
+	if err := s.turns.walk(ctx); err != nil {
+		return fmt.Errorf("walk segments: %w", err)
 	}
+	defer s.turns.endWalk()
+	if err := s.count(ctx); err != nil {
+		return fmt.Errorf("walk segments: %w", err)
+	}
+	s.mu.Lock()
+	until, last := s.durable, s.lastSmall
+	s.mu.Unlock()
 	numbers, _, err := s.list()
 	if err != nil {
 		return fmt.Errorf("walk segments: %w", err)
 	}
-	var damage damages
+	w := walk{s: s, fn: fn, hidden: make(map[uint64]bool)}
 	for _, n := range numbers {
 		if !large(n) && n > max(until.segment, last) {
 			continue // begun after the call
 		}
-		if err := s.walkSegment(ctx, n, until, &damage, fn); err != nil {
+		if err := w.segment(ctx, n, until); err != nil {
 			return err
 		}
 	}
-	return errors.Join(damage.list...)
+	return errors.Join(w.damage...)
 }
 
-// damages collects what Walk met.
-type damages struct{ list []error }
+type walk struct {
+	s      *Store
+	fn     func(Entry) error
+	damage []error
+	// hidden are the numbers of damaged pairs that have a copy: it is shown then.
+	hidden map[uint64]bool
+}
 
-func (d *damages) add(format string, args ...any) {
-	if len(d.list) < maxDamage {
-		d.list = append(d.list, fmt.Errorf(format, args...))
+func (w *walk) damaged(format string, args ...any) {
+	if len(w.damage) < maxDamage {
+		w.damage = append(w.damage, fmt.Errorf(format, args...))
 	}
 }
 
-func (s *Store) walkSegment(ctx context.Context, n uint64, until place, damage *damages, fn func(Entry) error) (err error) {
-	f, err := s.openSegment(n)
+func (w *walk) segment(ctx context.Context, n uint64, until place) (err error) {
+	f, size, grows, err := w.s.openUntil(n, until)
+	if errors.Is(err, ErrNotFound) && large(n) {
+		return nil // removed since the folder was listed
+	}
 	if err != nil {
 		return fmt.Errorf("walk: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	size, err := f.Size()
+	var own error // of fn
+	err = scanner{
+		f: f, segment: n, size: size, grows: grows, tag: w.s.tag,
+		piece: func(p piece) error {
+			own = w.piece(f, p)
+			return own
+		},
+		damage: func(off int64, problem error) {
+			w.damaged("segment %d at offset %d: %w: %w", n, off, problem, ErrCorrupt)
+		},
+	}.run(ctx)
+	if err != nil && own == nil && ctx.Err() == nil {
+		err = fmt.Errorf("walk: %w", err)
+	}
+	return err
+}
+
+func (w *walk) piece(f File, p piece) error {
+	if p.removal {
+		return nil
+	}
+	side, err := readSidecar(f, p)
+	if errors.Is(err, ErrCorrupt) {
+		w.damaged("segment %d: %w", p.ref.Segment, err)
+		w.hidden[p.number] = true
+		return nil
+	}
 	if err != nil {
-		return fmt.Errorf("walk segment %d: %w", n, err)
+		return fmt.Errorf("segment %d: %w", p.ref.Segment, err)
 	}
-	open := !large(n) && n >= until.segment // it may still grow, and has no end mark
-	if n == until.segment {
-		size = min(size, until.size)
-	} else if open {
-		size = 0 // nothing in it was durable when the walk began
+	w.s.mu.Lock()
+	also, _ := w.s.tallies.copyOf(p.ref)
+	removed, second := w.s.tallies.messageRemoved(&p), w.s.tallies.isCopy(&p)
+	w.s.mu.Unlock()
+	if second && !w.hidden[p.from] {
+		return nil // it was shown where it stands first
 	}
-	tag := s.tag
-	for off := int64(0); ; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		p, err := readPair(f, n, off, size)
-		switch {
-		case err == nil:
-		case errors.Is(err, errEnd):
-			return nil
-		case err == io.EOF && open:
-			return nil
-		case err == io.EOF:
-			damage.add("segment %d has no end: %w", n, ErrCorrupt)
-			return nil
-		case errors.Is(err, errTorn):
-			damage.add("segment %d at offset %d: %w", n, off, ErrCorrupt)
-			var found bool
-			p, found, err = findPair(f, n, tag, off+block, size)
-			if err != nil {
-				return fmt.Errorf("walk segment %d: %w", n, err)
-			}
-			if !found {
-				return nil
-			}
-		default:
-			return fmt.Errorf("walk segment %d: %w", n, err)
-		}
-		tag, off = p.tag, p.end
-		side, err := readSidecar(f, p)
-		if errors.Is(err, ErrCorrupt) {
-			damage.add("segment %d: %w", n, err)
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("walk segment %d: %w", n, err)
-		}
-		if err := fn(Entry{Ref: p.ref, Time: p.time, Sidecar: side}); err != nil {
-			return err
-		}
-	}
+	return w.fn(Entry{Ref: p.ref, Time: p.time, Sidecar: side, Removed: removed, Copy: also.ref})
 }

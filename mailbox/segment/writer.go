@@ -17,6 +17,7 @@ const (
 
 // Writer takes one message. It is used by one goroutine and ended by Commit or
 // Abort; one that is given up without either leaves a file until the next Open.
+// After a Commit that succeeded it is owed a Release.
 type Writer struct {
 	s     *Store
 	buf   []byte // what is not written yet
@@ -24,6 +25,8 @@ type Writer struct {
 	size  int64
 	err   error // of an earlier Write
 	ended bool
+
+	pinned uint64 // the segment that waits for Release, or 0
 
 	// of a large message
 	up      File
@@ -76,8 +79,8 @@ func (w *Writer) grow() {
 	w.buf = (*w.kept)[:0]
 }
 
-// release gives the buffer back. Nobody else may hold it then.
-func (w *Writer) release() {
+// giveBack gives the buffer back. Nobody else may hold it then.
+func (w *Writer) giveBack() {
 	if w.kept != nil && w.up == nil && cap(w.buf) <= keepBuffer {
 		*w.kept = w.buf[:0]
 		w.s.buffers.Put(w.kept)
@@ -153,49 +156,63 @@ func (w *Writer) commit(ctx context.Context, sidecar []byte) (Ref, error) {
 	if err := ctx.Err(); err != nil {
 		return Ref{}, err
 	}
-	w.s.mu.Lock()
-	err := w.s.usable()
-	if err == nil {
-		w.s.commits.Add(1)
-	}
-	w.s.mu.Unlock()
-	if err != nil {
+	if err := w.s.enter(); err != nil {
 		return Ref{}, err
 	}
 	defer w.s.commits.Done()
 
-	j := &job{sidecar: sidecar, time: max(0, w.s.opts.Now().Unix()), ref: Ref{Size: w.size}}
+	j := &job{pin: true}
+	j.one[0] = newPair{sidecar: sidecar, time: w.s.now(), ref: Ref{Size: w.size}}
+	j.pairs = j.one[:]
+	p := &j.one[0]
 	if w.up == nil {
-		j.message, j.ref.Sum = w.buf, sha256.Sum256(w.buf)
+		p.message, p.ref.Sum = w.buf, sha256.Sum256(w.buf)
 	} else {
 		j.upload = true
-		w.hash.Sum(j.ref.Sum[:0])
-		j.ref.Segment, j.ref.Offset = w.segment, block
-		if err := w.finishUpload(j); err != nil {
+		w.hash.Sum(p.ref.Sum[:0])
+		p.ref.Segment, p.ref.Offset, p.number = w.segment, block, w.segment*perSegment+1
+		if err := w.finishUpload(p); err != nil {
 			return Ref{}, err
 		}
 	}
 	if err := w.s.submit(ctx, j); err != nil {
 		return Ref{}, err
 	}
-	return j.ref, nil
+	w.pinned = p.ref.Segment
+	return p.ref, nil
+}
+
+// Release says that the committed message has its record, or never will: from
+// now on its segment may be swept. It does nothing without a Commit that
+// succeeded, nor a second time. Until it is called, or the store is opened
+// again, the segment stays as it is.
+func (w *Writer) Release() {
+	if w.pinned == 0 {
+		return
+	}
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	if w.s.pins[w.pinned]--; w.s.pins[w.pinned] == 0 {
+		delete(w.s.pins, w.pinned)
+	}
+	w.pinned = 0
 }
 
 // finishUpload writes what surrounds a large message and syncs the file. Only
 // a failed sync is fatal for the store: until then nobody relies on the file.
-func (w *Writer) finishUpload(j *job) error {
+func (w *Writer) finishUpload(p *newPair) error {
 	tag := w.s.tag
 	w.buf = append(w.buf, make([]byte, pad(w.size))...)
 	w.buf = appendHeader(w.buf, &header{
-		name: sidecarName(j.ref.Sum, w.segment*perSegment+1),
-		size: int64(len(j.sidecar)), time: j.time, mark: crc(j.sidecar), tag: tag,
+		name: sidecarName(p.ref.Sum, p.number),
+		size: int64(len(p.sidecar)), time: p.time, mark: crc(p.sidecar), tag: tag,
 	})
-	w.buf = append(w.buf, j.sidecar...)
-	w.buf = append(w.buf, make([]byte, pad(int64(len(j.sidecar)))+endSize)...)
+	w.buf = append(w.buf, p.sidecar...)
+	w.buf = append(w.buf, make([]byte, pad(int64(len(p.sidecar)))+endSize)...)
 	if err := w.flush(); err != nil {
 		return err
 	}
-	head := appendHeader(nil, &header{name: messageName(j.ref.Sum), size: w.size, time: j.time, tag: tag})
+	head := appendHeader(nil, &header{name: messageName(p.ref.Sum), size: w.size, time: p.time, tag: tag})
 	if err := writeAt(w.up, w.segment, head, 0); err != nil {
 		return err
 	}
@@ -217,7 +234,7 @@ func (w *Writer) Abort() {
 		_ = w.up.Close()
 		_ = w.s.fs.Remove(w.s.uploadPath(w.segment))
 	}
-	w.release()
+	w.giveBack()
 }
 
 func orShort(err error) error {
