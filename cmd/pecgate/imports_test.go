@@ -24,6 +24,7 @@ func roomsAllowed() map[string][]string {
 		"mailbox/kv/badger":           {"mailbox/kv"},
 		"mailbox/mime":                {},
 		"mailbox/archive":             {},
+		"mailbox/audit":               {"mailbox/kv"},
 		"mailbox/pec":                 {"mailbox/mime", "mailbox/pec/cms"},
 		"mailbox/pec/cms":             {},
 		"mailbox/pec/cms/cmstest":     {},
@@ -63,6 +64,7 @@ func homes() map[string][]string {
 		"golang.org/x/term":                {"cmd/pecgate"},
 		"golang.org/x/crypto":              {"gateway/auth", "relay/upstream", "relay/upstream/upstreamtest"}, // the last two: stapled OCSP answers
 		"golang.org/x/sys":                 {"mailbox", "gateway/admin", "mailbox/segment"},
+		"golang.org/x/mod":                 {"mailbox/audit"},
 		"golang.org/x/text":                {"mailbox/mime", "mailbox/pec", "relay/providersim"},
 		"golang.org/x/time":                {"relay", "gateway/gate"},
 	}
