@@ -19,13 +19,15 @@ const maxTrustFile = 4 << 20
 func newVerifyCommand(*app) *cobra.Command {
 	var asJSON bool
 	var trust []string
-	var at string
+	var at, into string
 	c := &cobra.Command{
 		Use:   "verify FILE...",
 		Short: "check PEC messages and receipts offline",
 		Long: `Checks PEC messages, receipts and archives of them, offline and without any
 configuration: the provider's signature and its certificate chain, daticert.xml
-against the headers, and the message inside. It changes nothing and asks nobody.
+against the headers, and the message inside. It asks nobody, and writes nothing
+but what --originals wants.
+A file that is no message at all, such as a .pdf, is named as such.
 
 FILE is a message (.eml), an mbox, a Maildir, a folder of these, or a .zip of
 these. In a folder only files that hold messages are looked at; a .zip inside a
@@ -48,10 +50,21 @@ nothing, whatever it says of itself.
 has a line too: verdict unverifiable, kind unknown, a reason that begins with
 "file:".
 
+--originals DIR also writes the message as its sender submitted it, recovered
+from each complete delivery receipt and each envelope whose signature is good:
+the client's Message-ID is put back, what the provider put in is taken out. The
+exact bytes are known to the sender alone; a further line says which file it is
+and what was assumed, with --json the key recovered: file, sha256, size, msgid,
+dropped, added, assumed. Brief and synthetic receipts do not carry the whole
+message: there is no original, and the line (no_original) says so. Files are
+named <sha256>.recovered.eml, for nobody else to read. None is overwritten. DIR
+is made if it is not there, and must not lie in a folder that is read.
+
 Exit status: 0 if all are valid or valid-historic; 1 if one is not, could not be
-read or is not there; 2 wrong usage.`,
+read or is not there, or if an original could not be written; 2 wrong usage.`,
 		Example: `  pecgate verify receipt.eml
-  pecgate verify --json Maildir export.zip | jq -r 'select(.kind == "delivery") | .recipient'`,
+  pecgate verify --json Maildir export.zip | jq -r 'select(.kind == "delivery") | .recipient'
+  pecgate verify receipts.mbox --originals recovered`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("verify needs a FILE: a message, an mbox, a Maildir, a folder or a .zip")
@@ -72,7 +85,13 @@ read or is not there; 2 wrong usage.`,
 				return &exitError{exitUsage, err.Error()}
 			}
 			v := &verifier{reader: pec.NewReader(o), files: args, bar: newBar(c.ErrOrStderr())}
-			p := &verifyPrinter{out: c.OutOrStdout(), json: asJSON, bar: v.bar}
+			if c.Flags().Changed("originals") {
+				if v.originals, err = openOriginals(into, args); err != nil {
+					return &exitError{exitUsage, err.Error()}
+				}
+				defer v.originals.root.Close() // of a folder: nothing is lost
+			}
+			p := &verifyPrinter{out: c.OutOrStdout(), json: asJSON, originals: v.originals != nil, bar: v.bar}
 			if err := v.run(c.Context(), p.print); err != nil {
 				return err
 			}
@@ -87,6 +106,7 @@ read or is not there; 2 wrong usage.`,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object per message")
 	c.Flags().StringArrayVar(&trust, "trust", nil, "PEM `FILE` with further certification authorities; may be repeated")
+	c.Flags().StringVar(&into, "originals", "", "folder `DIR` for the originals recovered from complete receipts and envelopes")
 	c.Flags().StringVar(&at, "at", "", "`TIME` to take for now")
 	return c
 }

@@ -15,12 +15,14 @@ import (
 
 // verifyPrinter prints what was found, for people or for scripts.
 type verifyPrinter struct {
-	out   io.Writer
-	json  bool
-	bar   *bar
-	good  bool // all so far; false before the first
-	total int
-	count map[string]int // by verdict
+	out  io.Writer
+	json bool
+	// originals tells that --originals was given.
+	originals bool
+	bar       *bar
+	good      bool // all so far; false before the first
+	total     int
+	count     map[string]int // by verdict
 }
 
 func (p *verifyPrinter) print(m verified) error {
@@ -28,11 +30,11 @@ func (p *verifyPrinter) print(m verified) error {
 		p.good, p.count = true, map[string]int{}
 	}
 	p.count[m.Verdict]++
-	p.good = p.good && proven(m.Report)
-	line := []byte(sentence(m) + "\n")
+	p.good = p.good && proven(m.Report) && m.original.err == nil
+	line := []byte(sentence(m) + "\n" + originalLine(m))
 	if p.json {
 		var err error
-		if line, err = jsonLine(m); err != nil {
+		if line, err = jsonLine(m, p.originals); err != nil {
 			return err
 		}
 	}
@@ -69,15 +71,26 @@ type verifyLine struct {
 	SignedAt *time.Time `json:"signed_at"`
 }
 
-func jsonLine(m verified) ([]byte, error) {
-	l := verifyLine{File: m.file, Report: m.Report}
+// originalsLine is one line of `verify --json --originals`.
+type originalsLine struct {
+	verifyLine
+	Recovered  *recovered `json:"recovered"`
+	NoOriginal string     `json:"no_original,omitempty"` // why there is none, where there might be one
+}
+
+func jsonLine(m verified, originals bool) ([]byte, error) {
+	l := originalsLine{verifyLine: verifyLine{File: m.file, Report: m.Report}, Recovered: m.original.recovered, NoOriginal: m.original.why()}
 	if !m.SignedAt.IsZero() {
 		l.SignedAt = &m.SignedAt
+	}
+	var v any = l
+	if !originals {
+		v = l.verifyLine
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(l); err != nil {
+	if err := e.Encode(v); err != nil {
 		return nil, err
 	}
 	return asciiControls(b.Bytes()), nil
@@ -159,10 +172,38 @@ func sentence(m verified) string {
 		b.WriteString(".")
 	}
 	b.WriteString(aboutText(r))
-	if r.Inner != nil && ok && r.Kind != pec.Anomaly && !strings.Contains(r.Reason, "inner: ") {
+	if ok && r.Inner != nil && r.Inner.Agrees {
 		b.WriteString(" The message inside agrees with it.")
 	}
 	return b.String()
+}
+
+// originalLine is the line below it that says what became of the original.
+func originalLine(m verified) string {
+	o := m.original
+	text := ""
+	switch {
+	case o.err != nil:
+		text = o.why()
+	case o.none != "":
+		text = "no original: " + o.none
+	case o.recovered != nil:
+		text = "original recovered as " + plain(o.File, maxShownName) + "; assumed: " + strings.Join(o.Assumed, "; ")
+		if len(o.Added) > 0 {
+			text += "; left inside, though providers are known to add it: " + plain(strings.Join(o.Added, ", "), maxShownValue)
+		}
+	default:
+		return ""
+	}
+	return plain(m.file, maxShownName) + ": " + text + ".\n"
+}
+
+// why says why there is no original, "" where there is one or none is expected.
+func (o original) why() string {
+	if o.err != nil {
+		return "the original cannot be written: " + plain(oneLine(o.err.Error()), maxShownWords)
+	}
+	return o.none
 }
 
 // aboutText says which message and recipient a report speaks of.

@@ -30,7 +30,9 @@ func sentenceCases() map[string]*pec.Report {
 		cases[name] = &r
 	}
 	about := func(r *pec.Report) { r.Recipient = "protocollo@pec.beta.example" }
-	add("01-transport.eml", func(r *pec.Report) { r.Kind, r.Inner = pec.Transport, &pec.Inner{} })
+	add("01-transport.eml", func(r *pec.Report) { r.Kind, r.Inner = pec.Transport, &pec.Inner{Agrees: true} })
+	add("01-transport-not-compared.eml", func(r *pec.Report) { r.Kind, r.Inner = pec.Transport, &pec.Inner{} })
+	add("02-acceptance-with-message.eml", func(r *pec.Report) { r.Kind, r.Inner = pec.Acceptance, &pec.Inner{} })
 	add("02-acceptance.eml", func(r *pec.Report) { r.Kind = pec.Acceptance })
 	add("03-non-acceptance.eml", func(r *pec.Report) {
 		r.Kind, r.Error, r.ErrorText = pec.NonAcceptance, "altro", "Bcc presente nel messaggio"
@@ -98,7 +100,7 @@ func TestVerifySentences(t *testing.T) {
 	cases := sentenceCases()
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(cases)) {
-		b.WriteString(sentence(verified{name, cases[name]}) + "\n")
+		b.WriteString(sentence(verified{file: name, Report: cases[name]}) + "\n")
 	}
 	if *update {
 		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {

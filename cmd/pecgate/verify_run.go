@@ -19,11 +19,13 @@ import (
 type verified struct {
 	file string
 	*pec.Report
+	original original
 }
 
 // verifier reads the messages of files and judges several at once.
 type verifier struct {
 	reader    *pec.Reader
+	originals *originals // nil: none are wanted
 	files     []string
 	bar       *bar
 	leftAside int // files that hold no message
@@ -38,8 +40,9 @@ type judged struct {
 }
 
 type result struct {
-	report *pec.Report
-	err    error
+	report   *pec.Report
+	original original
+	err      error
 }
 
 // run calls print for every message in the order of the files, from the
@@ -75,7 +78,7 @@ func (v *verifier) run(ctx context.Context, print func(verified) error) (err err
 		if res.err != nil {
 			res.report = unreadable(res.err)
 		}
-		if err := print(verified{j.file, res.report}); err != nil {
+		if err := print(verified{j.file, res.report, res.original}); err != nil {
 			return fmt.Errorf("print: %w", err)
 		}
 	}
@@ -161,7 +164,7 @@ func (v *verifier) judge(ctx context.Context, it archive.Item) (res result) {
 	}()
 	rep, err := v.read(ctx, it, it.Size)
 	if err != nil || rep.Verdict != pec.Invalid {
-		return result{rep, err}
+		return v.finish(ctx, it, rep, err)
 	}
 	// The writer of an mbox may have changed lines that begin with "From ".
 	for _, u := range it.Unquotings() {
@@ -177,10 +180,19 @@ func (v *verifier) judge(ctx context.Context, it archive.Item) (res result) {
 				note = other.Reason + "; " + note
 			}
 			other.Reason = note
-			return result{report: other}
+			return v.finish(ctx, r, other, nil)
 		}
 	}
-	return result{report: rep}
+	return v.finish(ctx, it, rep, nil)
+}
+
+// finish completes the result of the message in r.
+func (v *verifier) finish(ctx context.Context, r io.ReaderAt, rep *pec.Report, err error) result {
+	res := result{report: rep, err: err}
+	if err == nil && v.originals != nil {
+		res.original = v.originals.save(ctx, r, rep)
+	}
+	return res
 }
 
 func (v *verifier) read(ctx context.Context, r io.ReaderAt, size int64) (*pec.Report, error) {

@@ -3,6 +3,7 @@ package archive
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -160,7 +161,11 @@ func (w *walk) progress(n int64) {
 	w.o.Progress(w.done, w.total)
 }
 
-// named reads a file that somebody named: whatever it is, it is meant.
+// errNoMessage says that a file that somebody named is something else.
+var errNoMessage = errors.New("this is no message: it begins without a header, and is no mbox and no .zip")
+
+// named reads a file that somebody named: it is meant, if it can be a message at
+// all.
 func (w *walk) named(path string) error {
 	s, err := openFile(w.ctx, path, w.lim.Message)
 	if err != nil {
@@ -172,8 +177,13 @@ func (w *walk) named(path string) error {
 	if err != nil {
 		return bare(err)
 	}
-	if looksLike(head) == looksZip {
+	switch looksLike(head) {
+	case looksZip:
 		return w.zip(path, s)
+	case looksOther:
+		if !maybeMessage(head) {
+			return errNoMessage
+		}
 	}
 	return w.content(path, s, head)
 }

@@ -29,12 +29,14 @@ type span struct {
 //   - Where every message has a Content-Length that leads to the next one
 //     exactly, the file is mboxcl or mboxcl2 and those lengths hold. One message
 //     of a stranger that claims a length can so not hide those that follow.
-//   - Else a message begins at a line "From " at the start or behind a blank
-//     line, if that line bears a date or a header follows.
+//   - Else a message begins at a line "From " at the start of the file, and at
+//     one behind a blank line that bears a date or is followed by a header in
+//     which one of the fields stands that every message has. People begin lines
+//     with "From " as well.
 //
 // Lines may end in LF or CRLF.
 func split(ctx context.Context, r io.ReaderAt, size int64, fn func(span) error) error {
-	s := &splitter{ctx: ctx, r: r, size: size, fn: fn}
+	s := &splitter{ctx: ctx, size: size, fn: fn, lines: newLines(ctx, r, size)}
 	chained, err := s.chained()
 	if err != nil {
 		return err
@@ -42,7 +44,7 @@ func split(ctx context.Context, r io.ReaderAt, size int64, fn func(span) error) 
 	if chained {
 		return s.chain(s.measured)
 	}
-	return s.scan(0, size)
+	return s.scan()
 }
 
 // errSecond ends the look of single.
@@ -64,26 +66,27 @@ func single(ctx context.Context, r io.ReaderAt, size int64) (bool, error) {
 }
 
 type splitter struct {
-	ctx  context.Context
-	r    io.ReaderAt
-	size int64
-	fn   func(span) error
+	ctx   context.Context
+	size  int64
+	fn    func(span) error
+	lines *lines // one for all: an mbox may hold a message every hundred bytes
 }
 
 // scan finds the messages of a file by its lines.
-func (s *splitter) scan(from, to int64) error {
-	l := newLines(s.ctx, s.r, from, to, lineBuf)
+func (s *splitter) scan() error {
+	l := s.lines
+	l.seek(0, s.size)
 	m := message{}
 	for {
 		ln, err := l.next()
 		if errors.Is(err, io.EOF) {
-			return m.end(to, s.fn)
+			return m.end(s.size, s.fn)
 		}
 		if err != nil {
 			return err
 		}
-		if (ln.off == from || m.blank) && bytes.HasPrefix(ln.head, []byte("From ")) &&
-			(ln.off == from || dated(ln.head) || headerFollows(l.ahead())) {
+		if (ln.off == 0 || m.blank) && bytes.HasPrefix(ln.head, []byte("From ")) &&
+			(ln.off == 0 || dated(ln.head) || headerFollows(l.ahead())) {
 			if err := m.end(ln.off, s.fn); err != nil {
 				return err
 			}
@@ -134,27 +137,32 @@ func (m *message) end(off int64, fn func(span) error) error {
 	return fn(m.span)
 }
 
-// dated reports whether a "From " line bears a time and a year, as those of
-// asctime do.
+// dated reports whether a "From " line bears a time, a month and a year, as those
+// of asctime do.
 func dated(head []byte) bool {
-	var clock, year bool
+	var clock, month, year bool
 	for _, word := range strings.Fields(string(head)) {
 		h, rest, colon := strings.Cut(word, ":")
 		if colon && digits(h) && len(h) <= 2 && len(rest) >= 2 && digits(rest[:2]) {
 			clock = true
 		}
+		month = month || len(word) == 3 && strings.Contains(months, word)
 		year = year || len(word) == 4 && digits(word) && (word[:2] == "19" || word[:2] == "20")
 	}
-	return clock && year
+	return clock && month && year
 }
+
+const months = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// headerFollows reports whether b begins with a header field. Some writers put
-// the "From " line of an older mailbox there, quoted.
+// headerFollows reports whether b begins with the header of a message. Some
+// writers put the "From " line of an older mailbox there, quoted.
 func headerFollows(b []byte) bool {
-	first, _, _ := bytes.Cut(b, []byte("\n"))
-	return fieldName(first) != "" || bytes.HasPrefix(first, []byte(">From "))
+	if bytes.HasPrefix(b, []byte(">From ")) {
+		_, b, _ = bytes.Cut(b, []byte("\n"))
+	}
+	return messageHeader(b)
 }
 
 // chained reports whether every message has a Content-Length that leads to the
@@ -189,7 +197,8 @@ func (s *splitter) chain(fn func(off, end int64) error) error {
 
 // lengthOf reads the header behind the "From " line at off.
 func (s *splitter) lengthOf(off int64) (start, end int64, err error) {
-	l := newLines(s.ctx, s.r, off, s.size, headSize)
+	l := s.lines
+	l.seek(off, s.size)
 	if err := s.ctx.Err(); err != nil {
 		return 0, 0, err
 	}
@@ -225,8 +234,9 @@ func (s *splitter) lengthOf(off int64) (start, end int64, err error) {
 // link finds the next message behind end: at once or after one blank line, or
 // after the end of the last line and one blank line.
 func (s *splitter) link(end int64) (int64, error) {
-	b := make([]byte, min(s.size-end, 9))
-	if _, err := s.r.ReadAt(b, end); err != nil && !errors.Is(err, io.EOF) {
+	s.lines.seek(end, s.size)
+	b, err := s.lines.window(len("\r\n\r\nFrom "))
+	if err != nil {
 		return 0, err
 	}
 	for skipped := 0; skipped <= 2; skipped++ {
@@ -248,7 +258,8 @@ func (s *splitter) link(end int64) (int64, error) {
 // measured hands over the message from off to end, whose lines are only looked
 // at for their quoting.
 func (s *splitter) measured(off, end int64) error {
-	l := newLines(s.ctx, s.r, off, end, lineBuf)
+	l := s.lines
+	l.seek(off, end)
 	m := message{open: true, span: span{off: off}}
 	for {
 		ln, err := l.next()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -30,27 +31,39 @@ func TestSplit(t *testing.T) {
 		return fmt.Sprintf("%s\nContent-Length: %d\n\n%s", head, len(body), body)
 	}
 	tricky := letter(3, "text\n\nFrom: the beginning\nFrom here on\nAll: is text\n\nFrom now on\nthere is none")
-	fake := letter(4, "text\n\nFrom here on\nSubject: a line like a field")
+	fake := letter(4, "text\n\nFrom here on\nDate: a line like a field of every message")
+	prose := letter(5, "text\n\nFrom here on\nnote: a line like a field\n\nFrom Monday on\nSubject: work\n\n"+
+		"From 10:30 on in the year 2026\nthere is none\n\nFrom him\n>From her\nnote: a third")
+	// A header of many fields before one that is known.
+	long := "X-Label: " + strings.Repeat("x", 70) + "\n\t" + strings.Repeat(strings.Repeat("y", 70)+"\n\t", 100) + "z\n" + one
 	for name, c := range map[string]struct {
 		text string
 		want []string
 	}{
-		"one":                                  {sep + one + "\n", []string{one}},
-		"two":                                  {sep + one + "\n" + sep + two + "\n", []string{one, two}},
-		"no blank line at the end":             {sep + one + "\n" + sep + two, []string{one, two}},
-		"no line end at the end":               {sep + one + "\n" + sep + strings.TrimSuffix(two, "\n"), []string{one, strings.TrimSuffix(two, "\n")}},
-		"body ends with blank line":            {sep + one + "\n\n" + sep + two + "\n\n", []string{one + "\n", two + "\n"}},
-		"CRLF":                                 {crlf(sep + one + "\n" + sep + two + "\n"), []string{crlf(one), crlf(two)}},
-		"CRLF in an LF file":                   {sep + crlf(one) + "\n" + sep + crlf(two) + "\n", []string{crlf(one), crlf(two)}},
-		"bare separator":                       {"From \n" + one + "\nFrom \n" + two + "\n", []string{one, two}},
-		"separator without a date":             {"From - \n" + one + "\nFrom - \n" + two + "\n", []string{one, two}},
-		"text that only begins like one":       {sep + tricky + "\n" + sep + two + "\n", []string{tricky, two}},
-		"no blank line before":                 {sep + letter(1, "x\n"+sep+"Subject: y") + "\n", []string{letter(1, "x\n"+sep+"Subject: y")}},
-		"message without a header":             {sep + one + "\n" + sep + "\nonly text\n\n" + sep + two, []string{one, "\nonly text\n", two}},
-		"message of nothing":                   {sep, []string{""}},
-		"older separator inside, quoted":       {sep + ">" + sep + one + "\n", []string{">" + sep + one}},
-		"header only":                          {sep + "Subject: a\n\n" + sep + two, []string{"Subject: a\n", two}},
-		"unquoted text splits where it must":   {sep + fake + "\n", []string{letter(4, "text"), "Subject: a line like a field\n"}},
+		"one":                                {sep + one + "\n", []string{one}},
+		"two":                                {sep + one + "\n" + sep + two + "\n", []string{one, two}},
+		"no blank line at the end":           {sep + one + "\n" + sep + two, []string{one, two}},
+		"no line end at the end":             {sep + one + "\n" + sep + strings.TrimSuffix(two, "\n"), []string{one, strings.TrimSuffix(two, "\n")}},
+		"body ends with blank line":          {sep + one + "\n\n" + sep + two + "\n\n", []string{one + "\n", two + "\n"}},
+		"CRLF":                               {crlf(sep + one + "\n" + sep + two + "\n"), []string{crlf(one), crlf(two)}},
+		"CRLF in an LF file":                 {sep + crlf(one) + "\n" + sep + crlf(two) + "\n", []string{crlf(one), crlf(two)}},
+		"bare separator":                     {"From \n" + one + "\nFrom \n" + two + "\n", []string{one, two}},
+		"separator without a date":           {"From - \n" + one + "\nFrom - \n" + two + "\n", []string{one, two}},
+		"text that only begins like one":     {sep + tricky + "\n" + sep + two + "\n", []string{tricky, two}},
+		"no blank line before":               {sep + letter(1, "x\n"+sep+"Subject: y") + "\n", []string{letter(1, "x\n"+sep+"Subject: y")}},
+		"message without a header":           {sep + one + "\n" + sep + "\nonly text\n\n" + sep + two, []string{one, "\nonly text\n", two}},
+		"message of nothing":                 {sep, []string{""}},
+		"older separator inside, quoted":     {sep + ">" + sep + one + "\n", []string{">" + sep + one}},
+		"header only":                        {sep + "Subject: a\n\n" + sep + two, []string{"Subject: a\n", two}},
+		"unquoted text splits where it must": {sep + fake + "\n", []string{letter(4, "text"), "Date: a line like a field of every message\n"}},
+		"prose that begins with From":        {sep + prose + "\n" + sep + two + "\n", []string{prose, two}},
+		"prose with CRLF":                    {crlf(sep + prose + "\n" + sep + two + "\n"), []string{crlf(prose), crlf(two)}},
+		"undated, an older separator inside": {"From -\n" + one + "\nFrom -\n>" + sep + one + "\n", []string{one, ">" + sep + one}},
+		"undated, a long header":             {"From -\n" + one + "\nFrom -\n" + long + "\n", []string{one, long}},
+		"dated in other ways": {sep + one + "\nFrom 1234567890@xxx Fri Jul 03 09:15:42 +0000 2026\nX-GM-THRID: 1\n\nx\n" +
+			"\nFrom a@alfa.example Fri, 3 Jul 2026 9:15:42 +0200\nX-A: 1\n\ny\n\nFrom - Fri Jul  3 09:15 2026\nX-Mozilla-Status: 0001\n\nz\n",
+			[]string{one, "X-GM-THRID: 1\n\nx\n", "X-A: 1\n\ny\n", "X-Mozilla-Status: 0001\n\nz\n"}},
+		"dated in another language":            {sep + one + "\nFrom - ven lug  3 09:15:42 2026\n" + two + "\n", []string{one, two}},
 		"mboxcl2 needs no quoting":             {sep + cl(fake) + "\n" + sep + cl(two) + "\n", []string{cl(fake), cl(two)}},
 		"mboxcl2 at once":                      {sep + cl(fake) + sep + cl(two), []string{cl(fake), cl(two)}},
 		"mboxcl2 with CRLF between":            {sep + cl(fake) + "\r\n" + sep + cl(two) + "\r\n", []string{cl(fake), cl(two)}},
@@ -200,6 +213,30 @@ func TestSplitEnds(t *testing.T) {
 	cancel()
 	if err := split(ctx, strings.NewReader(text), int64(len(text)), func(span) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// What a message costs does not depend on the buffer that its lines are read with.
+func TestSplitTiny(t *testing.T) {
+	const n = 2000
+	for _, lengths := range []bool{false, true} {
+		text := tinyBox(n, lengths)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		got := 0
+		check(t, split(context.Background(), bytes.NewReader(text), int64(len(text)), func(span) error { got++; return nil }))
+		runtime.ReadMemStats(&after)
+		if each := (after.TotalAlloc - before.TotalAlloc) / n; got != n || each > 1024 {
+			t.Errorf("lengths %v: %d messages, %d bytes allocated for each", lengths, got, each)
+		}
+	}
+}
+
+// A file that becomes shorter while it is read ends the walk, not more.
+func TestSplitShrinks(t *testing.T) {
+	for _, lengths := range []bool{false, true} {
+		text := tinyBox(1000, lengths)
+		check(t, split(context.Background(), bytes.NewReader(text[:len(text)/2]), int64(len(text)), func(span) error { return nil }))
 	}
 }
 

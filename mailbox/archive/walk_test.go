@@ -28,10 +28,9 @@ func TestWalk(t *testing.T) {
 		want  []found
 		aside []string
 	}{
-		"message":            {files: map[string]string{"a.eml": one}, path: "a.eml", want: []found{{text: one}}},
-		"message, any name":  {files: map[string]string{"a.pdf": "whatever"}, path: "a.pdf", want: []found{{text: "whatever"}}},
-		"message of nothing": {files: map[string]string{"a": ""}, path: "a", want: []found{{}}},
-		"mbox":               {files: map[string]string{"Sent": box}, path: "Sent", want: []found{{name: "#1", text: one}, {name: "#2", text: two}}},
+		"message":           {files: map[string]string{"a.eml": one}, path: "a.eml", want: []found{{text: one}}},
+		"message, any name": {files: map[string]string{"a.pdf": "Subject: odd\n\nx"}, path: "a.pdf", want: []found{{text: "Subject: odd\n\nx"}}},
+		"mbox":              {files: map[string]string{"Sent": box}, path: "Sent", want: []found{{name: "#1", text: one}, {name: "#2", text: two}}},
 		".eml from an mbox": {files: map[string]string{"a.eml": sep + one, "b.eml": box}, want: []found{
 			{text: one, name: "a.eml"}, {name: "b.eml#1", text: one}, {name: "b.eml#2", text: two},
 		}},
@@ -103,6 +102,22 @@ func TestWalk(t *testing.T) {
 				t.Errorf("progress ended at %d of %d", done, total)
 			}
 		})
+	}
+}
+
+// A file that somebody names is a message as long as it can be one.
+func TestWalkNoMessage(t *testing.T) {
+	for text, want := range map[string]bool{
+		"X-Any: 1\n\nbody": true, "Subject : old\n": true, "Return-Path: <a@alfa.example>\rFrom: a@alfa.example\r": true,
+		"\ufeffSubject: x\r\n": true, "\r\n\nSubject: x": true, "garbage\nFrom: a@alfa.example\n\nx": true, ">From x\nDate: now\n": true,
+		"": false, "\n\n": false, "%PDF-1.7\n%\xe2\xe3\n1 0 obj\n<</Type: /Catalog>>": false, "\x89PNG\r\n\x1a\n": false, "-----BEGIN CERTIFICATE-----\n": false,
+		`{"From": 1}`: false, "<?xml version=\"1.0\"?>\n<a xmlns:b=\"c:d\"/>": false, "\xd0\xcf\x11\xe0\xa1\xb1": false, "Dear Sir: hello\n\nFrom: a@alfa.example": false,
+	} {
+		p := filepath.Join(fill(t, map[string]string{"f.eml": text}), "f.eml")
+		got, err := walkAll(t, p, Options{})
+		if want != (err == nil) || want != (len(got) == 1) || !want && !errors.Is(err, errNoMessage) {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
 	}
 }
 

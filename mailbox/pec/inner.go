@@ -41,6 +41,12 @@ type Inner struct {
 	To       int       `json:"to"`   // addresses in To and Cc
 	Subject  string    `json:"subject"`
 	Date     time.Time `json:"date,omitzero"` // UTC
+	// Agrees tells that the message inside of a transport envelope or a delivery
+	// receipt was compared with the daticert.xml signed with it: the Message-ID is
+	// the identificativo, the other fields that both state are the same, and
+	// nothing about the part is odd. False says that something differs (then the
+	// Report's Reason does, too) or that there was nothing to compare.
+	Agrees bool `json:"agrees"`
 
 	odd []string // about the part itself
 }
@@ -253,7 +259,7 @@ func headEnd(b []byte, from int) int {
 // notes says what is odd about the inner message of a PEC message of a kind:
 // whether it may and must be there, and where it disagrees with the daticert.xml
 // that was signed with it. in and d may be nil. Only what both sides say is
-// compared: providers leave things out.
+// compared: providers leave things out. It sets Agrees.
 func (in *Inner) notes(d *daticert, kind Kind) []string {
 	receipt := ""
 	if d != nil {
@@ -284,6 +290,7 @@ func (in *Inner) notes(d *daticert, kind Kind) []string {
 	if !sameSubject(in.Subject, d.oggetto) {
 		notes = append(notes, "Subject of "+innerName+" is not the oggetto of daticert.xml")
 	}
+	in.Agrees = in.MessageID != "" && len(notes) == 0
 	return notes
 }
 
