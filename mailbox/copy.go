@@ -163,6 +163,9 @@ func (tx *Tx) removeFrom(f *folder, v Viewer, uid UID, e entry) error {
 }
 
 func (tx *Tx) drop(f *folder, uid UID, e entry) error {
+	if err := tx.unarchive(f, &e); err != nil {
+		return err
+	}
 	for _, k := range [][]byte{
 		key("e", f.ID, uid), key(wireEnvelope, f.ID, uid), key(wireStructure, f.ID, uid), key(wireBody, f.ID, uid),
 		key("gc", f.ID, uid), key("mp", e.Message, f.ID, uid),

@@ -14,9 +14,24 @@
 //   - A UID is never used twice in a folder, whatever crashes or is removed.
 //   - Every change of a folder gets the folder's next mod-sequence number in
 //     the transaction that makes it; a watch only wakes up, the feed tells.
+//     That number is the feed's own, one for each folder and not one for a whole
+//     PEC mailbox: whoever follows, follows a folder as one person sees it (a
+//     mailbox in the sense of RFC 9051), and a common number would make every
+//     session read the changes of all folders. The feed is bounded; who is too
+//     far behind is told so and takes a new snapshot.
 //   - Stored bytes never change. Readers get ranges of them.
-//   - Nothing is written while the disk has less than the floor free; reading
-//     goes on.
+//   - Nothing removes a message but Retain: not before its mailbox's age, not
+//     under a legal hold, not while somebody needs it. What people remove are
+//     entries. Bytes that several records name go with the last of them.
+//   - Bytes without a record become a recovered message for the administrator,
+//     each once; removed ones never do (Recover).
+//   - Register numbers, counters of messages and bytes, and the archive's index
+//     are written in the transaction that they tell of.
+//   - Nothing new is taken while the disk has less than the floor free, and
+//     nothing at all is written below a quarter of it; reading goes on.
+//
+// What runs beside the rest is asked for by the owner of the store, who waits
+// for it: Recover once after Open, then Sweep; Retain at least once a day.
 //
 // It must not import relay, gateway or configs.
 package mailbox

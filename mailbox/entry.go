@@ -19,9 +19,15 @@ type entry struct {
 	Private  bool   // nobody but the audience sees it, whatever their scope
 	Size     int64
 	Date     time.Time // INTERNALDATE, seconds
+	Day      day       // with Archived: where its line in the archive stands
+	Archived UID       // 0: it stands in no archive
 }
 
-const entryLen = 8 + 8 + 4 + 1 + 8 + 8
+// An entry that stands in no archive ends before Day.
+const (
+	entryLen    = 8 + 8 + 4 + 1 + 8 + 8
+	archivedLen = entryLen + 4 + 4
+)
 
 const (
 	entrySeen byte = 1 << iota
@@ -29,7 +35,7 @@ const (
 )
 
 func (e *entry) bytes() []byte {
-	b := make([]byte, 0, entryLen)
+	b := make([]byte, 0, archivedLen)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.Message))
 	b = binary.BigEndian.AppendUint64(b, e.ModSeq)
 	b = binary.BigEndian.AppendUint32(b, uint32(e.Audience))
@@ -42,14 +48,19 @@ func (e *entry) bytes() []byte {
 	}
 	b = append(b, bits)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.Size))
-	return binary.BigEndian.AppendUint64(b, uint64(e.Date.Unix()))
+	b = binary.BigEndian.AppendUint64(b, uint64(e.Date.Unix()))
+	if e.Archived == 0 {
+		return b
+	}
+	b = binary.BigEndian.AppendUint32(b, uint32(e.Day))
+	return binary.BigEndian.AppendUint32(b, uint32(e.Archived))
 }
 
 func readEntry(b []byte) (entry, error) {
-	if len(b) != entryLen {
-		return entry{}, fmt.Errorf("mailbox: a folder entry has %d bytes instead of %d", len(b), entryLen)
+	if len(b) != entryLen && len(b) != archivedLen {
+		return entry{}, fmt.Errorf("mailbox: a folder entry has %d bytes instead of %d or %d", len(b), entryLen, archivedLen)
 	}
-	return entry{
+	e := entry{
 		Message:  MessageID(binary.BigEndian.Uint64(b)),
 		ModSeq:   binary.BigEndian.Uint64(b[8:]),
 		Audience: Person(binary.BigEndian.Uint32(b[16:])),
@@ -57,7 +68,11 @@ func readEntry(b []byte) (entry, error) {
 		Private:  b[20]&entryPrivate != 0,
 		Size:     int64(binary.BigEndian.Uint64(b[21:])),
 		Date:     time.Unix(int64(binary.BigEndian.Uint64(b[29:])), 0),
-	}, nil
+	}
+	if len(b) == archivedLen {
+		e.Day, e.Archived = day(binary.BigEndian.Uint32(b[entryLen:])), UID(binary.BigEndian.Uint32(b[entryLen+4:]))
+	}
+	return e, nil
 }
 
 func (tx *Tx) entry(f FolderID, uid UID) (entry, error) {
@@ -114,6 +129,11 @@ func (tx *Tx) file(f *folder, m *Message, how Filing) (UID, error) {
 		return 0, err
 	}
 	e := entry{Message: m.ID, ModSeq: f.ModSeq, Audience: how.Audience, Private: how.Private, Seen: how.Seen, Size: m.Ref.Size, Date: m.Date}
+	if f.Key.archived() {
+		if err := tx.archive(f, uid, m, &e); err != nil {
+			return 0, err
+		}
+	}
 	if err := tx.w.Put(key("e", f.ID, uid), e.bytes()); err != nil {
 		return 0, err
 	}

@@ -3,9 +3,11 @@ package mailbox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
+	"pecgate/mailbox/kv"
 	"pecgate/mailbox/mime"
 	"pecgate/mailbox/pec"
 	"pecgate/mailbox/segment"
@@ -30,8 +32,9 @@ type Origin struct {
 // Intake is a message on its way into the store: Begin, Write, Store, Record;
 // or Abort. Nothing of it is visible before Record.
 type Intake struct {
-	s *Store
-	w *segment.Writer
+	s         *Store
+	w         *segment.Writer
+	unchecked int // bytes since the disk was looked at
 }
 
 // Begin starts a message. It fails with ErrNoSpace below the space floor.
@@ -46,8 +49,21 @@ func (s *Store) Begin(ctx context.Context) (*Intake, error) {
 	return &Intake{s: s, w: w}, nil
 }
 
-// Write appends to the message.
-func (in *Intake) Write(p []byte) (int, error) { return in.w.Write(p) }
+// uploadStep is how many bytes of a message are taken between two looks at the
+// disk.
+const uploadStep = 1 << 20
+
+// Write appends to the message. ErrNoSpace says that the disk has become so
+// full that the message cannot be taken.
+func (in *Intake) Write(p []byte) (int, error) {
+	if in.unchecked += len(p); in.unchecked >= uploadStep {
+		in.unchecked = 0
+		if err := in.s.uploadRoom(); err != nil {
+			return 0, err
+		}
+	}
+	return in.w.Write(p)
+}
 
 // Size is the number of bytes written so far.
 func (in *Intake) Size() int64 { return in.w.Size() }
@@ -63,12 +79,21 @@ type Stored struct {
 	Ref    segment.Ref
 	Index  *mime.Index
 	reader *segment.Reader
+
+	// Of a message that was stored now, until Close.
+	writer *segment.Writer
+	flight *ticket
 }
 
 // Store makes the bytes and their origin durable and finds the offsets of the
-// message's parts. The caller then records it and closes it; one that does
-// not leaves bytes without a record, which are never lost.
-func (in *Intake) Store(ctx context.Context, o Origin) (*Stored, error) {
+// message's parts. The caller then records it and closes it, soon: until then
+// its segment is not swept. One that does not record it leaves bytes without a
+// record, which are never lost (see Recover).
+func (in *Intake) Store(ctx context.Context, o Origin) (_ *Stored, err error) {
+	if err := in.s.writeRoom(); err != nil {
+		in.Abort()
+		return nil, err
+	}
 	if o.At.IsZero() {
 		o.At = in.s.opt.Now().UTC()
 	}
@@ -76,6 +101,13 @@ func (in *Intake) Store(ctx context.Context, o Origin) (*Stored, error) {
 	if err != nil {
 		return nil, err
 	}
+	flight := in.s.flight.begin()
+	defer func() {
+		if err != nil {
+			in.w.Release()
+			flight.end()
+		}
+	}()
 	ref, err := in.w.Commit(ctx, side)
 	if err != nil {
 		return nil, fmt.Errorf("make a message durable: %w", in.s.watch(err))
@@ -88,7 +120,7 @@ func (in *Intake) Store(ctx context.Context, o Origin) (*Stored, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find a message's parts: %w", joinClose(err, r))
 	}
-	return &Stored{s: in.s, Origin: o, Ref: ref, Index: ix, reader: r}, nil
+	return &Stored{s: in.s, Origin: o, Ref: ref, Index: ix, reader: r, writer: in.w, flight: flight}, nil
 }
 
 // ReadAt reads the stored bytes.
@@ -98,13 +130,48 @@ func (st *Stored) ReadAt(p []byte, off int64) (int, error) { return st.reader.Re
 func (st *Stored) Size() int64 { return st.Ref.Size }
 
 // Close ends reading.
-func (st *Stored) Close() error { return st.reader.Close() }
+func (st *Stored) Close() error {
+	if st.writer != nil {
+		st.writer.Release()
+		st.flight.end()
+	}
+	return st.reader.Close()
+}
 
 // Record makes the record of a stored message and whatever fn adds (folder
 // entries, a queue item, a cursor, an audit line) durable in one transaction.
 // fn may fill the message's fields; it may be called again. When Record
 // returns nil everything is durable.
+//
+// After an error of fn, by which the caller decides against the message, its
+// bytes are removed as well: nobody was promised anything about them. They stay
+// where it is not certain that nothing was recorded.
 func (s *Store) Record(ctx context.Context, st *Stored, fn func(*Tx, *Message) error) (*Message, error) {
+	m, err := s.record(ctx, st, fn)
+	if err != nil && !errors.Is(err, kv.ErrFailed) && !errors.Is(err, kv.ErrClosed) {
+		s.refuse(context.WithoutCancel(ctx), st)
+	}
+	return m, err
+}
+
+// refuse removes the bytes of a message that was not recorded. What fails here
+// is found by Recover.
+func (s *Store) refuse(ctx context.Context, st *Stored) {
+	named := true
+	err := s.View(ctx, func(tx *Tx) error {
+		ids, err := tx.named(st.Ref)
+		named = len(ids) > 0 // by an earlier Record of the same bytes
+		return err
+	})
+	if err == nil && !named {
+		err = s.watch(s.bytes.Remove(ctx, st.Ref))
+	}
+	if err != nil {
+		s.opt.Events.Fault("store", st.Origin.Box, err)
+	}
+}
+
+func (s *Store) record(ctx context.Context, st *Stored, fn func(*Tx, *Message) error) (*Message, error) {
 	offsets, err := st.Index.MarshalBinary()
 	if err != nil {
 		return nil, err
@@ -130,9 +197,12 @@ func (s *Store) Record(ctx context.Context, st *Stored, fn func(*Tx, *Message) e
 			return err
 		}
 		if m.MessageID != "" {
-			if err := tx.w.Put(key("ms", m.Box, clipKey(m.MessageID), m.ID), nil); err != nil {
+			if err := tx.w.Put(msgidKey(m), nil); err != nil {
 				return err
 			}
+		}
+		if err := tx.refer(m); err != nil {
+			return err
 		}
 		if err := fn(&Tx{s: s, r: tx.r, w: tx.w, now: tx.now, parsed: st.Index, parsedID: m.ID}, m); err != nil {
 			return err

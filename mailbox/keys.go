@@ -5,29 +5,40 @@ import (
 	"strings"
 )
 
-// The key plan. Numbers are big-endian, so that keys sort as their numbers;
-// strings end with a NUL.
+// The key plan, of format 1 (see upgrade.go). Numbers are big-endian, so that
+// keys sort as their numbers; strings end with a NUL. Mailboxes are lower case.
 //
 //	m/  message                         record (JSON)
 //	mi/ message                         offsets of its parts (mime.Index)
 //	mh/ sha256, message                 nothing: messages by content
+//	mb/ segment, offset, message        nothing: messages by the place of their bytes
+//	mx/ segment, offset                 reference: bytes that no record names any more, to be removed
 //	ms/ mailbox NUL message-id NUL, message   nothing: messages by Message-ID
 //	mo/ person, message-id              the person's own copies (JSON)
+//	mp/ message, folder, uid            nothing: the entries of a message
 //	p/  login NUL                       person (number)
 //	pi/ person                          login
 //	f/  folder                          record (JSON): counters, written by every change
 //	fk/ mailbox NUL owner role NUL name folder (number)
 //	e/  folder, uid                     entry: message, mod-sequence, audience ...
 //	xe/ xs/ xb/ folder, uid             ENVELOPE, BODYSTRUCTURE and BODY as they go out
-//	mp/ message, folder, uid            nothing: the entries of a message
 //	gp/ folder, person, uid             personal flags
 //	gc/ folder, uid                     common flags and keywords (JSON)
 //	h/  folder, person, uid             hidden from that person
 //	c/  folder, mod-sequence            change feed
 //	v/  folder, person                  how the person saw the folder last, and its UIDVALIDITY
+//	ad/ mailbox NUL day, uid            archive line: folder, uid, message, audience
+//	av/ folder, person                  as v/, of an archive
 //	su/ person, name                    subscription
+//	q/  mailbox NUL                     messages and bytes of a mailbox
+//	rc/ mailbox NUL direction NUL year  last register number given
+//	rn/ mailbox NUL direction NUL year, number   what has the number (JSON); stays when the message goes
+//	lh/ hold NUL                        legal hold (JSON)
+//	lm/ message, hold NUL               nothing: the holds on a message
+//	lx/ hold NUL, message               nothing: the messages of a hold
 //	a/  number                          audit line (JSON)
-//	n/  name                            counters
+//	n/  name NUL                        counters and marks: message, folder, person, audit,
+//	                                    uidvalidity; plan, fill (format), retention (JSON)
 //	r/  room NUL key                    records of other rooms (Tx.Space)
 
 func key(prefix string, parts ...any) []byte {
@@ -44,6 +55,8 @@ func key(prefix string, parts ...any) []byte {
 		case UID:
 			k = binary.BigEndian.AppendUint32(k, uint32(v))
 		case Person:
+			k = binary.BigEndian.AppendUint32(k, uint32(v))
+		case day:
 			k = binary.BigEndian.AppendUint32(k, uint32(v))
 		case []byte:
 			k = append(k, v...)

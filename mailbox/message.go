@@ -3,6 +3,7 @@ package mailbox
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"strings"
 	"time"
 
@@ -41,6 +42,9 @@ type Message struct {
 	Kind    pec.Kind `json:"kind,omitempty"`
 	Verdict string   `json:"verdict,omitempty"`
 	Reason  string   `json:"reason,omitempty"`
+
+	Register *RegisterNumber `json:"register,omitempty"` // by EnterRegister
+	Was      Direction       `json:"was,omitempty"`      // of a Recovered message: what its origin says
 }
 
 // Size is the number of bytes of the message.
@@ -58,8 +62,22 @@ func (tx *Tx) Message(id MessageID) (*Message, error) {
 	return m, nil
 }
 
-// PutMessage writes a changed record. ID, Ref and MessageID must not change.
-func (tx *Tx) PutMessage(m *Message) error { return tx.putJSON(key("m", m.ID), m) }
+// PutMessage writes a changed record. ID, Box, MessageID and Arrived must not
+// change; Ref stays what it is in the store, where a sweep may have changed it
+// since m was read.
+func (tx *Tx) PutMessage(m *Message) error {
+	switch now, err := tx.Message(m.ID); {
+	case err == nil:
+		m.Ref = now.Ref
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	return tx.putJSON(key("m", m.ID), m)
+}
+
+func msgidKey(m *Message) []byte {
+	return key("ms", strings.ToLower(m.Box), clipKey(m.MessageID), m.ID)
+}
 
 // ByContent returns the messages with these bytes, oldest first.
 func (tx *Tx) ByContent(sum [32]byte) ([]MessageID, error) {
@@ -104,5 +122,16 @@ func (s *Store) Index(ctx context.Context, id MessageID) (*mime.Index, error) {
 }
 
 // Open returns the bytes of a message for reading by range. The caller closes
-// it.
-func (s *Store) Open(m *Message) (*segment.Reader, error) { return s.bytes.Open(m.Ref) }
+// it. Where a sweep has moved them since m was read, they are found all the
+// same; ErrNotFound says that the message was removed.
+func (s *Store) Open(m *Message) (*segment.Reader, error) {
+	r, err := s.bytes.Open(m.Ref)
+	if !errors.Is(err, segment.ErrNotFound) {
+		return r, err
+	}
+	now, err := s.Message(context.Background(), m.ID) // local and short
+	if err != nil {
+		return nil, err
+	}
+	return s.bytes.Open(now.Ref)
+}

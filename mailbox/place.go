@@ -3,6 +3,7 @@ package mailbox
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 )
 
 // Place is where an entry stands.
@@ -18,11 +19,7 @@ func (tx *Tx) placed(id MessageID, p Place) error {
 // Places returns the entries of a message in all folders. Entries of a deleted
 // folder are left out.
 func (tx *Tx) Places(id MessageID) ([]Place, error) {
-	var all []Place
-	err := tx.r.Scan(key("mp", id), nil, func(k, _ []byte) (bool, error) {
-		all = append(all, Place{Folder: FolderID(binary.BigEndian.Uint64(k[len(k)-12:])), UID: UID(tailUint32(k))})
-		return true, nil
-	})
+	all, err := tx.allPlaces(id, math.MaxInt)
 	if err != nil {
 		return nil, err
 	}
@@ -36,6 +33,17 @@ func (tx *Tx) Places(id MessageID) ([]Place, error) {
 		}
 	}
 	return live, nil
+}
+
+// allPlaces returns at most most of a message's entries, those of deleted
+// folders too.
+func (tx *Tx) allPlaces(id MessageID, most int) ([]Place, error) {
+	var all []Place
+	err := tx.r.Scan(key("mp", id), nil, func(k, _ []byte) (bool, error) {
+		all = append(all, Place{Folder: FolderID(binary.BigEndian.Uint64(k[len(k)-12:])), UID: UID(tailUint32(k))})
+		return len(all) < most, nil
+	})
+	return all, err
 }
 
 // PlacesIn returns at most most of the entries of a message that stand in
@@ -67,8 +75,22 @@ type OwnCopy struct {
 }
 
 // OwnCopy returns the person's copy of a Message-ID (as pec.NormalizeID writes
-// it), or ErrNotFound.
+// it), or ErrNotFound, also when the submission's message was removed since.
 func (tx *Tx) OwnCopy(p Person, msgid string) (OwnCopy, error) {
+	c, err := tx.ownCopy(p, msgid)
+	if err != nil || !c.Submitted {
+		return c, err
+	}
+	switch there, err := tx.has(key("m", c.Message)); {
+	case err != nil:
+		return OwnCopy{}, err
+	case !there:
+		return OwnCopy{}, ErrNotFound
+	}
+	return c, nil
+}
+
+func (tx *Tx) ownCopy(p Person, msgid string) (OwnCopy, error) {
 	var c OwnCopy
 	return c, tx.getJSON(key("mo", p, clipKey(msgid)), &c)
 }

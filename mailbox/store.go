@@ -31,8 +31,12 @@ var (
 type Options struct {
 	Dir     string           // the store makes its folders below it, mode 0700
 	MinFree int64            // bytes that must stay free on the disk of Dir; 0: no floor
+	Zone    *time.Location   // of register years and archive days; nil: UTC
 	Now     func() time.Time // nil: time.Now
 	Events  *events.Log      // nil: none
+
+	// Free asks the disk of Dir; nil: statfs. Tests give another.
+	Free func() (DiskFree, error)
 }
 
 // Store is an open store. It is safe for use by many goroutines.
@@ -41,6 +45,8 @@ type Store struct {
 	records   kv.Store
 	bytes     *segment.Store
 	snapshots snapshotCache
+	flight    flight
+	space     space
 	failed    chan error // holds the first failure
 	broken    atomic.Pointer[error]
 	closing   sync.Once
@@ -49,7 +55,8 @@ type Store struct {
 
 // Open opens the store below o.Dir and makes it when there is none. It fails
 // with ErrNoSpace before it touches anything when the disk is below the floor:
-// the record store dies on a full disk instead of failing.
+// the record store dies on a full disk instead of failing. A store of an older
+// format is brought to this one; ErrNewer says that it is of a newer one.
 func Open(o Options) (*Store, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -57,12 +64,20 @@ func Open(o Options) (*Store, error) {
 	if o.Events == nil {
 		o.Events = events.Discard()
 	}
+	if o.Zone == nil {
+		o.Zone = time.UTC
+	}
+	if o.Free == nil {
+		o.Free = func() (DiskFree, error) { return diskFree(o.Dir) }
+	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the store's folder: %w", err)
 	}
 	s := &Store{opt: o, failed: make(chan error, 1)}
-	if err := s.Room(); err != nil {
+	if d, err := o.Free(); err != nil {
 		return nil, err
+	} else if d.Bytes < o.MinFree {
+		return nil, noSpace(DiskSpace{Free: d.Bytes, Floor: o.MinFree})
 	}
 	bytes, err := segment.Open(segment.Options{Dir: filepath.Join(o.Dir, "segments")})
 	if err != nil {
@@ -73,13 +88,23 @@ func Open(o Options) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open the records: %w", err), bytes.Close())
 	}
 	s.records, s.bytes = records, bytes
+	if err := s.openSpace(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	// The time this takes is bounded by the store, and half of it is of no use.
+	if err := s.upgrade(context.Background()); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
 }
 
 // Close waits for what is under way and closes the store. It may be called
 // more than once.
 func (s *Store) Close() error {
-	s.closing.Do(func() { s.closeErr = errors.Join(s.records.Close(), s.bytes.Close()) })
+	s.closing.Do(func() {
+		s.space.close()
+		s.closeErr = errors.Join(s.records.Close(), s.bytes.Close())
+	})
 	return s.closeErr
 }
 
@@ -132,8 +157,12 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 // Update calls fn and makes what it wrote durable, all or nothing, before it
 // returns nil. fn may be called again and must have no other effect. After an
 // error of the store itself it is unknown whether the changes are there: the
-// caller answers "temporary failure" and never "done".
+// caller answers "temporary failure" and never "done". On a disk that is almost
+// full it answers ErrNoSpace and does nothing (LevelCritical).
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
+	if err := s.writeRoom(); err != nil {
+		return err
+	}
 	return s.watch(s.records.Update(ctx, func(t kv.Txn) error {
 		return fn(&Tx{s: s, r: t, w: t, now: s.opt.Now()})
 	}))
