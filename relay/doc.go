@@ -15,8 +15,10 @@
 //     after it leaves the submission uncertain, never queued.
 //   - Only a receipt that is believed (pec.Report.Believed) and whose signed
 //     data name the mailbox, the Message-ID (or the provider's identifier, once
-//     told) and a recipient of the submission changes an outcome. In which order
-//     receipts come, and how often, makes no difference to the end.
+//     an acceptance told it) and a recipient of the submission changes an outcome.
+//     In which order receipts come, and how often, makes no difference to the end.
+//   - Acceptances, non-acceptances and warnings of a delay count only from the
+//     provider of the submission's acceptance; those of others are filed and told.
 //   - A receipt that carries another content than was sent is told and changes
 //     no outcome: the signed receipt decides.
 //   - The cursor of a provider's folder moves in the transaction that records

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"strings"
+	"time"
 
 	"pecgate/mailbox"
 	"pecgate/mailbox/pec"
@@ -73,9 +74,9 @@ func (s *Service) takeIn(ctx context.Context, acc Account, c cursor, it fetch.It
 		return nil
 	}
 	s.told(m, found)
-	if err := s.claim(ctx, acc.Box, report.Identifier); err != nil && ctx.Err() == nil {
+	if err := s.claim(ctx, acc.Box, idKey(report.Identifier)); err != nil && ctx.Err() == nil {
 		// This message is taken in. Those that waited go on waiting.
-		s.opt.Events.Fault("receipts", acc.Box, err)
+		s.faults(acc.Box, err)
 	}
 	return nil
 }
@@ -109,8 +110,15 @@ func (s *Service) have(tx *mailbox.Tx, box string, m *mailbox.Message) (bool, er
 // file applies a message that arrived and puts it into its folder.
 func (s *Service) file(tx *mailbox.Tx, acc Account, r *pec.Report, found *finding, m *mailbox.Message) error {
 	to, how := place(r)
+	if to == mailbox.RoleInbox && r.Believed() && late(r, m) {
+		// As of its signing time all is right. But that is the signer's word, and
+		// whoever got hold of a key after its certificate expired would write an old one.
+		how.Keywords = []string{unverified}
+		note := "time: signed at " + r.When().UTC().Format(time.DateOnly) + ", more than 7 days before it arrived"
+		m.Reason = strings.TrimPrefix(m.Reason+"; "+note, "; ")
+	}
 	how.Seen = m.History
-	line := mailbox.AuditLine{Actor: "relay", Event: "arrival", Box: acc.Box, Result: string(r.Kind) + " " + r.Verdict, Reason: r.Reason}
+	line := mailbox.AuditLine{Actor: "relay", Event: "arrival", Box: acc.Box, Result: string(r.Kind) + " " + r.Verdict, Reason: m.Reason}
 	if r.Believed() && aboutSending(r.Kind) {
 		sub, err := applyReceipt(tx, acc.Box, r, m, found)
 		if err != nil {
@@ -157,16 +165,30 @@ func aboutSending(k pec.Kind) bool {
 	return false
 }
 
+// unverified marks an envelope that is shown although it is not certain.
+const unverified = "$PecUnverified"
+
+// lateAfter is how long after its signing an envelope may arrive: providers
+// deliver within 24 hours or give up.
+const lateAfter = 7 * 24 * time.Hour
+
+// late tells whether a message was signed long before the provider received it.
+// What stood there before the gateway did may have been moved about.
+func late(r *pec.Report, m *mailbox.Message) bool {
+	at := r.When()
+	return !m.History && !at.IsZero() && m.Date.Sub(at) > lateAfter
+}
+
 // place says where a message that arrived belongs.
 func place(r *pec.Report) (mailbox.Role, mailbox.Filing) {
 	if r.Kind == pec.Transport {
 		switch {
 		case r.Believed():
 			return mailbox.RoleInbox, mailbox.Filing{}
-		case r.Verdict == pec.Unverifiable && !r.Relayed:
-			// An envelope of a CA that is not known here may be real: it stays in
-			// sight, marked.
-			return mailbox.RoleInbox, mailbox.Filing{Keywords: []string{"$PecUnverified"}}
+		case r.Verdict == pec.Unverifiable && r.Check == "chain" && !r.Relayed:
+			// All is right but that the CA is not known here: it may be real, so it
+			// stays in sight, marked.
+			return mailbox.RoleInbox, mailbox.Filing{Keywords: []string{unverified}}
 		}
 		return mailbox.RoleAnomalies, mailbox.Filing{}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"pecgate/mailbox"
 	"pecgate/relay/providersim" // composes and signs receipts as a provider does
@@ -89,16 +90,21 @@ func TestComparedWhenClaimed(t *testing.T) {
 }
 
 // TestTieByTheOriginal: a complete receipt without msgid whose signed original
-// bears identificativo and our Message-ID needs no acceptance.
+// bears identificativo and our Message-ID needs no acceptance. But it does not
+// tell the identifier: it is not of the sender's provider.
 func TestTieByTheOriginal(t *testing.T) {
 	i := newIntake(t)
-	i.send("s1", testMsgID, sentText, "a@pec.example")
-	i.take(i.receipt(providersim.Acceptance, noMsgID)) // waits
+	i.send("s1", testMsgID, sentText, "a@pec.example", "b@pec.example")
+	i.take(i.receipt(providersim.DeliveryError, func(n *providersim.Notice) { noMsgID(n); n.Recipient = "b@pec.example" })) // waits
 	i.take(i.receipt(providersim.Delivery, func(n *providersim.Notice) {
 		noMsgID(n)
 		n.Receipt, n.Attached = "completa", []byte(inside(sentText))
 	}))
-	if s := i.shown("s1"); words(s) != "submitted delivery acceptance" || s.State != Accepted || s.Identifier != pecID {
+	if s := i.shown("s1"); words(s) != "submitted delivery" || s.State != HandedOver || s.Identifier != "" {
+		t.Errorf("%s, %s\n%s", s.State, words(s), i.log)
+	}
+	i.take(i.receipt(providersim.Acceptance, nil))
+	if s := i.shown("s1"); words(s) != "submitted delivery acceptance delivery-error" || s.State != Accepted || s.Identifier != pecID {
 		t.Errorf("%s, %s\n%s", s.State, words(s), i.log)
 	}
 }
@@ -120,7 +126,7 @@ func TestWhereThingsGo(t *testing.T) {
 	strange := func(k providersim.Kind) func(*intake) []byte {
 		return func(i *intake) []byte {
 			raw, err := providersim.Compose(providersim.Notice{
-				Kind: k, Sender: "x@pec.example", Subject: "prova", Identifier: pecID, MsgID: "<1@x>", Receipt: "completa",
+				Kind: k, At: time.Now(), Sender: "x@pec.example", Subject: "prova", Identifier: pecID, MsgID: "<1@x>", Receipt: "completa",
 				Recipients: []providersim.Recipient{{Address: testBox}}, TakenInCharge: []string{testBox}, Attached: []byte(sentText), Header: []byte(sentText),
 			}, foreign, providersim.SignOptions{Style: providersim.StyleNew})
 			if err != nil {
@@ -128,6 +134,11 @@ func TestWhereThingsGo(t *testing.T) {
 			}
 			return raw
 		}
+	}
+	noise := func(header string) []byte {
+		return []byte("From: posta-certificata@pec.gestore.example\r\nSubject: POSTA CERTIFICATA: fattura\r\n" + header + "\r\nMIME-Version: 1.0\r\n" +
+			"Content-Type: multipart/signed; protocol=\"application/pkcs7-signature\"; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nciao\r\n" +
+			"--b\r\nContent-Type: application/pkcs7-signature\r\n\r\nnoise\r\n--b--\r\n")
 	}
 	envelope := func(n *providersim.Notice) {
 		n.Receipt, n.Attached, n.Header = "completa", []byte(inside(sentText)), []byte(sentText)
@@ -137,8 +148,13 @@ func TestWhereThingsGo(t *testing.T) {
 		role  mailbox.Role
 		admin bool // the administrator alone sees it
 	}{
-		"envelope":                  {made(providersim.Transport, envelope), mailbox.RoleInbox, false},
-		"envelope of an unknown CA": {strange(providersim.Transport), mailbox.RoleInbox, false},
+		"envelope":                    {made(providersim.Transport, envelope), mailbox.RoleInbox, false},
+		"envelope of an unknown CA":   {strange(providersim.Transport), mailbox.RoleInbox, false},
+		"envelope with noise for one": {func(*intake) []byte { return noise("X-Trasporto: posta-certificata") }, mailbox.RoleAnomalies, false},
+		"receipt with noise for one":  {func(*intake) []byte { return noise("X-Ricevuta: accettazione") }, mailbox.RoleAnomalies, false},
+		"envelope whose times disagree": {func(i *intake) []byte {
+			return i.compose(i.sim.Signer(), providersim.Transport, envelope, providersim.SignOptions{At: time.Now().Add(-3 * 24 * time.Hour)})
+		}, mailbox.RoleAnomalies, false},
 		"relayed envelope": {made(providersim.Transport, func(n *providersim.Notice) { envelope(n); relayed(n) }),
 			mailbox.RoleAnomalies, false},
 		"acceptance": {made(providersim.Acceptance, nil), mailbox.RoleAcceptance, false},

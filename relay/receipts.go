@@ -14,29 +14,41 @@ type outcome struct {
 	text string
 }
 
-// apply changes a submission by a believed receipt about it. recipient is the
-// address of the envelope that the receipt is about, "" for receipts about the
-// whole.
+// receipt is a believed receipt about a submission.
+type receipt struct {
+	*pec.Report
+	recipient string    // of the envelope, "" for receipts about the whole
+	at        time.Time // when it says it was made, not after now; zero if unknown
+	provider  string    // who signed the mailbox's last acceptance, "" if unknown
+}
+
+// apply changes a submission by a receipt about it.
 //
 // Receipts come in any order, some twice, and the end must not depend on it. So
-// each one only adds to what is known: whether an acceptance came, what each
-// recipient's own notices said at best, whether a non-acceptance came; the states
-// follow from that. Proof that the provider took the message in (an acceptance,
-// or any notice about a recipient) stands above what says that it did not.
-func (s *Submission) apply(r *pec.Report, recipient string) outcome {
+// each one only adds to what is known: whose acceptance came, what each
+// recipient's own notices said at best and who warned of a delay, whether a
+// non-acceptance came; the states follow from that. Proof that the provider took
+// the message in (an acceptance, or any notice about a recipient) stands above
+// what says that it did not.
+func (s *Submission) apply(r receipt) outcome {
 	defer s.derive()
 	switch r.Kind {
 	case pec.Acceptance:
 		return s.accepted(r)
 	case pec.NonAcceptance:
 		return s.refused(r)
-	case pec.Delivery, pec.DeliveryError, pec.DeliveryWarning:
-		return s.delivery(r, recipient)
+	case pec.DeliveryWarning:
+		return s.warned(r)
+	case pec.Delivery, pec.DeliveryError:
+		return s.delivery(r)
 	}
 	return outcome{}
 }
 
-func (s *Submission) accepted(r *pec.Report) outcome {
+func (s *Submission) accepted(r receipt) outcome {
+	if s.Signer != "" && !pec.SameAddress(s.Signer, r.Signer) {
+		return foreign(r)
+	}
 	out := outcome{what: "acceptance", text: r.Identifier}
 	if s.Identifier == "" {
 		s.Identifier = pec.NormalizeID(r.Identifier)
@@ -44,6 +56,8 @@ func (s *Submission) accepted(r *pec.Report) outcome {
 		// The message went out twice. Both receipts are kept.
 		out = outcome{what: "duplicate", text: "a second acceptance with identifier " + r.Identifier}
 	}
+	s.acceptedBy(r.Signer)
+	s.AcceptedAt = earlier(s.AcceptedAt, r.at)
 	external := map[string]bool{}
 	for _, x := range r.Recipients {
 		if x.Type == pec.External {
@@ -55,13 +69,23 @@ func (s *Submission) accepted(r *pec.Report) outcome {
 			s.Recipients[i].External = true
 		}
 	}
-	if before := s.State; s.move(Accepted, "") == nil && (before == NotAccepted || before == Cancelled) {
-		out.text += ", although it was " + string(before)
-	}
+	out.text += s.prove(Accepted)
 	return out
 }
 
-func (s *Submission) refused(r *pec.Report) outcome {
+// prove moves a submission that the provider has taken in, and returns what to
+// add to the story where it was thought that nothing had left.
+func (s *Submission) prove(to State) string {
+	if before := s.State; s.move(to, "") == nil && (before == NotAccepted || before == Cancelled) {
+		return ", although it was " + string(before)
+	}
+	return ""
+}
+
+func (s *Submission) refused(r receipt) outcome {
+	if !s.heeds(r) {
+		return foreign(r)
+	}
 	why := ReasonFormal
 	if r.Error == "virus" {
 		why = ReasonVirus
@@ -84,8 +108,8 @@ func (s *Submission) taken() bool {
 	if s.State == Accepted {
 		return true
 	}
-	for _, r := range s.Recipients {
-		if r.Told != "" {
+	for i := range s.Recipients {
+		if r := &s.Recipients[i]; r.Told != "" || s.late(r) != "" {
 			return true
 		}
 	}
@@ -102,46 +126,44 @@ func (s *Submission) index(address string) int {
 	return -1
 }
 
-func (s *Submission) delivery(r *pec.Report, recipient string) outcome {
-	if s.index(recipient) < 0 {
+func (s *Submission) delivery(r receipt) outcome {
+	if s.index(r.recipient) < 0 {
 		return outcome{}
 	}
 	told := Failed
-	switch {
-	case r.Kind == pec.Delivery:
+	if r.Kind == pec.Delivery {
 		told = Delivered // also after a failure: providers stop tracking after 24 h
-	case r.Kind == pec.DeliveryWarning && !s.finally(r):
-		told = Late
 	}
 	for i := range s.Recipients {
 		// One address may stand twice in an envelope, in another case.
-		if to := &s.Recipients[i]; pec.SameAddress(to.Address, recipient) && told.above(to.Told) {
+		if to := &s.Recipients[i]; pec.SameAddress(to.Address, r.recipient) && told.above(to.Told) {
 			to.Told = told
 		}
 	}
-	out := outcome{what: string(r.Kind), text: recipient}
+	s.ProvedAt = earlier(s.ProvedAt, r.at)
+	out := outcome{what: string(r.Kind), text: r.recipient}
 	if told == Failed && r.ErrorCode != "" {
 		out.text += " " + r.ErrorCode
 	}
-	// It proves the hand-over, also where the acceptance has not come yet.
-	if s.State != HandedOver && s.State != Accepted {
-		before := s.State
-		if s.move(HandedOver, "") == nil && (before == NotAccepted || before == Cancelled) {
-			out.text += ", although it was " + string(before)
-		}
-	}
+	out.text += s.notice()
 	return out
 }
 
-// finalAfter is how long after the hand-over a warning is the last one. The
-// provider makes the first after 12 hours and the last between 22 and 24, and
-// only a code that not all of them write tells the two apart.
-const finalAfter = 20 * time.Hour
+// notice is prove for a notice about a recipient, which shows the hand-over also
+// where the acceptance has not come yet.
+func (s *Submission) notice() string {
+	if s.State == HandedOver || s.State == Accepted {
+		return ""
+	}
+	return s.prove(HandedOver)
+}
 
-// finally tells whether a warning is the 24 h one.
-func (s *Submission) finally(r *pec.Report) bool {
-	at := r.When()
-	return r.Final || !s.HandedOver.IsZero() && !at.IsZero() && at.Sub(s.HandedOver) >= finalAfter
+// earlier is the earlier of two times that may be unknown.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // above tells whether a notice says more than another: a delivery more than a
@@ -163,16 +185,21 @@ func (s RecipientState) above(other RecipientState) bool {
 
 // derive makes the recipients' states from what is known.
 func (s *Submission) derive() {
+	s.timeOfHandOver()
 	for i := range s.Recipients {
 		r := &s.Recipients[i]
+		told := r.Told
+		if late := s.late(r); late.above(told) {
+			told = late
+		}
 		switch {
-		case r.Told == Delivered, r.Told == Failed:
-			r.State = r.Told
+		case told == Delivered, told == Failed:
+			r.State = told
 		case s.State == NotAccepted:
 			r.State = Failed
 		case r.External:
 			r.State = Uncertified // final: no delivery receipt comes
-		case r.Told == Late:
+		case told == Late:
 			r.State = Late
 		default:
 			r.State = Waiting

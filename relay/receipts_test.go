@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,9 @@ func of(k pec.Kind, recipient string, change func(*pec.Report)) *pec.Report {
 	}
 	return r
 }
+
+// heard is a report as apply takes it, in a mailbox whose provider nobody knows.
+func heard(r *pec.Report) receipt { return receipt{Report: r, recipient: r.Recipient, at: r.When()} }
 
 // TestReceiptsChangeTheOutcome goes through the state table of one sent message
 // (pec-format section 1.4), each line from each state in which its event can
@@ -133,7 +137,7 @@ func TestReceiptsChangeTheOutcome(t *testing.T) {
 			s := submission(a)
 			s.State, s.HandedOver = c.from, handed
 			for _, r := range c.receipts {
-				s.apply(r, r.Recipient)
+				s.apply(heard(r))
 			}
 			if g := (got{s.State, s.StateReason, s.Recipients[0].State}); g != c.want {
 				t.Errorf("got %v, want %v", g, c.want)
@@ -191,19 +195,43 @@ func many(n int) (to []string, receipts []*pec.Report, want []RecipientState) {
 
 // TestH5_OrderOfReceiptsDoesNotMatter applies the receipts of one submission in
 // 1,000 random orders, some of them twice, half of the time with a non-acceptance
-// among them that another hand-over got: the end is always the same.
+// among them that another hand-over got, and a third of the time with a
+// non-acceptance and warnings of another provider, from each state in which
+// receipts may come: the end is always the same.
 func TestH5_OrderOfReceiptsDoesNotMatter(t *testing.T) {
-	to, receipts, want := many(50)
-	receipts = append(receipts, report(pec.NonAcceptance, ""))
+	start := time.Date(2026, 7, 3, 9, 0, 0, 0, time.UTC)
+	to, own, want := many(50)
+	own = append(own, report(pec.NonAcceptance, ""))
+	for n, r := range own {
+		r.Signer, r.SignedAt = ownProvider, start.Add(time.Duration(n)*time.Minute)
+		if r.Kind == pec.Acceptance {
+			r.SignedAt = start
+		}
+	}
+	others := []*pec.Report{report(pec.NonAcceptance, "")}
+	for _, a := range to {
+		others = append(others, of(pec.DeliveryWarning, a, func(r *pec.Report) { r.Final = true }))
+	}
+	for _, r := range others {
+		r.Signer, r.SignedAt = otherProvider, start.Add(-time.Hour)
+	}
 	var end string
 	for seed := range uint64(1000) {
 		rnd := rand.New(rand.NewPCG(seed, 7))
-		use := receipts[:len(receipts)-int(seed%2)]
+		use := own[:len(own)-int(seed%2)]
+		if seed%3 == 0 {
+			use = slices.Concat(use, others)
+		}
 		order := append(rnd.Perm(len(use)), rnd.Perm(len(use))[:len(use)/3]...)
 		rnd.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		s := submission(to...)
+		s.State = []State{HandedOver, Uncertain, Held, Attempting, Queued, NotAccepted}[seed%6]
 		for _, i := range order {
-			s.apply(use[i], use[i].Recipient)
+			r := heard(use[i])
+			if seed%5 < 3 {
+				r.provider = ownProvider
+			}
+			s.apply(r)
 		}
 		for i, r := range s.Recipients {
 			if r.State != want[i] {
@@ -214,7 +242,11 @@ func TestH5_OrderOfReceiptsDoesNotMatter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if end == "" {
+		all, err := json.Marshal(s.Recipients) // records of their own
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, all...); end == "" {
 			end = string(got)
 		}
 		if s.State != Accepted || string(got) != end {
@@ -230,7 +262,7 @@ func TestH6_FiftyRecipients(t *testing.T) {
 	s := submission(to...)
 	count := map[RecipientState]int{}
 	for _, r := range receipts {
-		s.apply(r, r.Recipient)
+		s.apply(heard(r))
 	}
 	for i, r := range s.Recipients {
 		if r.State != want[i] {
@@ -247,7 +279,7 @@ func TestH6_FiftyRecipients(t *testing.T) {
 	// As deliveries come after all, what was worst goes.
 	for i, a := range to {
 		if want[i] != Uncertified {
-			s.apply(report(pec.Delivery, a), a)
+			s.apply(heard(report(pec.Delivery, a)))
 		}
 	}
 	if set, clear := s.keywords(); fmt.Sprint(set) != "[$PecAccepted $PecDelivered]" || len(clear) != 3 {
@@ -257,10 +289,10 @@ func TestH6_FiftyRecipients(t *testing.T) {
 
 func TestB14_SecondAcceptanceIsTold(t *testing.T) {
 	s := submission("a@pec.example")
-	s.apply(report(pec.Acceptance, ""), "")
+	s.apply(heard(report(pec.Acceptance, "")))
 	second := report(pec.Acceptance, "")
 	second.Identifier = "opec2@gestore.example"
-	if out := s.apply(second, ""); out.what != "duplicate" || s.Identifier != "opec1@gestore.example" {
+	if out := s.apply(heard(second)); out.what != "duplicate" || s.Identifier != "opec1@gestore.example" {
 		t.Errorf("the story says %q, identifier %s", out.what, s.Identifier)
 	}
 }

@@ -238,15 +238,15 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 		wait = 0
 		t := tx.Now().UTC()
 		if now.State != Attempting {
-			if to == HandedOver && now.HandedOver.IsZero() {
-				now.HandedOver = t
+			if to == HandedOver && (now.HandedOver.IsZero() || now.ByReceipt) {
+				now.HandedOver, now.ByReceipt = t, false
 			}
 			return nil, false, happened(tx, now, "answer", answer(r)) // a receipt was faster
 		}
 		var next *due
 		switch to {
 		case HandedOver:
-			now.HandedOver = t
+			now.HandedOver, now.ByReceipt = t, false
 		case Uncertain:
 			next = &due{At: t.Add(w.acc.UncertainAfter)}
 		case Queued:

@@ -66,7 +66,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	if err := s.claimAll(ctx); err != nil && ctx.Err() == nil {
-		s.opt.Events.Fault("receipts", "", err) // they go on waiting
+		s.faults("", err) // they go on waiting
 	}
 	defer s.stopAll()
 	for {

@@ -24,7 +24,9 @@ import (
 //	e/<id>/<number>       what happened to it
 //	t/<fingerprint>       id: by what the client would repeat in a retry
 //	m/<msgid>NUL<mailbox> id: by Message-ID, the client's too; lower case
-//	p/<identifier>        id: by the provider's identifier; lower case
+//	p/<identifier>NUL<mailbox>  id: by the provider's identifier; lower case
+//	p/<identifier>        the same, as it was written before mailboxes stood in the key
+//	k/<mailbox>           the provider of a mailbox: who signed its last acceptance
 //	w/<mailbox>/<identifier>NUL<message>  receipt that waits for its submission
 //	q/<mailbox>/<id>      due: what the sender has to do
 //	c/<mailbox>/<folder>  cursor of a provider's folder
@@ -54,6 +56,14 @@ type Submission struct {
 	Events      int               `json:"events"`
 	Fence       uint64            `json:"fence"` // number of the newest lease
 
+	// What receipts said of the whole; HandedOver follows from it where the
+	// provider's 250 is not on record.
+	Signer     string    `json:"signer,omitempty"`     // of the acceptance: the provider that took it in
+	AcceptedAt time.Time `json:"accepted_at,omitzero"` // the earliest acceptance
+	ProvedAt   time.Time `json:"proved_at,omitzero"`   // the earliest delivery or failure
+	ByReceipt  bool      `json:"by_receipt,omitempty"` // HandedOver follows from these
+	Warners    []Warner  `json:"warners,omitempty"`    // who signed warnings
+
 	chunks [][]byte // the recipients' records as they were read
 }
 
@@ -61,9 +71,10 @@ type Submission struct {
 type Recipient struct {
 	Address string         `json:"address"`
 	State   RecipientState `json:"state"` // follows from the rest; see derive
-	// Told is the best that notices about this recipient said: Delivered before
-	// Failed before Late. Empty before the first.
+	// Told is the best that notices about this recipient said, warnings left
+	// aside: Delivered before Failed. Empty before the first.
 	Told     RecipientState `json:"told,omitempty"`
+	Warned   []Warning      `json:"warned,omitempty"`   // one for each who signed any
 	External bool           `json:"external,omitempty"` // outside PEC, by the acceptance
 }
 
@@ -123,25 +134,24 @@ func queueBox(box string) string {
 
 func queueBell(box string) string { return "bell/" + strings.ToLower(box) }
 
-func msgidPrefix(msgid string) string {
-	return "m/" + idKey(msgid) + "\x00"
-}
+func providerKey(box string) string { return "k/" + strings.ToLower(box) }
 
-// identifierKey is where a provider's identifier stands, "" for none.
-func identifierKey(identifier string) string {
-	if identifier = idKey(identifier); identifier == "" {
-		return ""
-	}
-	return "p/" + identifier
-}
-
-// idKey is an id as part of a key.
+// idKey is an id as part of a key. Every function below that takes a key takes
+// what this returned: it is not to be applied twice.
 func idKey(id string) string {
 	id = strings.ReplaceAll(pec.IDKey(id), "\x00", "")
 	return id[:min(len(id), 1000)]
 }
 
-func msgidKey(box, msgid string) string { return msgidPrefix(msgid) + strings.ToLower(box) }
+func msgidPrefix(key string) string { return "m/" + key + "\x00" }
+
+func msgidKey(box, msgid string) string { return msgidPrefix(idKey(msgid)) + strings.ToLower(box) }
+
+// identifierPrefix is where a provider's identifier stands, for all mailboxes.
+func identifierPrefix(key string) string { return "p/" + key + "\x00" }
+
+// identifierBefore is where it stood before the mailbox was part of the key.
+func identifierBefore(key string) string { return "p/" + key }
 
 // load reads a submission.
 func load(tx *mailbox.Tx, id string) (*Submission, error) {
@@ -266,41 +276,70 @@ func byMsgID(tx *mailbox.Tx, box, msgid string) (*Submission, error) {
 	return load(tx, id)
 }
 
-// byIdentifier returns the submission that a provider's identifier is of.
-func byIdentifier(tx *mailbox.Tx, identifier string) (*Submission, error) {
-	k := identifierKey(identifier)
-	if k == "" {
+// byIdentifier returns the submission of a mailbox that a provider's identifier,
+// as a key, is of.
+func byIdentifier(tx *mailbox.Tx, box, key string) (*Submission, error) {
+	if key == "" {
 		return nil, ErrNotFound
 	}
 	var id string
-	err := tx.Space(room).Get(k, &id)
+	err := tx.Space(room).Get(identifierPrefix(key)+strings.ToLower(box), &id)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		err = tx.Space(room).Get(identifierBefore(key), &id)
+	}
 	if errors.Is(err, mailbox.ErrNotFound) {
 		return nil, ErrNotFound
 	}
 	if err != nil {
 		return nil, err
 	}
-	return load(tx, id)
+	s, err := load(tx, id)
+	if err == nil && !pec.SameAddress(s.Box, box) {
+		return nil, ErrNotFound
+	}
+	return s, err
 }
 
-// Find returns the submission with an id, a Message-ID (of any mailbox) or a
-// PEC identifier; ErrNotFound when there is none.
+// learn remembers the provider's identifier of a submission; the first one to
+// have it keeps it.
+func learn(tx *mailbox.Tx, s *Submission, identifier string) error {
+	key := idKey(identifier)
+	if key == "" {
+		return nil
+	}
+	if _, err := byIdentifier(tx, s.Box, key); !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return tx.Space(room).Put(identifierPrefix(key)+strings.ToLower(s.Box), s.ID)
+}
+
+// Find returns the submission with an id, or with a Message-ID or a PEC
+// identifier (of any mailbox); ErrNotFound when there is none.
 func Find(tx *mailbox.Tx, name string) (*Submission, error) {
 	name = pec.NormalizeID(strings.TrimSpace(name))
 	s, err := load(tx, strings.ToLower(name))
 	if !errors.Is(err, ErrNotFound) {
 		return s, err
 	}
-	s, err = byIdentifier(tx, name)
-	if !errors.Is(err, ErrNotFound) {
-		return s, err
+	key := idKey(name)
+	if key == "" {
+		return nil, ErrNotFound
 	}
 	var id string
-	err = tx.Space(room).Scan(msgidPrefix(name), func(_ string, raw []byte) (bool, error) {
-		return false, json.Unmarshal(raw, &id)
-	})
-	if err != nil {
+	first := func(_ string, raw []byte) (bool, error) { return false, json.Unmarshal(raw, &id) }
+	sp := tx.Space(room)
+	if err := sp.Scan(identifierPrefix(key), first); err != nil {
 		return nil, err
+	}
+	if id == "" {
+		if err := sp.Get(identifierBefore(key), &id); err != nil && !errors.Is(err, mailbox.ErrNotFound) {
+			return nil, err
+		}
+	}
+	if id == "" {
+		if err := sp.Scan(msgidPrefix(key), first); err != nil {
+			return nil, err
+		}
 	}
 	if id == "" {
 		return nil, ErrNotFound
