@@ -93,7 +93,9 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	if g.cert, err = gate.LoadCertificate(o.Certificate, o.Key); err != nil {
 		return nil, err
 	}
-	if g.store, err = mailbox.Open(mailbox.Options{Dir: o.DataDir, MinFree: o.MinFree, Events: g.events}); err != nil {
+	if g.store, err = mailbox.Open(mailbox.Options{
+		Dir: o.DataDir, MinFree: o.MinFree, Name: o.Hostname, Zone: o.Location, Events: g.events,
+	}); err != nil {
 		return nil, err
 	}
 	login := auth.New(auth.Options{Policy: o.Policy, Events: g.events, Location: o.Location, Counters: counters{g.store}})
@@ -128,6 +130,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		}
 	})
 	g.run("relay", func() error { return g.relay.Run(run) })
+	g.wg.Go(func() { g.keep(run, adminOf(o.Policy)) })
 	g.wg.Go(func() { g.cert.Watch(run, time.Minute, g.events) })
 	limits := gate.NewLimits(0, 0)
 	for _, l := range []struct {
@@ -220,6 +223,11 @@ func (g *Gateway) close() error {
 	}
 	g.wg.Wait()
 	if g.store != nil {
+		// What happened since the last head is signed too. Where that fails (a full
+		// disk), the next start does it.
+		ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+		g.fault("audit", g.store.SignAudit(ctx))
+		cancel()
 		errs = append(errs, g.store.Close())
 	}
 	return errors.Join(errs...)

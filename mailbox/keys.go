@@ -36,7 +36,8 @@ import (
 //	lh/ hold NUL                        legal hold (JSON)
 //	lm/ message, hold NUL               nothing: the holds on a message
 //	lx/ hold NUL, message               nothing: the messages of a hold
-//	a/  number                          audit line (JSON)
+//	a/s                                 audit log (mailbox/audit): its size and newest leaf
+//	a/h a/e a/t  number                 its tree, its lines, its signed heads
 //	n/  name NUL                        counters and marks: message, folder, person, audit,
 //	                                    uidvalidity; plan, fill (format), retention (JSON)
 //	r/  room NUL key                    records of other rooms (Tx.Space)

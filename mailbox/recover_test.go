@@ -178,6 +178,10 @@ func copyDir(t *testing.T, from string) string {
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}
+	// The copy does not keep modes, and a key that all may read is refused.
+	if err := os.Chmod(filepath.Join(to, auditKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	// The locks are of the process that is gone.
 	for _, name := range []string{"segments/LOCK", "records/LOCK"} {
 		if err := os.Remove(filepath.Join(to, name)); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pecgate/mailbox/audit"
 	"pecgate/mailbox/events"
 	"pecgate/mailbox/kv"
 	"pecgate/mailbox/kv/badger"
@@ -31,6 +32,7 @@ var (
 type Options struct {
 	Dir     string           // the store makes its folders below it, mode 0700
 	MinFree int64            // bytes that must stay free on the disk of Dir; 0: no floor
+	Name    string           // of the appliance, which its audit key gets; a host name
 	Zone    *time.Location   // of register years and archive days; nil: UTC
 	Now     func() time.Time // nil: time.Now
 	Events  *events.Log      // nil: none
@@ -47,6 +49,7 @@ type Store struct {
 	snapshots snapshotCache
 	flight    flight
 	space     space
+	audit     *audit.Log
 	failed    chan error // holds the first failure
 	broken    atomic.Pointer[error]
 	closing   sync.Once
@@ -91,8 +94,12 @@ func Open(o Options) (*Store, error) {
 	if err := s.openSpace(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	// The time this takes is bounded by the store, and half of it is of no use.
-	if err := s.upgrade(context.Background()); err != nil {
+	// The time these take is bounded by the store, and half of it is of no use.
+	ctx := context.Background()
+	if err := s.openAudit(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if err := s.upgrade(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil

@@ -55,8 +55,12 @@ func (s *Store) upgrade(ctx context.Context) error {
 		}
 		last = next
 	}
+	if err := s.adoptAudit(ctx); err != nil {
+		return err
+	}
 	return s.Update(ctx, func(tx *Tx) error {
 		return errors.Join(
+			tx.w.Delete(key("n", "audit")),
 			tx.w.Put(key("n", "plan"), binary.BigEndian.AppendUint64(nil, plan)),
 			tx.w.Delete(key("n", "fill")))
 	})

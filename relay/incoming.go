@@ -49,25 +49,27 @@ func (s *Service) takeIn(ctx context.Context, acc Account, c cursor, it fetch.It
 		return err
 	}
 	c.UIDValidity, c.UID = it.UIDValidity, max(c.UID, it.UID)
-	known := false
 	m, err := s.opt.Store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) error {
-		known = false
 		if err := tx.Space(room).Put(cursorKey(acc.Box, it.Folder), c); err != nil {
 			return err
 		}
-		if known, err = s.have(tx, acc.Box, m); err != nil || known {
+		switch known, err := s.have(tx, acc.Box, m); {
+		case err != nil:
 			return err
+		case known:
+			return errKnown
 		}
 		m.History = it.UID <= c.HistoryTo
 		m.Kind, m.Verdict, m.Reason = report.Kind, report.Verdict, report.Reason
 		return s.file(tx, acc, report, found, m)
 	})
+	if errors.Is(err, errKnown) {
+		// The bytes that came again go by themselves: nothing was recorded of them.
+		s.opt.Events.Refetched(acc.Box, it.Folder, it.UID)
+		return s.writeCursor(ctx, acc.Box, it.Folder, c)
+	}
 	if err != nil {
 		return err
-	}
-	if known {
-		s.opt.Events.Refetched(acc.Box, it.Folder, it.UID)
-		return nil
 	}
 	s.opt.Events.Fetched(acc.Box, it.Folder, it.UID, string(m.Kind), m.Verdict, m.Reason, m.Submission)
 	if m.Submission == "" {
@@ -80,6 +82,9 @@ func (s *Service) takeIn(ctx context.Context, acc Account, c cursor, it fetch.It
 	}
 	return nil
 }
+
+// errKnown: the mailbox has this message already.
+var errKnown = errors.New("relay: the message is there already")
 
 // have tells whether the mailbox already has the message of m, by content: a
 // UIDVALIDITY that changed or a cursor lost must double nothing, and a forged
@@ -136,6 +141,11 @@ func (s *Service) file(tx *mailbox.Tx, acc Account, r *pec.Report, found *findin
 			if err := wait(tx, acc.Box, r, m); err != nil {
 				return err
 			}
+		}
+	}
+	if r.Believed() && r.Kind == pec.Transport && !m.History {
+		if err := tx.EnterRegister(m, m.Arrived); err != nil {
+			return err
 		}
 	}
 	if r.Believed() && (r.Kind == pec.TakenInCharge || r.Kind == pec.VirusDetected) {

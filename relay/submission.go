@@ -52,7 +52,8 @@ type Submission struct {
 	Attempts    int               `json:"attempts"`
 	Intent      bool              `json:"intent,omitempty"` // the dot may have been sent in the last attempt
 	HandedOver  time.Time         `json:"handed_over,omitzero"`
-	Since       time.Time         `json:"since"` // of the present state
+	Register    uint64            `json:"register,omitempty"` // number among what the mailbox sent in that year
+	Since       time.Time         `json:"since"`              // of the present state
 	Events      int               `json:"events"`
 	Fence       uint64            `json:"fence"` // number of the newest lease
 
@@ -180,6 +181,9 @@ func load(tx *mailbox.Tx, id string) (*Submission, error) {
 // the line as it is, where the state still has one.
 func save(tx *mailbox.Tx, s *Submission, next *due) error {
 	sp := tx.Space(room)
+	if err := register(tx, s); err != nil {
+		return err
+	}
 	if err := sp.Put("s/"+s.ID, s); err != nil {
 		return err
 	}
@@ -345,4 +349,24 @@ func Find(tx *mailbox.Tx, name string) (*Submission, error) {
 		return nil, ErrNotFound
 	}
 	return load(tx, id)
+}
+
+// register gives what was handed over its number in the register of what the
+// mailbox sent, once, in the year of the hand-over.
+func register(tx *mailbox.Tx, s *Submission) error {
+	if s.HandedOver.IsZero() || s.Register > 0 {
+		return nil
+	}
+	m, err := tx.Message(s.Message)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := tx.EnterRegister(m, s.HandedOver); err != nil {
+		return err
+	}
+	s.Register = m.Register.Number
+	return tx.PutMessage(m)
 }

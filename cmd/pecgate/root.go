@@ -48,6 +48,7 @@ func commands(a *app) []*cobra.Command {
 		newStatusCommand(a),
 		newShowCommand(a),
 		newVerifyCommand(a),
+		newAuditCommand(a),
 	}
 }
 

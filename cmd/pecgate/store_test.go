@@ -33,7 +33,9 @@ func dataFolder(t *testing.T) (config, data string) {
 }
 
 // reading are the commands that read the store where nothing runs.
-func reading() [][]string { return [][]string{{"status"}, {"show", "x"}, {"show", "--eml", "x"}} }
+func reading() [][]string {
+	return [][]string{{"status"}, {"show", "x"}, {"show", "--eml", "x"}, {"audit", "verify"}}
+}
 
 // Looking makes nothing: a store made by root would keep the service out.
 func TestNoDataYet(t *testing.T) {

@@ -89,6 +89,7 @@ func Listen(o Options) (*Control, error) {
 	mux.Handle("GET /v1/status", c.audited("status", c.status))
 	mux.Handle("GET /v1/show", c.audited("show", c.show))
 	mux.Handle("GET /v1/eml", c.audited("show --eml", c.eml))
+	mux.Handle("GET /v1/audit/verify", c.audited("audit verify", c.verifyAudit))
 	mux.Handle("/", c.audited("unknown", c.unknown))
 	c.http = &http.Server{
 		Handler:           mux,
