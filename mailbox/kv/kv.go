@@ -1,8 +1,10 @@
 // Package kv is the contract of the record store: ordered keys, small values,
 // transactions, and a wake-up per key.
 //
-// It owns no code but this interface. Implementations live below it and prove
-// themselves with kvtest; nothing above may know which one runs.
+// It owns this interface and the form of a backup, which is the same for all
+// implementations, so that the records can move from one to another.
+// Implementations live below it and prove themselves with kvtest; nothing above
+// may know which one runs.
 //
 // Invariants every implementation keeps:
 //   - Update returns nil only when its writes would survive a power cut.
@@ -11,6 +13,8 @@
 //   - A reader sees one state, never a write that was answered with an error.
 //   - A failed commit is fatal. Its writes may or may not be found after the
 //     store is opened again, so it answers ErrFailed until then.
+//   - Commits are counted apart from the records, so a store that lost some is
+//     not opened: what was acknowledged is there, or the loss is named.
 //   - No error text holds a value; keys are named in errors by length only.
 //
 // Keys compare as bytes. A plan of keys is safe when no prefix that is scanned
@@ -23,6 +27,7 @@ package kv
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 )
 
@@ -39,10 +44,18 @@ var (
 	ErrFailed = errors.New("kv: store failed")
 	// ErrKey: an empty key, or one an implementation keeps for itself.
 	ErrKey = errors.New("kv: bad key")
-	// ErrCorrupt: what is stored is damaged; the store was not opened.
+	// ErrCorrupt: what is stored, or a backup, is damaged or incomplete. The
+	// store was not opened, the backup not believed.
 	ErrCorrupt = errors.New("kv: corrupt")
-	// ErrInUse: the folder is open elsewhere.
+	// ErrInUse: the store (its folder) is open elsewhere.
 	ErrInUse = errors.New("kv: folder in use")
+	// ErrFormat: written by a newer release, in a form this one does not know.
+	ErrFormat = errors.New("kv: written by a newer release")
+	// ErrSince: a position that is not of this store, which may have been
+	// restored meanwhile; a full backup is needed.
+	ErrSince = errors.New("kv: position of another store")
+	// ErrNotEmpty: only an empty store can be restored into.
+	ErrNotEmpty = errors.New("kv: store not empty")
 )
 
 // Limits in bytes and keys.
@@ -104,6 +117,21 @@ type Store interface {
 	// may give one). To miss nothing: watch, read, then wait. stop ends it and
 	// may be called twice. Nothing wakes when the store is closed.
 	Watch(key []byte) (wake <-chan struct{}, stop func())
+
+	// Backup writes one state of the store to w, in the form that BackupReader
+	// reads, while others read and write. since 0 makes a full backup; the next
+	// of an earlier one makes an incremental one: the records written after it,
+	// and the names of those that stayed. next is the position of the state it
+	// wrote. Positions mean nothing to callers, and nothing to another store:
+	// ErrSince. A backup that ended with an error, ctx's included, is worthless.
+	Backup(ctx context.Context, w io.Writer, since uint64) (next uint64, err error)
+
+	// Restore fills an empty store, else ErrNotEmpty, with a full backup and the
+	// incremental ones that follow it, one after the other in r, up to its end.
+	// Nobody else may use the store meanwhile. It reads the whole of r: one that
+	// ends too early, or does not fit together, is ErrCorrupt. After an error the
+	// store is worthless, and is not opened again.
+	Restore(ctx context.Context, r io.Reader) error
 
 	// Now is the time by which leases are given and judged. With several nodes
 	// it comes from the store, not from the machine.

@@ -1,9 +1,12 @@
 package badger
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -15,13 +18,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak" // sees a goroutine that Close forgot
-
 	"pecgate/mailbox/kv"
 	"pecgate/mailbox/kv/kvtest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t testing.TB, dir string) *Store {
 	t.Helper()
@@ -59,13 +58,13 @@ type held struct {
 func hold(s *Store) *held {
 	h := &held{s: s, started: make(chan struct{}), release: make(chan struct{})}
 	commit := s.put
-	s.put = func(items []item) error {
+	s.put = func(m mark, items []item) error {
 		if len(h.folds) == 0 {
 			close(h.started)
 			<-h.release
 		}
 		h.folds = append(h.folds, len(items))
-		return commit(items)
+		return commit(m, items)
 	}
 	return h
 }
@@ -105,9 +104,10 @@ func TestWaitingUpdatesShareOneCommit(t *testing.T) {
 	}
 }
 
-// TestFoldTooBigIsSplit: what does not fit into a fold begins the next one, and
-// no fold is above its bound.
-func TestFoldTooBigIsSplit(t *testing.T) {
+// TestFoldTooBig: what does not fit into a fold begins the next one, no fold is
+// above its bound, and one caller that alone writes too much loses its own keys
+// only.
+func TestFoldTooBig(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()
 	h := hold(s)
@@ -115,26 +115,42 @@ func TestFoldTooBigIsSplit(t *testing.T) {
 	wg.Go(func() { s.Update(context.Background(), putOne("first")) })
 	<-h.started
 	const callers, keys = 7, 300
-	for c := range callers {
-		wg.Go(func() {
-			err := s.Update(context.Background(), func(tx kv.Txn) error {
-				for n := range keys {
-					if err := tx.Put(fmt.Appendf(nil, "%d/%d", c, n), nil); err != nil {
-						return err
-					}
+	write := func(c, keys int) error {
+		return s.Update(context.Background(), func(tx kv.Txn) error {
+			for n := range keys {
+				if err := tx.Put(fmt.Appendf(nil, "%d/%d", c, n), nil); err != nil {
+					return err
 				}
-				return nil
+			}
+			return nil
+		})
+	}
+	for c := range callers {
+		if c == 3 {
+			wg.Go(func() {
+				if err := write(99, kv.MaxUpdateKeys+1); !errors.Is(err, kv.ErrTooBig) {
+					t.Errorf("the one too big: %v", err)
+				}
 			})
-			if err != nil {
+			h.wait(c + 1)
+		}
+		wg.Go(func() {
+			if err := write(c, keys); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	h.wait(callers)
+	h.wait(callers + 1)
 	close(h.release)
 	wg.Wait()
 	if got := fmt.Sprint(h.folds); got != "[1 900 900 300]" {
 		t.Errorf("keys per commit: %v", got)
+	}
+	err := s.View(context.Background(), func(r kv.Reader) error {
+		return r.Scan([]byte("99/"), nil, func(k, _ []byte) (bool, error) { return false, fmt.Errorf("key %s is there", k) })
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -154,12 +170,12 @@ func TestA7_FailedCommit(t *testing.T) {
 			h := hold(s)
 			holding := s.put
 			inView := make(chan error, 1)
-			s.put = func(items []item) error {
+			s.put = func(m mark, items []item) error {
 				if len(h.folds) == 0 {
-					return holding(items)
+					return holding(m, items)
 				}
 				if visible {
-					if err := commit(items); err != nil {
+					if err := commit(m, items); err != nil {
 						t.Error(err)
 					}
 				}
@@ -288,9 +304,6 @@ func TestOpen(t *testing.T) {
 	if err := s.Update(context.Background(), putOne("secret-key")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(Options{Dir: dir}); !errors.Is(err, kv.ErrInUse) {
-		t.Errorf("K14: second open: %v", err)
-	}
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -328,10 +341,124 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// TestK14_OpenedTwice: the second one is refused, from this process and from
+// another, and the first one goes on.
+func TestK14_OpenedTwice(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	defer s.Close()
+	for range 2 {
+		if _, err := Open(Options{Dir: dir}); !errors.Is(err, kv.ErrInUse) {
+			t.Errorf("second open: %v", err)
+		}
+	}
+	c := child(t, "write", dir)
+	var said strings.Builder
+	c.Stderr = &said
+	if err := c.Run(); err == nil || !strings.Contains(said.String(), kv.ErrInUse.Error()) {
+		t.Errorf("second open by another process: %v: %s", err, said.String())
+	}
+	if err := s.Update(context.Background(), putOne("a")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestK12_NewerFormat: a folder of a newer release is refused and left alone.
+func TestK12_NewerFormat(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if err := errors.Join(s.Update(context.Background(), putOne("a")), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, journalName)
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot := b[:slotSize]
+	slot[7]++ // its format
+	binary.BigEndian.PutUint32(slot[slotSize-4:], crc32.Checksum(slot[:slotSize-4], castagnoli()))
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Options{Dir: dir}); !errors.Is(err, kv.ErrFormat) || errors.Is(err, kv.ErrCorrupt) {
+		t.Errorf("a newer format: %v", err)
+	}
+	if now, err := os.ReadFile(name); err != nil || !bytes.Equal(now, b) {
+		t.Errorf("the file was changed: %v", err)
+	}
+}
+
+// TestOldVersions: badger may drop what nobody reads any more, and nothing that
+// a View still reads.
+func TestOldVersions(t *testing.T) {
+	s, err := Open(Options{Dir: t.TempDir(), tune: small})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx := context.Background()
+	write := func(round int) {
+		t.Helper()
+		err := s.Update(ctx, func(tx kv.Txn) error {
+			for n := range 100 {
+				if err := tx.Put(fmt.Appendf(nil, "k%02d", n), fmt.Appendf(nil, "%0500d", round)); err != nil {
+					return err
+				}
+			}
+			return tx.Delete([]byte("gone"))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Update(ctx, putOne("gone")); err != nil {
+		t.Fatal(err)
+	}
+	old := func(r kv.Reader) error {
+		if _, err := r.Get([]byte("gone")); err != nil {
+			return fmt.Errorf("a record that was deleted later: %w", err)
+		}
+		return r.Scan([]byte("k"), nil, func(k, v []byte) (bool, error) { return false, fmt.Errorf("key %s was written later", k) })
+	}
+	entries := func() int {
+		t.Helper()
+		if err := s.db.Flatten(1); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, info := range s.db.Tables() {
+			n += int(info.KeyCount)
+		}
+		return n
+	}
+	err = s.View(ctx, func(r kv.Reader) error {
+		for round := range 60 { // some tables full
+			write(round)
+		}
+		if n := entries(); n < 2000 {
+			return fmt.Errorf("only %d entries are in tables", n)
+		}
+		return old(r)
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	for round := range 60 {
+		write(round)
+	}
+	for range 3 {
+		write(1)
+	}
+	if n := entries(); n > 3000 {
+		t.Errorf("%d entries are kept in tables for 101 keys", n)
+	}
+}
+
 // TestSettings: the bounds of the contract fit into badger's.
 func TestSettings(t *testing.T) {
 	o := settings(Options{Dir: "x"})
-	if !o.SyncWrites || o.MetricsEnabled || o.ValueThreshold <= kv.MaxRecord || o.MemTableSize*15/100 < 2*kv.MaxUpdateBytes {
+	if !o.SyncWrites || o.MetricsEnabled || o.ValueThreshold <= kv.MaxRecord || o.MemTableSize*15/100 < kv.MaxUpdateBytes+64*(kv.MaxUpdateKeys+2) {
 		t.Errorf("settings %+v", o)
 	}
 	if o.Dir != o.ValueDir {
@@ -342,8 +469,19 @@ func TestSettings(t *testing.T) {
 func TestReservedKeys(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()
-	err := s.Update(context.Background(), putOne("!badger!head"))
-	if !errors.Is(err, kv.ErrKey) {
-		t.Errorf("a key badger keeps for itself: %v", err)
+	for _, key := range []string{"!badger!head", chainKey, restoreKey, own} {
+		if err := s.Update(context.Background(), putOne(key)); !errors.Is(err, kv.ErrKey) {
+			t.Errorf("put %q: %v", key, err)
+		}
+		err := s.View(context.Background(), func(r kv.Reader) error {
+			_, err := r.Get([]byte(key))
+			return err
+		})
+		if !errors.Is(err, kv.ErrKey) {
+			t.Errorf("get %q: %v", key, err)
+		}
+	}
+	if err := s.Update(context.Background(), putOne("\xff\xff\xff\xff\xff\xff\xff")); err != nil {
+		t.Errorf("a key just below: %v", err)
 	}
 }

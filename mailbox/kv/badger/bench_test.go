@@ -19,7 +19,9 @@ func BenchmarkUpdate(b *testing.B) {
 			s := open(b, b.TempDir())
 			defer s.Close()
 			commits, commit := 0, s.put
-			s.put = func(items []item) error { commits++; return commit(items) }
+			s.put = func(m mark, items []item) error { commits++; return commit(m, items) }
+			counts, count := 0, s.count
+			s.count = func(m mark) error { counts++; return count(m) }
 			var next atomic.Int64
 			var wg sync.WaitGroup
 			b.ResetTimer()
@@ -49,27 +51,40 @@ func BenchmarkUpdate(b *testing.B) {
 			}
 			wg.Wait()
 			b.StopTimer()
-			b.ReportMetric(float64(commits)/float64(b.N), "syncs/update")
+			b.ReportMetric(float64(commits)/float64(b.N), "commits/update")
+			b.ReportMetric(float64(counts)/float64(b.N), "counts/update")
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")
 		})
 	}
 }
 
-func BenchmarkScan(b *testing.B) {
-	s := open(b, b.TempDir())
-	defer s.Close()
-	const records = 900
-	err := s.Update(context.Background(), func(tx kv.Txn) error {
-		for n := range records {
-			if err := tx.Put(fmt.Appendf(nil, "f/%04d", n), make([]byte, 300)); err != nil {
-				return err
+// filled opens a store whose records are in tables.
+func filled(b *testing.B, records int) *Store {
+	dir := b.TempDir()
+	s := open(b, dir)
+	for n := 0; n < records; n += 900 {
+		err := s.Update(context.Background(), func(tx kv.Txn) error {
+			for i := n; i < min(n+900, records); i++ {
+				if err := tx.Put(fmt.Appendf(nil, "f/%06d", i), make([]byte, 300)); err != nil {
+					return err
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
 		}
-		return nil
-	})
-	if err != nil {
+	}
+	if err := s.Close(); err != nil {
 		b.Fatal(err)
 	}
+	return open(b, dir)
+}
+
+func BenchmarkScan(b *testing.B) {
+	const records = 9000
+	s := filled(b, records)
+	defer s.Close()
 	b.ReportAllocs()
 	for b.Loop() {
 		err := s.View(context.Background(), func(r kv.Reader) error {
@@ -80,4 +95,23 @@ func BenchmarkScan(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/records, "ns/record")
+}
+
+// BenchmarkGet is a View that reads one of many records.
+func BenchmarkGet(b *testing.B) {
+	const records = 90000
+	s := filled(b, records)
+	defer s.Close()
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		n = (n + 7919) % records
+		err := s.View(context.Background(), func(r kv.Reader) error {
+			_, err := r.Get(fmt.Appendf(nil, "f/%06d", n))
+			return err
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -77,8 +77,11 @@ func (r *reader) ScanBack(prefix []byte, fn func(key, value []byte) (bool, error
 	it := r.txn.NewIterator(badger.IteratorOptions{Reverse: true})
 	defer it.Close()
 	end := successor(prefix)
-	it.Seek(end) // nil: at the last key of all
-	if it.Valid() && end != nil && bytes.Equal(it.Item().Key(), end) {
+	if end == nil {
+		end = []byte(own)
+	}
+	it.Seek(end)
+	if it.Valid() && bytes.Equal(it.Item().Key(), end) {
 		it.Next()
 	}
 	pending := r.pending(prefix, nil)
@@ -103,7 +106,7 @@ func (r *reader) walk(it *badger.Iterator, prefix []byte, pending []item, back b
 				return err
 			}
 		}
-		stored := it.ValidForPrefix(prefix)
+		stored := it.ValidForPrefix(prefix) && !bytes.HasPrefix(it.Item().Key(), []byte(own))
 		if !stored && len(pending) == 0 {
 			return nil
 		}
@@ -148,17 +151,4 @@ func show(item *badger.Item, fn func(key, value []byte) (bool, error)) (more boo
 		return false, fmt.Errorf("kv: read a record: %w", err)
 	}
 	return more, answer
-}
-
-// reserved begins the keys badger keeps for itself.
-var reserved = []byte("!badger!")
-
-func checkKey(key []byte) error {
-	switch {
-	case len(key) == 0 || bytes.HasPrefix(key, reserved):
-		return fmt.Errorf("key of %d bytes: %w", len(key), kv.ErrKey)
-	case len(key) > kv.MaxKey:
-		return fmt.Errorf("key of %d bytes: %w", len(key), kv.ErrTooBig)
-	}
-	return nil
 }

@@ -3,31 +3,44 @@
 // It owns one folder. It implements kv.Store and passes kvtest.
 //
 // Invariants:
-//   - One goroutine writes. It lets each waiting Update run over the writes of
-//     those before it, and commits them together: badger alone would sync once
-//     for each. A fold is bounded by kv.MaxUpdateKeys and kv.MaxUpdateBytes.
+//   - One goroutine, the writer, commits. It lets each waiting Update run over
+//     the writes of those before it, and commits them together (a fold): badger
+//     alone would sync once for each. A fold is bounded by kv.MaxUpdateKeys and
+//     kv.MaxUpdateBytes.
+//   - Commits are numbered without a gap, and each has the hash of all before it
+//     (mark). The number is badger's version of its records, the hash a record
+//     in the same commit. When badger has synced it, another goroutine, the
+//     counter, writes both into a file of its own (journal), syncs it, and only
+//     then answers. badger ends the replay of a damaged log without a word:
+//     without the count nobody would know.
+//   - A View reads the newest state that is counted, so it waits for no commit
+//     and never shows what may be answered with an error. fn of Update reads the
+//     newest state that is committed, and is answered after its count.
+//   - All files are checked before badger opens them, tables, logs and count
+//     against each other (checkFolder). It would mend what is damaged by
+//     forgetting it, and remove the traces. What becomes damaged while the store
+//     is open is found by the next Backup or Open; until then badger answers "no
+//     such key" for it.
 //   - fn runs in the goroutine of its caller, when the writer says so. What goes
 //     wrong in it (a panic, a test that ends) concerns its caller alone.
-//   - After a failed commit badger shows the writes that were answered with an
-//     error. No View begins on such a state, and nothing is written any more.
+//   - After a failed commit or count nothing is read or written any more.
 //   - No value is as long as badger's value threshold, so the value log, which
 //     passes over failed syncs, is never used.
 //   - badger writes through memory maps, so a full disk kills the process: who
 //     opens a store keeps the disk from getting full.
-//   - All tables are read and checked before badger opens them. It would take a
-//     damaged block for the end of a table, and drop the rest when it compacts.
 //   - The folder has mode 0700, since badger makes files with mode 0644.
 //
 // It must not import anything of pecgate but kv. Its tests make their own data.
 package badger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -47,35 +60,51 @@ type Options struct {
 	Log func(level slog.Level, text string)
 	// Now is the clock behind Store.Now; nil means time.Now.
 	Now func() time.Time
+
+	tune func(badger.Options) badger.Options // tests make small tables
 }
 
 // Store is an open folder of records.
 type Store struct {
-	db  *badger.DB
-	now func() time.Time
-	put func([]item) error // one synced commit; tests let it fail
+	dir     string
+	lock    *os.File
+	db      *badger.DB
+	journal *journal
+	now     func() time.Time
 
+	// Tests let these fail.
+	put   func(mark, []item) error // one synced commit; of the writer
+	count func(mark) error         // one synced count; of the counter
+
+	last    mark // committed last; of the writer
 	watches watches
-	calls   sync.WaitGroup // Views and Updates under way
-	wake    chan struct{}  // buffered(1): an Update waits
-	stop    chan struct{}
-	ended   chan struct{}
+	calls   sync.WaitGroup // Views, Updates and Backups under way
+
+	wake         chan struct{} // buffered(1): an Update waits
+	stop         chan struct{}
+	ended        chan struct{}
+	wakeCounter  chan struct{} // buffered(1): a commit waits for its count
+	stopCounter  chan struct{}
+	counterEnded chan struct{}
 
 	closing  sync.Once
 	closeErr error
 
-	mu      sync.Mutex
-	judged  *sync.Cond // good or failed changed
-	good    uint64     // badger's time of the last commit known to be durable
-	failed  error
-	closed  bool
-	waiting []*call
+	mu        sync.Mutex
+	good      uint64         // number of commits that are counted
+	looks     map[uint64]int // states that are being read, by that number
+	failed    error
+	closed    bool
+	waiting   []*call  // for the writer
+	uncounted []answer // for the counter
 }
 
 var _ kv.Store = (*Store)(nil)
 
-// Open opens the folder. It answers kv.ErrInUse when it is open elsewhere, and
-// kv.ErrCorrupt, with the name of the file, when a table is damaged or missing.
+// Open opens the folder and makes it when there is none. It reads all tables,
+// at the speed of the disk or of the memory that has them already. It answers
+// kv.ErrInUse when the folder is open elsewhere, kv.ErrCorrupt, with the name of
+// the file, when records are damaged or missing, and kv.ErrFormat.
 func Open(o Options) (*Store, error) {
 	if o.Dir == "" {
 		return nil, errors.New("kv: open: no folder given")
@@ -86,66 +115,135 @@ func Open(o Options) (*Store, error) {
 	if err := makeDir(o.Dir); err != nil {
 		return nil, fmt.Errorf("kv: make folder: %w", err)
 	}
-	if err := verify(o.Dir); err != nil {
-		return nil, fmt.Errorf("kv: open: %w", err)
-	}
-	db, err := badger.Open(settings(o))
+	lock, err := lockDir(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("kv: open: %w", err)
 	}
+	s, err := openLocked(o, lock)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("kv: open: %w", err), lock.Close())
+	}
+	return s, nil
+}
+
+func openLocked(o Options, lock *os.File) (*Store, error) {
+	j, found, err := checkFolder(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	db, err := openDB(settings(o))
+	if err != nil {
+		return nil, errors.Join(err, j.close())
+	}
+	err = sameAsFound(db, found)
+	if err == nil && found.seq > j.mark.seq {
+		err = j.write(found)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close(), j.close())
+	}
 	s := &Store{
-		db:    db,
-		now:   o.Now,
-		wake:  make(chan struct{}, 1),
-		stop:  make(chan struct{}),
-		ended: make(chan struct{}),
+		dir:     o.Dir,
+		lock:    lock,
+		db:      db,
+		journal: j,
+		now:     o.Now,
+		count:   j.write,
+		last:    found,
+		good:    found.seq,
+		looks:   make(map[uint64]int),
+
+		wake:         make(chan struct{}, 1),
+		stop:         make(chan struct{}),
+		ended:        make(chan struct{}),
+		wakeCounter:  make(chan struct{}, 1),
+		stopCounter:  make(chan struct{}),
+		counterEnded: make(chan struct{}),
 	}
 	s.put = s.commit
-	s.judged = sync.NewCond(&s.mu)
-	s.good = s.version()
+	s.discard()
 	go s.run()
+	go s.runCounter()
 	return s, nil
 }
 
 // settings: SyncWrites because the default loses everything in a power cut,
 // small tables because an appliance holds few records at a time, no metrics
-// because they are variables of the whole process. Checksums of whole tables
-// are the matter of verify, since badger dies of a wrong one while it opens.
+// because they are variables of the whole process.
+//
+// Memory: each table in memory is 8 MiB, which is room for the largest fold
+// (badger takes 15 % at once); at most three are there. badger keeps up to eight
+// buffers of twice the size of a table for compaction, so tables have 1 MiB on
+// every level; the price is an open file for each MiB of records. With many
+// tables on its first level it makes a single large one of them, in memory: so
+// there are few.
+//
+// Blocks are not compressed: they are read where the file is mapped, so there
+// is no cache of them in memory that is ours, and checking a table is a read of
+// the file and a sum over it. The value log is not used, so its file is as small
+// as can be: badger syncs it with each commit. Conflicts cannot be, with one
+// writer. The folder is locked before badger sees it.
 func settings(o Options) badger.Options {
-	return badger.DefaultOptions(o.Dir).
+	b := badger.DefaultOptions(o.Dir).
 		WithSyncWrites(true).
-		WithMemTableSize(16 << 20).
-		WithNumMemtables(3).
-		WithBlockCacheSize(32 << 20).
-		WithIndexCacheSize(16 << 20).
+		WithMemTableSize(8 << 20).
+		WithNumMemtables(2).
+		WithBaseTableSize(1 << 20).
+		WithNumLevelZeroTables(2).
+		WithNumLevelZeroTablesStall(10).
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithIndexCacheSize(0).
 		WithNumCompactors(2).
-		WithValueLogFileSize(64 << 20).
+		WithValueLogFileSize(1 << 20).
 		WithMetricsEnabled(false).
-		WithDetectConflicts(true).
+		WithDetectConflicts(false).
+		WithBypassLockGuard(true).
 		WithChecksumVerificationMode(options.OnBlockRead).
 		WithLogger(logger{o.Log})
+	b.TableSizeMultiplier = 1
+	if o.tune != nil {
+		b = o.tune(b)
+	}
+	return b
 }
 
-// makeDir makes the folder and its name durable, and closes it to others.
-func makeDir(dir string) error {
-	if st, err := os.Stat(dir); err == nil && st.IsDir() {
-		return os.Chmod(dir, 0o700)
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	up, err := os.Open(filepath.Dir(filepath.Clean(dir)))
-	if err != nil {
-		return err
-	}
-	return errors.Join(up.Sync(), up.Close())
+// openDB opens badger. Versions are given by this package ("managed"): they are
+// the numbers of the commits, and a View can read an older one. Damage that the
+// check does not know may end in a panic of badger.
+func openDB(o badger.Options) (db *badger.DB, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			db, err = nil, fmt.Errorf("%w: badger does not open it", kv.ErrCorrupt)
+		}
+	}()
+	db, err = badger.OpenManaged(o)
+	return db, err
 }
 
-// version is badger's time of the newest commit that is visible.
-func (s *Store) version() uint64 {
-	t := s.db.NewTransaction(false)
+// sameAsFound makes sure that badger found what the check found, and that what
+// is there is whole.
+func sameAsFound(db *badger.DB, found mark) error {
+	t := db.NewTransactionAt(math.MaxUint64, false)
 	defer t.Discard()
-	return t.ReadTs()
+	if _, err := t.Get([]byte(restoreKey)); !errors.Is(err, badger.ErrKeyNotFound) {
+		return errors.Join(err, fmt.Errorf("%w: a restore into this folder was not finished; begin again with an empty one", kv.ErrCorrupt))
+	}
+	if found.seq == 0 {
+		return nil
+	}
+	item, err := t.Get([]byte(chainKey))
+	if err != nil {
+		return fmt.Errorf("read the chain: %w", err)
+	}
+	chain, err := item.ValueCopy(nil)
+	if err != nil {
+		return fmt.Errorf("read the chain: %w", err)
+	}
+	if item.Version() != found.seq || !bytes.Equal(chain, found.chain[:]) {
+		return fmt.Errorf("%w: records are missing: %d commits were opened, %d are in the files", kv.ErrCorrupt, item.Version(), found.seq)
+	}
+	return nil
 }
 
 // View calls fn with one state; see kv.Store.
@@ -154,25 +252,13 @@ func (s *Store) View(ctx context.Context, fn func(kv.Reader) error) error {
 		return err
 	}
 	defer s.calls.Done()
-	t := s.db.NewTransaction(false)
+	at, release := s.look()
+	defer release()
+	t := s.db.NewTransactionAt(at, false)
 	defer t.Discard()
-	if err := s.judge(t.ReadTs()); err != nil {
-		return err
-	}
 	r := &reader{ctx: ctx, txn: t}
 	defer func() { r.ended = true }()
 	return fn(r)
-}
-
-// judge waits until it is known whether the commit of this version is durable:
-// badger shows it a moment before the writer learns how its sync ended.
-func (s *Store) judge(version uint64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.failed == nil && version > s.good {
-		s.judged.Wait()
-	}
-	return s.failed
 }
 
 // begin counts a call, unless the store takes no more.
@@ -207,7 +293,9 @@ func (s *Store) Close() error {
 		s.calls.Wait()
 		close(s.stop)
 		<-s.ended
-		if err := s.db.Close(); err != nil {
+		close(s.stopCounter)
+		<-s.counterEnded
+		if err := errors.Join(s.db.Close(), s.journal.close(), s.lock.Close()); err != nil {
 			s.closeErr = fmt.Errorf("kv: close: %w", err)
 		}
 	})

@@ -19,11 +19,28 @@ func (t *txn) Put(key, value []byte) error {
 	if len(key)+len(value) > kv.MaxRecord {
 		return t.fail(fmt.Errorf("record of %d bytes: %w", len(key)+len(value), kv.ErrTooBig))
 	}
+	if err := t.check(key); err != nil {
+		return err
+	}
 	return t.set(item{key: bytes.Clone(key), value: append([]byte{}, value...)})
 }
 
 func (t *txn) Delete(key []byte) error {
+	if err := t.check(key); err != nil {
+		return err
+	}
 	return t.set(item{key: bytes.Clone(key), deleted: true})
+}
+
+// check refuses keys that are not for callers.
+func (t *txn) check(key []byte) error {
+	if t.ended {
+		return kv.ErrClosed
+	}
+	if err := checkKey(key); err != nil {
+		return t.fail(err)
+	}
+	return nil
 }
 
 func (t *txn) set(i item) error {
@@ -32,9 +49,6 @@ func (t *txn) set(i item) error {
 	}
 	if t.err != nil {
 		return t.err
-	}
-	if err := checkKey(i.key); err != nil {
-		return t.fail(err)
 	}
 	t.own.set(i)
 	if len(t.own.items) > kv.MaxUpdateKeys || t.own.bytes > kv.MaxUpdateBytes {

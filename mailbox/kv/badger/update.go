@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"pecgate/mailbox/kv"
@@ -119,6 +120,21 @@ func (s *Store) next() *call {
 	return c
 }
 
+// gather is next, but lets those run first who were answered a moment ago and
+// are about to come back: a commit costs far more than a few turns.
+func (s *Store) gather() *call {
+	for range yields {
+		if c := s.next(); c != nil {
+			return c
+		}
+		runtime.Gosched()
+	}
+	return s.next()
+}
+
+// yields is how often gather lets others run.
+const yields = 3
+
 // fold runs the Updates that wait and commits them together. It answers false
 // when none waited.
 func (s *Store) fold() bool {
@@ -126,10 +142,10 @@ func (s *Store) fold() bool {
 	if c == nil {
 		return false
 	}
-	state := s.db.NewTransaction(false)
+	state := s.db.NewTransactionAt(s.last.seq, false)
 	defer func() { state.Discard() }()
 	fold, calls := &overlay{}, []*call{}
-	for ; c != nil; c = s.next() {
+	for ; c != nil; c = s.gather() {
 		t := &txn{reader: reader{txn: state, own: &overlay{}, fold: fold}}
 		c.turn <- t
 		<-c.ran
@@ -137,11 +153,11 @@ func (s *Store) fold() bool {
 			if len(fold.items)+len(t.own.items) > kv.MaxUpdateKeys || fold.bytes+t.own.bytes > kv.MaxUpdateBytes {
 				// What fn read stays true: the fold it ran over is committed first.
 				if !s.finish(fold, calls) {
-					s.answer([]*call{c}, s.failure())
+					end([]*call{c}, s.failure())
 					return true // once more, for those who wait
 				}
 				state.Discard()
-				state = s.db.NewTransaction(false)
+				state = s.db.NewTransactionAt(s.last.seq, false)
 				fold, calls = &overlay{}, nil
 			}
 			fold.add(t.own)
@@ -157,39 +173,26 @@ func (s *Store) fold() bool {
 	return true
 }
 
-// finish commits a fold and answers its calls. It answers false when the
-// commit failed, which is the end of the store.
+// finish commits a fold and leaves its calls to the counter, who also answers
+// those of a fold without writes: they have read what may not be counted yet.
+// It answers false when the commit failed, which is the end of the store.
 func (s *Store) finish(fold *overlay, calls []*call) bool {
-	if len(fold.items) == 0 {
-		s.answer(calls, nil)
-		return true
-	}
-	err := s.put(fold.items)
-	good := uint64(0)
-	if err == nil {
-		good = s.version()
-	} else {
-		err = fmt.Errorf("%w: %w", kv.ErrFailed, err)
-	}
-	s.mu.Lock()
-	s.failed, s.good = err, max(s.good, good)
-	s.judged.Broadcast()
-	s.mu.Unlock()
-	if err == nil {
-		s.watches.wake(fold.items)
-	}
-	s.answer(calls, err)
-	return err == nil
-}
-
-// answer ends calls: with their own outcome, or with the error of the commit.
-func (s *Store) answer(calls []*call, err error) {
-	for _, c := range calls {
-		if err != nil {
-			c.err = err
+	if len(fold.items) > 0 {
+		next := s.last.next(fold.items)
+		if err := s.put(next, fold.items); err != nil {
+			err = fmt.Errorf("%w: %w", kv.ErrFailed, err)
+			s.mu.Lock()
+			if s.failed == nil {
+				s.failed = err
+			}
+			s.mu.Unlock()
+			end(calls, err)
+			return false
 		}
-		close(c.done)
+		s.last = next
 	}
+	s.later(answer{upTo: s.last, items: fold.items, calls: calls})
+	return true
 }
 
 func (s *Store) failure() error {
@@ -198,10 +201,9 @@ func (s *Store) failure() error {
 	return s.failed
 }
 
-// commit writes a fold to badger, synced. Only this function writes, so badger
-// finds no conflict.
-func (s *Store) commit(items []item) error {
-	t := s.db.NewTransaction(true)
+// commit writes a fold to badger, synced. Only this function writes.
+func (s *Store) commit(m mark, items []item) error {
+	t := s.db.NewTransactionAt(s.last.seq, true)
 	defer t.Discard()
 	for _, i := range items {
 		var err error
@@ -214,7 +216,10 @@ func (s *Store) commit(items []item) error {
 			return fmt.Errorf("gather a commit of %d keys: %w", len(items), err)
 		}
 	}
-	if err := t.Commit(); err != nil {
+	if err := t.Set([]byte(chainKey), m.chain[:]); err != nil {
+		return fmt.Errorf("gather a commit of %d keys: %w", len(items), err)
+	}
+	if err := t.CommitAt(m.seq, nil); err != nil {
 		return fmt.Errorf("commit %d keys: %w", len(items), err)
 	}
 	return nil

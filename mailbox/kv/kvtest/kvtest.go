@@ -47,6 +47,10 @@ func Run(t *testing.T, open Open) {
 		{"EndedTransaction", endedTransaction},
 		{"Close", closeWaits},
 		{"Panic", panics},
+		{"Backup", backup},
+		{"BackupIncremental", backupIncremental},
+		{"BackupEnds", backupEnds},
+		{"K8_BackupUnderLoad", backupUnderLoad},
 		{"Now", now},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
