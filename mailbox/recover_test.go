@@ -249,3 +249,31 @@ func TestDoublesAreNotRecovered(t *testing.T) {
 	}
 	recovered(t, s, admin, Found{Filed: 1, Doubles: 2})
 }
+
+// TestK7_RecordsRemoved: a store is not begun anew over the messages of another.
+func TestK7_RecordsRemoved(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	put(t, s, inbox, text("whole"), Filing{})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	gone := filepath.Join(t.TempDir(), "records")
+	if err := os.Rename(filepath.Join(dir, "records"), gone); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(Options{Dir: dir})
+	if !errors.Is(err, ErrRecordsMissing) || !strings.Contains(err.Error(), filepath.Join(dir, "records")) {
+		t.Fatalf("%v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "records")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a folder of records was made: %v", err)
+	}
+	if err := os.Rename(gone, filepath.Join(dir, "records")); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	if m, err := s.Message(context.Background(), 1); err != nil || m.ID != 1 {
+		t.Errorf("%v, %v", m, err)
+	}
+}

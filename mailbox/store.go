@@ -26,6 +26,8 @@ var (
 	ErrNoSpace  = errors.New("mailbox: the disk has less free space than min_free")
 	ErrExists   = errors.New("mailbox: already there")
 	ErrRefused  = errors.New("mailbox: not allowed in this folder")
+	// ErrRecordsMissing: the folder of records is gone.
+	ErrRecordsMissing = errors.New("mailbox: the records are missing")
 )
 
 // Options says where the store lives and what it may use.
@@ -82,6 +84,9 @@ func Open(o Options) (*Store, error) {
 	} else if d.Bytes < o.MinFree {
 		return nil, noSpace(DiskSpace{Free: d.Bytes, Floor: o.MinFree})
 	}
+	if err := recordsThere(o.Dir); err != nil {
+		return nil, err
+	}
 	bytes, err := segment.Open(segment.Options{Dir: filepath.Join(o.Dir, "segments")})
 	if err != nil {
 		return nil, fmt.Errorf("open the message segments: %w", err)
@@ -103,6 +108,21 @@ func Open(o Options) (*Store, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// recordsThere refuses a store that has messages and no folder of records: a
+// new one would be made, and everything would stand there as if it had never
+// been filed, sent or read.
+func recordsThere(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "records")); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "segments", "*.tar"))
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w: %s is not there, but messages are in %s; put the folder back from a backup",
+		ErrRecordsMissing, filepath.Join(dir, "records"), filepath.Join(dir, "segments"))
 }
 
 // Close waits for what is under way and closes the store. It may be called
