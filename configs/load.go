@@ -1,6 +1,8 @@
 package configs
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"path/filepath"
 	"reflect"
@@ -19,7 +21,11 @@ type Loaded struct {
 	Policy    *Policy
 	Warnings  []Fault
 	Files     Files // what was read, for Watch
+	Sums      Sums
 }
+
+// Sums are SHA-256 of both files as they were read, in lower-case hexadecimal.
+type Sums struct{ Config, Policy string }
 
 // Report is what a look at both files found.
 type Report struct {
@@ -46,6 +52,7 @@ func Check(path string) Report { return check(path, time.Now()) }
 type findings struct {
 	faults   []Fault
 	warnings []Fault
+	sums     Sums
 	now      time.Time // for warnings only: what is right today is no fault tomorrow
 }
 
@@ -70,9 +77,14 @@ func check(path string, now time.Time) Report {
 	}
 	r := Report{Faults: most(sorted(f.faults)), Warnings: most(sorted(f.warnings)), Files: files}
 	if len(r.Faults) == 0 {
-		r.Loaded = &Loaded{Appliance: appliance, Policy: policy, Warnings: r.Warnings, Files: files}
+		r.Loaded = &Loaded{Appliance: appliance, Policy: policy, Warnings: r.Warnings, Files: files, Sums: f.sums}
 	}
 	return r
+}
+
+func sum(b []byte) string {
+	s := sha256.Sum256(b)
+	return hex.EncodeToString(s[:])
 }
 
 // most keeps a report readable: nobody mends more faults than these before the next look.
@@ -98,6 +110,7 @@ func (f *findings) appliance(shown, path string) (*Appliance, string) {
 	if err := unwritable(info.Mode()); err != nil {
 		d.fault(Position{File: shown}, "%v", err)
 	}
+	f.sums.Config = sum(b)
 	n, fault := parseYAML(shown, b)
 	if fault != nil {
 		d.faults = append(d.faults, *fault)
@@ -131,6 +144,7 @@ func (f *findings) policy(shown string, a *Appliance) *Policy {
 	if err := private(info.Mode()); err != nil {
 		d.fault(Position{File: shown}, "%v", err)
 	}
+	f.sums.Policy = sum(b)
 	n, fault := parseYAML(shown, b)
 	if fault != nil {
 		d.faults = append(d.faults, *fault)

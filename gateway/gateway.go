@@ -49,7 +49,8 @@ type Options struct {
 	Submissions, Submission, IMAPS []string // addresses to listen on
 	MaxMessage                     int64    // bytes
 
-	Trust    [][]byte // PEM of CAs for PEC signatures
+	Trust    [][]byte    // PEM of CAs for PEC signatures
+	Sums     func() Sums // of the configuration in use, for the audit log; nil: none
 	Policy   func() *policy.Policy
 	Accounts func() []relay.Account
 	Schedule relay.Schedule // zero: the default
@@ -68,6 +69,8 @@ type Gateway struct {
 	smtp    *smtpd.Server
 	cert    *gate.Certificate
 	events  *events.Log
+	trail   *trail
+	sums    func() Sums
 
 	listeners []*gate.Listener
 	cancel    context.CancelFunc
@@ -96,6 +99,9 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	if g.store, err = mailbox.Open(mailbox.Options{
 		Dir: o.DataDir, MinFree: o.MinFree, Name: o.Hostname, Zone: o.Location, Events: g.events,
 	}); err != nil {
+		return nil, err
+	}
+	if err := g.openTrail(ctx, o.Sums); err != nil {
 		return nil, err
 	}
 	login := auth.New(auth.Options{Policy: o.Policy, Events: g.events, Location: o.Location, Counters: counters{g.store}})
@@ -184,9 +190,14 @@ func (g *Gateway) Reload() {
 	if _, err := g.cert.Reload(); err != nil {
 		g.events.Fault("certificate", "", err)
 	}
+	_ = g.configured(context.Background(), "reloaded") // the log tells it
 	g.relay.Reload()
 	notify("READY=1")
 }
+
+// NotReloaded notes that a changed configuration is faulty: the one in use
+// stays.
+func (g *Gateway) NotReloaded() { _ = g.configured(context.Background(), "refused") }
 
 // Close stops everything in its order and waits for it. It may be called more
 // than once.
@@ -222,6 +233,10 @@ func (g *Gateway) close() error {
 		g.cancel()
 	}
 	g.wg.Wait()
+	if g.trail != nil {
+		g.events.AuditTo(nil)
+		g.trail.close()
+	}
 	if g.store != nil {
 		// What happened since the last head is signed too. Where that fails (a full
 		// disk), the next start does it.

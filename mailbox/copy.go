@@ -20,7 +20,8 @@ type Copied struct {
 func (s *Store) Copy(ctx context.Context, from FolderID, v Viewer, uids []UID, to FolderKey) (Copied, error) {
 	done, dst, err := s.transfer(ctx, from, v, uids, to, false)
 	if err != nil && len(done.To) > 0 {
-		_, undo := s.Remove(context.WithoutCancel(ctx), dst, Viewer{Person: v.Person}, done.To)
+		// Nobody deletes what never was there: no audit line.
+		_, undo := s.remove(context.WithoutCancel(ctx), dst, Viewer{Person: v.Person}, done.To, false)
 		return Copied{}, errors.Join(err, undo)
 	}
 	return done, err
@@ -47,7 +48,7 @@ func (s *Store) transfer(ctx context.Context, from FolderID, v Viewer, uids []UI
 		size = min(size, len(uids))
 		var done Copied
 		err := s.Update(ctx, func(tx *Tx) (err error) {
-			done, err = tx.transfer(from, v, uids[:size], dst, move)
+			done, err = tx.transfer(ctx, from, v, uids[:size], dst, move)
 			return err
 		})
 		if errors.Is(err, kv.ErrTooBig) && size > 1 {
@@ -64,8 +65,9 @@ func (s *Store) transfer(ctx context.Context, from FolderID, v Viewer, uids []UI
 	return out, dst, nil
 }
 
-func (tx *Tx) transfer(from FolderID, v Viewer, uids []UID, to FolderID, move bool) (Copied, error) {
+func (tx *Tx) transfer(ctx context.Context, from FolderID, v Viewer, uids []UID, to FolderID, move bool) (Copied, error) {
 	var out Copied
+	var ids []MessageID
 	src, err := tx.folderByID(from)
 	if err != nil {
 		return out, err
@@ -109,6 +111,12 @@ func (tx *Tx) transfer(from FolderID, v Viewer, uids []UID, to FolderID, move bo
 		}
 		out.From = append(out.From, uid)
 		out.To = append(out.To, to)
+		ids = append(ids, e.Message)
+	}
+	if move {
+		if err := tx.auditDeletion(ctx, src, v.Person, "moved", ids); err != nil {
+			return out, err
+		}
 	}
 	if err := tx.putFolder(src); err != nil || dst == src {
 		return out, err
@@ -120,11 +128,16 @@ func (tx *Tx) transfer(from FolderID, v Viewer, uids []UID, to FolderID, move bo
 // for good, from a shared one for this person only. The messages stay in the
 // store. It returns the UIDs that went.
 func (s *Store) Remove(ctx context.Context, id FolderID, v Viewer, uids []UID) ([]UID, error) {
+	return s.remove(ctx, id, v, uids, true)
+}
+
+func (s *Store) remove(ctx context.Context, id FolderID, v Viewer, uids []UID, audited bool) ([]UID, error) {
 	var out []UID
-	for part := range slices.Chunk(uids, batch) {
+	for part := range slices.Chunk(uids, batch/2) {
 		var done []UID
 		err := s.Update(ctx, func(tx *Tx) error {
 			done = done[:0]
+			var ids []MessageID
 			f, err := tx.folderByID(id)
 			if err != nil {
 				return err
@@ -141,6 +154,12 @@ func (s *Store) Remove(ctx context.Context, id FolderID, v Viewer, uids []UID) (
 					return err
 				}
 				done = append(done, uid)
+				ids = append(ids, e.Message)
+			}
+			if audited {
+				if err := tx.auditDeletion(ctx, f, v.Person, deletion(f), ids); err != nil {
+					return err
+				}
 			}
 			return tx.putFolder(f)
 		})

@@ -106,7 +106,7 @@ const batch = 100
 // the order of uids.
 func (s *Store) SetFlags(ctx context.Context, id FolderID, v Viewer, uids []UID, op FlagOp, flags []string) ([]Entry, error) {
 	var out []Entry
-	for part := range slices.Chunk(uids, batch) {
+	for part := range slices.Chunk(uids, batch/2) {
 		var done []Entry
 		err := s.Update(ctx, func(tx *Tx) error {
 			done = done[:0]
@@ -126,6 +126,11 @@ func (s *Store) SetFlags(ctx context.Context, id FolderID, v Viewer, uids []UID,
 				bits, common, err := tx.setFlags(f, v.Person, uid, &e, op, flags)
 				if err != nil {
 					return err
+				}
+				if op != FlagsRemove && personalFlags(flags)&flagSeen != 0 {
+					if err := tx.auditReading(ctx, v.Person, e.Message); err != nil {
+						return err
+					}
 				}
 				done = append(done, e.public(uid, flagNames(bits, common)))
 			}

@@ -138,12 +138,30 @@ func (s *Store) DeleteFolder(ctx context.Context, k FolderKey) error {
 		return ErrRefused
 	}
 	var id FolderID
-	err := s.Update(ctx, func(tx *Tx) error {
+	var held []MessageID // as they were shortly before, for the audit line
+	err := s.View(ctx, func(tx *Tx) error {
+		f, err := tx.folder(k)
+		if err != nil {
+			return err
+		}
+		return tx.r.Scan(key("e", f.ID), nil, func(_, b []byte) (bool, error) {
+			e, err := readEntry(b)
+			held = append(held, e.Message)
+			return true, err
+		})
+	})
+	if err != nil {
+		return err
+	}
+	err = s.Update(ctx, func(tx *Tx) error {
 		f, err := tx.folder(k)
 		if err != nil {
 			return err
 		}
 		id = f.ID
+		if err := tx.auditDeletion(ctx, f, k.Owner, "folder deleted", held); err != nil {
+			return err
+		}
 		if err := tx.w.Delete(k.bytes()); err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 //	ms/ mailbox NUL message-id NUL, message   nothing: messages by Message-ID
 //	mo/ person, message-id              the person's own copies (JSON)
 //	mp/ message, folder, uid            nothing: the entries of a message
+//	mr/ message, person                 nothing: that the person has read it is in the audit log
 //	p/  login NUL                       person (number)
 //	pi/ person                          login
 //	f/  folder                          record (JSON): counters, written by every change

@@ -59,6 +59,11 @@ func (s *Store) removeMessage(ctx context.Context, id MessageID, may func(*Tx, *
 				return gone, fmt.Errorf("remove message %d: %w", id, err)
 			}
 		}
+		if gone {
+			if err := s.clear(ctx, key("mr", id)); err != nil {
+				return gone, fmt.Errorf("remove message %d: %w", id, err)
+			}
+		}
 		if !more {
 			return gone, nil
 		}

@@ -43,7 +43,7 @@ func keysOf(t *testing.T, s *Store, m MessageID) map[string]int {
 		return tx.r.Scan(nil, nil, func(k, _ []byte) (bool, error) {
 			prefix, rest, _ := bytes.Cut(k, []byte("/"))
 			switch p := string(prefix); p {
-			case "m", "mi", "mp", "lm":
+			case "m", "mi", "mp", "mr", "lm":
 				if bytes.HasPrefix(rest, number) {
 					out[p]++
 				}

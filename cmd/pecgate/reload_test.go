@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -10,23 +11,26 @@ import (
 	"pecgate/relay/submit"
 )
 
-// serving runs `pecgate serve` in this process until the test ends.
-func (h *house) serving() {
+// serving runs `pecgate serve` in this process until stop or the end of the
+// test.
+func (h *house) serving() (stop func()) {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	go func() {
 		ended <- run(ctx, []string{"serve", "--config", h.config()}, strings.NewReader(""), h.log, h.log)
 	}()
-	h.t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if state := <-ended; state != 0 {
 			h.t.Errorf("serve ended with %d: %s", state, h.log)
 		}
 	})
+	h.t.Cleanup(stop)
 	if !listening(h.smtps, 20*time.Second) {
 		h.t.Fatal("serve does not listen")
 	}
+	return stop
 }
 
 // TestG12_PolicyChangeTakesEffect edits policy.yaml under a running appliance:

@@ -49,6 +49,7 @@ func commands(a *app) []*cobra.Command {
 		newShowCommand(a),
 		newVerifyCommand(a),
 		newAuditCommand(a),
+		newFsckCommand(a),
 	}
 }
 

@@ -54,12 +54,16 @@ func serve(ctx context.Context, config string, logTo io.Writer) error {
 		func(l *configs.Loaded) {
 			if err := src.use(l); err != nil {
 				log.Error("configuration not reloaded", "error", err.Error())
+				g.NotReloaded()
 				return
 			}
 			g.Reload()
 			log.Info("configuration reloaded")
 		},
-		func(err error) { log.Error("configuration not reloaded", "error", err.Error()) })
+		func(err error) {
+			log.Error("configuration not reloaded", "error", err.Error())
+			g.NotReloaded()
+		})
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)

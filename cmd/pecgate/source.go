@@ -59,6 +59,10 @@ func (s *source) gatewayOptions(log *slog.Logger) (gateway.Options, error) {
 		Certificate: a.Path(a.TLS.Certificate), Key: a.Path(a.TLS.Key),
 		Submissions: a.SMTP.Submissions, Submission: a.SMTP.Submission, IMAPS: a.IMAP.IMAPS,
 		MaxMessage: int64(a.SMTP.MaxMessageSize), Trust: trust, Log: log,
+		Sums: func() gateway.Sums {
+			s := s.now.Load().loaded.Sums
+			return gateway.Sums{Config: s.Config, Policy: s.Policy}
+		},
 		Policy:   func() *policy.Policy { return s.now.Load().policy },
 		Accounts: func() []relay.Account { return s.now.Load().accounts },
 	}, nil

@@ -272,7 +272,7 @@ func TestG5_PIN(t *testing.T) {
 	s := open()
 	check := func(login, pin string) (bool, error) {
 		t.Helper()
-		return s.CheckPIN(t.Context(), login, pin)
+		return s.CheckPIN(t.Context(), login, pin, Use{Mailbox: "protocollo@pec.example.org", Remote: "192.0.2.7"})
 	}
 	if ok, err := check("mario", "123456"); !ok || err != nil {
 		t.Fatal(ok, err)
@@ -314,7 +314,7 @@ func TestG5_ManyPINsAtOnce(t *testing.T) {
 	looked := 0
 	for i := range 100 {
 		wg.Go(func() {
-			ok, err := s.CheckPIN(t.Context(), "mario", fmt.Sprint(i))
+			ok, err := s.CheckPIN(t.Context(), "mario", fmt.Sprint(i), Use{Mailbox: "protocollo@pec.example.org", Remote: "192.0.2.7"})
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
@@ -341,10 +341,10 @@ func (failing) Add(context.Context, string, time.Time) (int, error) {
 
 func TestG5_AnUncountedPINIsNotAnswered(t *testing.T) {
 	s := service(t, func(o *Options) { o.Counters = failing{} })
-	if ok, err := s.CheckPIN(t.Context(), "mario", "000000"); ok || err == nil || errors.Is(err, ErrPINLocked) {
+	if ok, err := s.CheckPIN(t.Context(), "mario", "000000", Use{Mailbox: "protocollo@pec.example.org", Remote: "192.0.2.7"}); ok || err == nil || errors.Is(err, ErrPINLocked) {
 		t.Errorf("%v, %v", ok, err)
 	}
-	if ok, err := s.CheckPIN(t.Context(), "mario", "123456"); !ok || err != nil {
+	if ok, err := s.CheckPIN(t.Context(), "mario", "123456", Use{Mailbox: "protocollo@pec.example.org", Remote: "192.0.2.7"}); !ok || err != nil {
 		t.Errorf("the right one needs no count: %v, %v", ok, err)
 	}
 }
@@ -355,9 +355,9 @@ func TestS5_NoSecretInEvents(t *testing.T) {
 	for _, name := range []string{"mario", "good password", "nobody", "broken", strings.Repeat("n", 1000)} {
 		_, _ = s.Login(t.Context(), name, "good password", "192.0.2.1")
 		_, _ = s.Login(t.Context(), name, "wrong secret\r\n\x1b[31m", "192.0.2.1")
-		_, _ = s.CheckPIN(t.Context(), "mario", "999111")
+		_, _ = s.CheckPIN(t.Context(), "mario", "999111", Use{Mailbox: "protocollo@pec.example.org", Remote: "192.0.2.7"})
 	}
-	_, _ = s.CheckPIN(t.Context(), "mario", "123456")
+	_, _ = s.CheckPIN(t.Context(), "mario", "123456", Use{Mailbox: "protocollo@pec.example.org", Remote: "192.0.2.7"})
 	for _, secret := range []string{"good password", "wrong secret", "999111", "123456", "argon2id", "\x1b", "nobody"} {
 		if strings.Contains(log.String(), secret) {
 			t.Errorf("%q in the log:\n%s", secret, log.String())
@@ -367,5 +367,34 @@ func TestS5_NoSecretInEvents(t *testing.T) {
 		if !strings.HasPrefix(line, `{"time":`) {
 			t.Errorf("line %q", line)
 		}
+	}
+}
+
+// TestS7_DeedsOfLogins: each outcome of a login and of a PIN goes to the audit
+// log, and a name that is nobody's does not.
+func TestS7_DeedsOfLogins(t *testing.T) {
+	var got []string
+	s := service(t, func(o *Options) {
+		o.Events.AuditTo(func(d events.Deed) {
+			got = append(got, strings.Join([]string{d.Event, d.Login, d.Mailbox, d.From, d.Result, d.Reason}, " "))
+		})
+	})
+	const from, box = "192.0.2.9", "protocollo@pec.example.org"
+	_, _ = s.Login(t.Context(), "mario", "good password", from)
+	_, _ = s.Login(t.Context(), "mario", "wrong", from)
+	_, _ = s.Login(t.Context(), "pa55word", "wrong", from)
+	for range freeOfPair + 2 {
+		_, _ = s.Login(t.Context(), "mario", "wrong", from)
+	}
+	_, _ = s.CheckPIN(t.Context(), "mario", "123456", Use{box, from})
+	for range WrongPINs + 1 {
+		_, _ = s.CheckPIN(t.Context(), "mario", "000000", Use{box, from})
+	}
+	want := "login mario  192.0.2.9 good |login mario  192.0.2.9 refused password|login   192.0.2.9 refused unknown|" +
+		strings.Repeat("login mario  192.0.2.9 refused password|", freeOfPair) + "login mario  192.0.2.9 refused throttled|" +
+		"login mario  192.0.2.9 refused throttled|pin mario " + box + " 192.0.2.9 right |" +
+		strings.Repeat("pin mario "+box+" 192.0.2.9 wrong |", WrongPINs) + "pin mario " + box + " 192.0.2.9 locked "
+	if all := strings.Join(got, "|"); all != want {
+		t.Errorf("%s\nwant %s", all, want)
 	}
 }

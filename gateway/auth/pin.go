@@ -18,11 +18,17 @@ type Counters interface {
 	Add(ctx context.Context, key string, forget time.Time) (int, error)
 }
 
+// Use is what a PIN is given for and from where; for the logs only.
+type Use struct {
+	Mailbox string
+	Remote  string // address without port
+}
+
 // CheckPIN compares a user's PIN. A wrong one counts; ErrPINLocked once ten
 // wrong ones were given since midnight in Options.Location. Any other error
 // means that nothing is known (the count could not be read or kept, or too
 // many wait) and is temporary.
-func (s *Service) CheckPIN(ctx context.Context, login, pin string) (bool, error) {
+func (s *Service) CheckPIN(ctx context.Context, login, pin string, use Use) (bool, error) {
 	p := s.opt.Policy()
 	hash := ""
 	if u, ok := p.User(login); ok {
@@ -42,7 +48,7 @@ func (s *Service) CheckPIN(ctx context.Context, login, pin string) (bool, error)
 		return false, fmt.Errorf("count of wrong PINs: %w", err)
 	}
 	if n >= WrongPINs {
-		s.opt.Events.PINLocked(login)
+		s.opt.Events.PINLocked(login, use.Mailbox, use.Remote)
 		return false, ErrPINLocked
 	}
 	right := false
@@ -52,13 +58,14 @@ func (s *Service) CheckPIN(ctx context.Context, login, pin string) (bool, error)
 		}
 	}
 	if right {
+		s.opt.Events.PINRight(login, use.Mailbox, use.Remote)
 		return true, nil
 	}
 	// The day after tomorrow is past midnight in every zone and season.
 	if n, err = s.opt.Counters.Add(ctx, key, now.AddDate(0, 0, 2)); err != nil {
 		return false, fmt.Errorf("count a wrong PIN: %w", err)
 	}
-	s.opt.Events.PINWrong(login, n)
+	s.opt.Events.PINWrong(login, use.Mailbox, use.Remote, n)
 	return false, nil
 }
 

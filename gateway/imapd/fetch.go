@@ -25,6 +25,7 @@ type plan struct {
 	labels   []string // obsolete names of body sections, "" for those that are not
 	see      bool     // something is read without .PEEK
 	contents bool     // the message's bytes are wanted
+	reads    bool     // more than its outermost header is
 }
 
 // Fetch answers FETCH (RFC 9051 section 6.4.5). Everything goes past the
@@ -82,8 +83,15 @@ func (s *session) plan(v *view, o *imap.FetchOptions) (plan, error) {
 		p.see = p.see || !b.Peek
 	}
 	p.see = p.see && !v.readOnly
+	p.reads = len(o.BinarySection) > 0 || slices.ContainsFunc(o.BodySection, readsMore)
 	p.contents = len(o.BodySection)+len(o.BinarySection)+len(o.BinarySectionSize) > 0
 	return p, nil
+}
+
+// readsMore tells whether a section shows more of a message than its own
+// header, as clients read it to list a folder.
+func readsMore(b *imap.FetchItemBodySection) bool {
+	return len(b.Part) > 0 || b.Specifier != imap.PartSpecifierHeader
 }
 
 // fetcher is a FETCH under way.
@@ -203,6 +211,9 @@ func (f *fetcher) withContents(uids []mailbox.UID) (int, error) {
 			return 0, err
 		}
 	}
+	if f.reads {
+		f.noteReading(rows)
+	}
 	for _, r := range rows {
 		if err := f.one(r); err != nil {
 			return 0, err
@@ -260,6 +271,19 @@ func (f *fetcher) markSeen(rows []row) error {
 		}
 	}
 	return nil
+}
+
+// noteReading has the audit log tell who reads, before the bytes are sent.
+// Reading goes on where nothing can be written.
+func (f *fetcher) noteReading(rows []row) {
+	ids := make([]mailbox.MessageID, len(rows))
+	for i, r := range rows {
+		ids[i] = r.message
+	}
+	err := f.s.srv.opt.Store.NoteReading(f.s.ctx, f.s.person, ids)
+	if err != nil && f.s.ctx.Err() == nil {
+		f.s.srv.opt.Events.Unaudited("reading", f.s.id.User, f.v.key.Box, f.s.f.remote(), "first", "", len(ids), err)
+	}
 }
 
 // one answers one message with its sections.

@@ -23,7 +23,11 @@ func (s *session) Login(name, password string) error {
 		// user for another one.
 		return no(imap.ResponseCodeUnavailable, "Logging in is not possible now, try again later")
 	}
-	if err != nil || !s.mayEnter(id) {
+	if err == nil && !s.mayEnter(id) {
+		s.srv.opt.Events.LoginRefused(id.User, s.f.remote(), "no-right")
+		err = auth.ErrRefused
+	}
+	if err != nil {
 		if s.failures++; s.failures >= maxFailures {
 			s.f.sayBye("Too many failed logins")
 		}

@@ -50,7 +50,7 @@ func (s *Server) newSession(c *imapserver.Conn) (imapserver.Session, *imapserver
 		return nil, nil, fmt.Errorf("imapd: a connection of type %T has no filter", c.NetConn())
 	}
 	ses := &session{srv: s, conn: c, f: f}
-	ses.ctx, ses.cancel = context.WithCancel(s.ctx)
+	ses.ctx, ses.cancel = context.WithCancel(mailbox.WithPeer(s.ctx, f.remote()))
 	s.attach(f, ses)
 	return ses, nil, nil
 }

@@ -249,7 +249,11 @@ func (c *conn) judge(line []byte) (answer string, ok bool) {
 	case "MAIL":
 		c.path, c.pathOK = rawPath(arg, "FROM:")
 		if c.tooLarge(arg) {
-			return c.srv.tooLarge().line(), false
+			r := c.srv.tooLarge()
+			if c.ses != nil && c.ses.who.User != "" {
+				c.srv.opt.Events.SubmissionRefused(c.ses.who.User, c.ses.sender(), c.Remote(), r.code, r.enhanced, r.reason, r.where)
+			}
+			return r.line(), false
 		}
 	case "RCPT":
 		c.path, c.pathOK = rawPath(arg, "TO:")

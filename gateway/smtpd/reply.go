@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -69,7 +70,11 @@ func (s *Server) reply(err error, ses *session) error {
 		s.opt.Events.SMTPFault(id, err)
 		r = refuse(451, "4.3.0", "Errore temporaneo, riprovare piu' tardi (codice "+id+").", "Temporary error, try again later (code "+id+").", "fault")
 	}
-	if ses != nil && r.reason != "login" { // auth has its own events
+	switch {
+	case ses == nil || r.reason == "login": // auth has its own events
+	case ses.sending && !errors.Is(err, errLost):
+		s.opt.Events.SubmissionRefused(ses.who.User, cmp.Or(ses.from, ses.asked), ses.c.Remote(), r.code, r.enhanced, r.reason, r.where)
+	default:
 		s.opt.Events.SMTPRefused(ses.who.User, ses.from, ses.c.Remote(), r.code, r.enhanced, r.reason, r.where)
 	}
 	// The library writes the enhanced code on the last line only; RFC 2034

@@ -9,6 +9,7 @@ import (
 
 	"github.com/emersion/go-smtp" // SMTP server: commands, parameters, reply format
 
+	"pecgate/gateway/auth"
 	"pecgate/gateway/gate"
 	"pecgate/mailbox/events"
 	"pecgate/policy"
@@ -17,7 +18,7 @@ import (
 // Auth is what smtpd needs of gateway/auth.
 type Auth interface {
 	Login(ctx context.Context, name, password, remote string) (policy.Identity, error)
-	CheckPIN(ctx context.Context, login, pin string) (bool, error)
+	CheckPIN(ctx context.Context, login, pin string, use auth.Use) (bool, error)
 }
 
 // Options of a Server. Zero numbers get the default named beside them.

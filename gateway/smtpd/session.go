@@ -26,6 +26,8 @@ type session struct {
 	tries  int             // refused logins
 
 	// The transaction.
+	sending  bool   // MAIL, RCPT or DATA of somebody logged in is being judged
+	asked    string // sender of the MAIL being judged
 	open     bool
 	from     string // reverse path
 	to       []string
@@ -66,10 +68,9 @@ func (s *session) Mail(_ string, o *smtp.MailOptions) error {
 	if s.who.User == "" {
 		return s.reply(refuse(530, "5.7.0", "Per inviare serve l'accesso con nome utente e password.", "Log in with user name and password to send.", "no-login"))
 	}
-	from, err := policy.ParseAddress(s.c.path)
-	if !s.c.pathOK || err != nil {
-		from = "" // which policy refuses with its own sentence
-	}
+	from := s.sender()
+	s.sending, s.asked = true, from
+	defer func() { s.sending, s.asked = false, "" }()
 	if v := s.srv.opt.Policy().DecideSender(s.who, from, s.srv.opt.Now()); !v.Allow {
 		return s.reply(verdict(v))
 	}
@@ -84,8 +85,20 @@ func (s *session) Mail(_ string, o *smtp.MailOptions) error {
 	return nil
 }
 
+// sender is the address of the MAIL just read; "" where it is none, which
+// policy refuses with its own sentence.
+func (s *session) sender() string {
+	from, err := policy.ParseAddress(s.c.path)
+	if !s.c.pathOK || err != nil {
+		return ""
+	}
+	return from
+}
+
 // Rcpt adds a recipient.
 func (s *session) Rcpt(string, *smtp.RcptOptions) error {
+	s.sending = s.who.User != ""
+	defer func() { s.sending = false }()
 	to, err := policy.ParseAddress(s.c.path)
 	if !s.c.pathOK || err != nil {
 		return s.reply(refuse(553, "5.1.3", "Il destinatario non e' un indirizzo semplice come nome@example.it.", "The recipient is not a plain address like name@example.it.", policy.BadAddress))
@@ -122,6 +135,8 @@ func (s *session) spoiled() *refusal {
 // Data takes the message from the connection itself. The reader of the library
 // gets only the end mark.
 func (s *session) Data(io.Reader) error {
+	s.sending = s.who.User != ""
+	defer func() { s.sending = false }()
 	s.c.Expect(dataPace, dataGrace)
 	defer s.c.Expect(0, 0)
 	if err := s.c.flush(); err != nil {
@@ -132,8 +147,10 @@ func (s *session) Data(io.Reader) error {
 	receipt, err := in.receive()
 	switch {
 	case errors.Is(err, errFlood):
-		_ = s.c.end(s.srv.tooLarge().line())
+		r := s.srv.tooLarge()
+		_ = s.c.end(r.line())
 		s.c.cut()
+		_ = s.reply(r) // for the logs; the client has its answer
 		return s.reply(errLost)
 	case errors.Is(err, errLost):
 		s.c.cut()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"pecgate/gateway/auth"
 	"pecgate/policy"
 )
 
@@ -184,7 +185,7 @@ func (in *submission) decide() error {
 	if !ok || !m.PINRequired {
 		return nil
 	}
-	right, err := in.srv.opt.Auth.CheckPIN(in.ctx, in.who.User, in.mail.pin)
+	right, err := in.srv.opt.Auth.CheckPIN(in.ctx, in.who.User, in.mail.pin, auth.Use{Mailbox: m.Address, Remote: in.c.Remote()})
 	if err != nil {
 		return err
 	}

@@ -3,13 +3,15 @@ package events
 // LoginOK says that somebody logged in.
 func (l *Log) LoginOK(login, box, remote string) {
 	l.out.Info("login", "user", Clip(login), "mailbox", Clip(box), "remote", Clip(remote))
+	l.audit(Deed{Event: "login", Login: login, Mailbox: box, From: remote, Result: "good"})
 }
 
 // LoginRefused says that a login was refused: reason is one of "password",
-// "unknown", "throttled", "size". The login is empty for an unknown name: what
+// "unknown", "throttled", "size", "no-right" (to the mailbox of an IMAP login). The login is empty for an unknown name: what
 // people type there by mistake is a password too often.
 func (l *Log) LoginRefused(login, remote, reason string) {
 	l.out.Warn("login refused", "user", Clip(login), "remote", Clip(remote), "reason", reason)
+	l.audit(Deed{Event: "login", Login: login, From: remote, Result: "refused", Reason: reason, Much: true})
 }
 
 // LoginBusy says that a login could not be checked now, because too many wait.
@@ -22,12 +24,21 @@ func (l *Log) HashUnusable(login, which string) {
 	l.out.Error("hash in the policy cannot be used", "user", Clip(login), "which", which)
 }
 
-// PINWrong says that a wrong PIN was given, and how many that makes today.
-func (l *Log) PINWrong(login string, today int) {
-	l.out.Warn("wrong PIN", "user", Clip(login), "today", today)
+// PINRight says that a right PIN was given for a submission of a mailbox.
+func (l *Log) PINRight(login, mailbox, remote string) {
+	l.out.Info("right PIN", "user", Clip(login), "mailbox", Clip(mailbox), "remote", Clip(remote))
+	l.audit(Deed{Event: "pin", Login: login, Mailbox: mailbox, From: remote, Result: "right"})
 }
 
-// PINLocked says that a user's PIN is locked until the end of the day.
-func (l *Log) PINLocked(login string) {
-	l.out.Warn("PIN locked until midnight", "user", Clip(login))
+// PINWrong says that a wrong PIN was given, and how many that makes today.
+func (l *Log) PINWrong(login, mailbox, remote string, today int) {
+	l.out.Warn("wrong PIN", "user", Clip(login), "mailbox", Clip(mailbox), "remote", Clip(remote), "today", today)
+	l.audit(Deed{Event: "pin", Login: login, Mailbox: mailbox, From: remote, Result: "wrong"})
+}
+
+// PINLocked says that a user's PIN is locked until the end of the day, and was
+// not looked at.
+func (l *Log) PINLocked(login, mailbox, remote string) {
+	l.out.Warn("PIN locked until midnight", "user", Clip(login), "mailbox", Clip(mailbox), "remote", Clip(remote))
+	l.audit(Deed{Event: "pin", Login: login, Mailbox: mailbox, From: remote, Result: "locked"})
 }

@@ -4,6 +4,8 @@
 // line, fixed keys. It is a leaf that every room may use, and imports nothing
 // of pecgate.
 //
+// Deeds of people go to the audit log too, where there is one (AuditTo).
+//
 // Invariants: no content of a message, no subject, no secret of any kind is a
 // parameter of an event; values that a stranger chose are bounded by Clip
 // before they are written.
@@ -13,6 +15,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 )
 
 // maxValue is the longest value, in bytes, that a line carries of anything a
@@ -21,7 +24,8 @@ const maxValue = 256
 
 // Log writes events. The zero value is not usable; see New and Discard.
 type Log struct {
-	out *slog.Logger
+	out   *slog.Logger
+	trail atomic.Pointer[func(Deed)]
 }
 
 // New returns a Log that writes to l.

@@ -19,6 +19,16 @@ func (l *Log) SMTPRefused(user, mailbox, remote string, code int, enhanced, reas
 		"code", code, "enhanced", enhanced, "reason", reason, "where", where)
 }
 
+// SubmissionRefused is SMTPRefused of a message, or of its sender or one of its
+// recipients, by somebody who is logged in.
+func (l *Log) SubmissionRefused(user, mailbox, remote string, code int, enhanced, reason, where string) {
+	l.SMTPRefused(user, mailbox, remote, code, enhanced, reason, where)
+	l.audit(Deed{
+		Event: "submission", Login: user, Mailbox: mailbox, From: remote, Result: "refused", Reason: reason,
+		Where: where, Code: code, Much: true,
+	})
+}
+
 // SMTPFault says that something of ours failed; the client heard only the id.
 func (l *Log) SMTPFault(id string, err error) {
 	l.out.Error("SMTP fault", "id", id, "error", Clip(err.Error()))
