@@ -317,7 +317,7 @@ type Status struct {
 	UIDNext                   UID
 	ModSeq                    uint64
 	Messages, Unseen, Deleted int
-	Size                      int64 // bytes
+	Size, DeletedSize         int64 // bytes; of all, and of those with \Deleted
 }
 
 // Status counts a folder for a viewer. A folder that does not exist yet is
@@ -336,6 +336,7 @@ func (s *Store) Status(ctx context.Context, k FolderKey, v Viewer) (Status, erro
 		}
 		if slices.Contains(e.Flags, `\Deleted`) {
 			st.Deleted++
+			st.DeletedSize += e.Size
 		}
 		return nil
 	})

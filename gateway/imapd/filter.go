@@ -5,8 +5,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
+
+	"pecgate/mailbox/planted"
 )
 
 // outSize is how much output is gathered before it leaves. Smaller pieces leave
@@ -29,6 +32,7 @@ const (
 // waits. FETCH answers go into it directly, past the library's encoder.
 type filter struct {
 	raw   net.Conn
+	wire  io.ReadWriter // raw, or what compresses it; changed by the reading goroutine with wmu held
 	srv   *Server
 	input // only the library's reading goroutine touches it
 
@@ -42,10 +46,11 @@ type filter struct {
 	// goroutine and IDLE's. Nobody else takes it.
 	wmu     sync.Mutex
 	out     []byte
-	blocked bool // the library waits for the client: nothing is gathered
-	cont    bool // a continuation request was written since the last command
-	done    bool // the library has answered the command
-	swallow bool // the next continuation request is not for the client
+	blocked bool     // the library waits for the client: nothing is gathered
+	cont    bool     // a continuation request was written since the last command
+	done    bool     // the library has answered the command
+	swallow bool     // the next continuation request is not for the client
+	unsaid  []string // how the library's next answer may begin that is not for the client
 	tag     string
 	werr    error
 }
@@ -53,7 +58,7 @@ type filter struct {
 var errBye = errors.New("imapd: the connection is to end")
 
 func newFilter(raw net.Conn, srv *Server) *filter {
-	return &filter{raw: raw, srv: srv, wait: idleTime}
+	return &filter{raw: raw, wire: raw, srv: srv, wait: idleTime}
 }
 
 // Write takes one answer of the library, or a part of a long one.
@@ -75,13 +80,29 @@ func (f *filter) Write(p []byte) (int, error) {
 			return len(p), f.werr
 		}
 	}
+	if f.unsaid != nil && slices.ContainsFunc(f.unsaid, func(start string) bool { return bytes.HasPrefix(p, []byte(start)) }) {
+		f.unsaid = nil
+		return len(p), f.werr
+	}
 	f.put(f.announce(p))
 	f.flushIfBlocked()
 	return len(p), f.werr
 }
 
+// drop keeps the library's next answer that begins so from the client, who has
+// got another.
+func (f *filter) drop(starts ...string) {
+	f.wmu.Lock()
+	defer f.wmu.Unlock()
+	f.unsaid = starts
+}
+
 // announce adds what the filter itself can do to a list of capabilities.
 func (f *filter) announce(p []byte) []byte {
+	caps := extraCaps
+	if !f.isLoggedIn() {
+		caps = " ID"
+	}
 	for _, start := range []string{"* CAPABILITY ", "* OK [CAPABILITY ", f.tag + " OK [CAPABILITY "} {
 		if !bytes.HasPrefix(p, []byte(start)) {
 			continue
@@ -90,7 +111,7 @@ func (f *filter) announce(p []byte) []byte {
 		if end < 0 {
 			return p
 		}
-		return append(append(append(make([]byte, 0, len(p)+3), p[:end]...), " ID"...), p[end:]...)
+		return append(append(append(make([]byte, 0, len(p)+len(caps)), p[:end]...), caps...), p[end:]...)
 	}
 	return p
 }
@@ -149,6 +170,9 @@ func (f *filter) copyRange(r io.ReaderAt, off, n int64) error {
 			}
 			return err
 		}
+		if planted.Is(planted.ServeOtherBytes) {
+			part[got/2] ^= 1
+		}
 		f.out = f.out[:len(f.out)+got]
 		off, n = off+int64(got), n-int64(got)
 	}
@@ -160,7 +184,7 @@ func (f *filter) flush() {
 	if len(f.out) > 0 && f.werr == nil {
 		// A failed deadline shows in the write.
 		_ = f.raw.SetWriteDeadline(time.Now().Add(writeTime))
-		_, f.werr = f.raw.Write(f.out)
+		_, f.werr = f.wire.Write(f.out)
 	}
 	f.out = f.out[:0]
 }
@@ -227,7 +251,7 @@ func (f *filter) fill(into []byte, until time.Time) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := f.raw.Read(into)
+	n, err := f.wire.Read(into)
 	if err != nil && n == 0 {
 		if text := f.byeText(); text != "" {
 			return 0, errBye
@@ -273,6 +297,14 @@ func (f *filter) loggedIn() {
 	}
 }
 
+// loggedOut puts the limits on what is said before login back. The time for
+// logging in is not: whoever had one login may idle.
+func (f *filter) loggedOut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.authed = false
+}
+
 func (f *filter) isLoggedIn() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -305,7 +337,7 @@ func (f *filter) Close() error {
 	f.wmu.Lock()
 	if len(f.out) > 0 && f.werr == nil {
 		_ = f.raw.SetWriteDeadline(time.Now().Add(closeTime))
-		_, f.werr = f.raw.Write(f.out)
+		_, f.werr = f.wire.Write(f.out)
 	}
 	f.out = f.out[:0]
 	f.release()

@@ -202,7 +202,7 @@ func TestG6_NoPINInWhatIsAppended(t *testing.T) {
 		"Subject: " + word("Perché [PIN:"+pin+"] no") + "\r\n",
 		"Subject: " + word("Perché [PI") + "\r\n " + word("N:"+pin+"] no") + "\r\n",
 		"Subject: =?utf-8?q?Perch=C3=A9_[PIN:" + pin + "]?=\r\n",
-		"Subject: =?utf-16?b?" + base64.StdEncoding.EncodeToString(utf16("[PIN:"+pin+"] x")) + "?=\r\n",
+		"Subject: =?utf-16?b?" + base64.StdEncoding.EncodeToString(inUTF16("[PIN:"+pin+"] x")) + "?=\r\n",
 		"Subject: [PIN:" + pin[:4] + "\r\n " + pin[4:] + "]\r\n",
 		"Subject: non ancora chiuso [PIN:" + pin + "\r\n",
 		"subject: [ PIN :" + pin + "]\r\nX-PECGATE-PIN: " + pin + "\r\nX-Pecgate-Pin:\r\n " + pin + "\r\n",
@@ -226,7 +226,7 @@ func TestG6_NoPINInWhatIsAppended(t *testing.T) {
 		}
 	}
 	h.shut()
-	forms := [][]byte{[]byte(pin), utf16(pin)}
+	forms := [][]byte{[]byte(pin), inUTF16(pin)}
 	for shift := range 3 {
 		enc := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + pin))
 		forms = append(forms, []byte(enc[4:8]+enc[8:min(len(enc), 10)]))
@@ -245,7 +245,7 @@ func TestG6_NoPINInWhatIsAppended(t *testing.T) {
 	h.open()
 }
 
-func utf16(s string) []byte {
+func inUTF16(s string) []byte {
 	var b []byte
 	for _, c := range []byte(s) {
 		b = append(b, 0, c)
@@ -305,7 +305,7 @@ func TestWithoutSmaller(t *testing.T) {
 		"a SEARCH SUBJECT [a SMALLER 5":                       "a SEARCH SUBJECT [a NOT LARGER 4",
 		"a SEARCH RETURN (COUNT ALL) CHARSET UTF-8 SMALLER 3": "a SEARCH RETURN (COUNT ALL) CHARSET UTF-8 NOT LARGER 2",
 	} {
-		if got := string(withoutSmaller([]byte(in))); got != want {
+		if got := string(searchWords([]byte(in))); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}

@@ -37,7 +37,7 @@ func testPolicy() *policy.Policy {
 	return &policy.Policy{
 		Users: []policy.User{{Login: "mario"}, {Login: "lucia"}, {Login: "ugo"}},
 		Mailboxes: []policy.Mailbox{
-			{Address: protocollo, Active: true, ReceiptsTo: "sender", Members: []policy.Member{
+			{Address: protocollo, Active: true, ReceiptsTo: "sender", Admin: "lucia", Members: []policy.Member{
 				{User: "mario", Send: true, Receive: true},
 				{User: "lucia", Send: true, Receive: true, Anomalies: true},
 				{User: "ugo", Send: true},
@@ -102,7 +102,8 @@ func (h *house) open(change ...func(*Options)) {
 	}
 	o := Options{
 		Store: store, Policy: h.policy.Load, Location: time.UTC,
-		Events: events.New(slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
+		Occupied: func(string) Occupied { return Occupied{Used: 900 << 10, Limit: 1000 << 10, Known: true} },
+		Events:   events.New(slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
 		Login: func(_ context.Context, name, password, _ string) (policy.Identity, error) {
 			id, ok := h.policy.Load().Resolve(name)
 			if !ok || password != "secret" {

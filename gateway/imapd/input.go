@@ -30,8 +30,9 @@ const (
 // command is what the library works on.
 type command struct {
 	tag  string
-	name string // upper case, "UID FETCH" for both words
-	text []byte // all of it with its literals, without the last line end
+	name string   // upper case, "UID FETCH" for both words
+	text []byte   // all of it with its literals, without the last line end
+	then *arrange // what is to be done with the result of a SEARCH
 }
 
 // input is the reading side of a filter.
@@ -45,7 +46,9 @@ type input struct {
 	msg    literal
 	state  msgState
 	bad    int
-	end    error // what every further Read answers
+	// deflates: the client has asked for compression; see switchLine.
+	deflates bool
+	end      error // what every further Read answers
 }
 
 // literal is the message of an APPEND.
@@ -214,7 +217,18 @@ func (f *filter) handle() bool {
 	case "IDLE", "AUTHENTICATE":
 		f.talk = true
 	case "SEARCH", "UID SEARCH":
-		f.cur.text = withoutSmaller(f.cur.text)
+		f.cur.text = searchWords(f.cur.text)
+	case "SORT", "UID SORT", "THREAD", "UID THREAD":
+		search, then, why := asSearch(f.cur.tag, f.cur.name, f.cur.text)
+		if why != "" {
+			f.answer(f.cur.tag + " " + why)
+			return true
+		}
+		f.cur.text, f.cur.then = searchWords(search), then
+	default:
+		if f.runExtra() {
+			return true
+		}
 	}
 	f.ready = pieces(append(bytes.Clone(f.cur.text), "\r\n"...))
 	return false

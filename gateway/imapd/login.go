@@ -52,3 +52,15 @@ func (s *session) mayEnter(id policy.Identity) bool {
 	}
 	return id.Box == "" || p.Rights(id.User, id.Box, s.srv.now()).Any()
 }
+
+// Unauthenticate ends the login and keeps the connection (RFC 8437).
+func (s *session) Unauthenticate() error {
+	s.settle()
+	s.deselect()
+	s.id, s.person = policy.Identity{}, 0
+	s.mu.Lock()
+	s.held = nil
+	s.mu.Unlock()
+	s.f.loggedOut()
+	return nil
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-imap/v2"            // criteria, options and results
 	"github.com/emersion/go-imap/v2/imapserver" // sequence numbers or UIDs
@@ -26,7 +27,7 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 	if o.ReturnSave {
 		s.saved = nil // what fails saves nothing
 	}
-	c := compiler{v: v, left: maxTerms, saved: func() []span { return v.places(saved) }}
+	c := compiler{v: v, left: maxTerms, now: s.srv.now(), saved: func() []span { return v.places(saved) }}
 	t, err := c.term(criteria)
 	if err != nil {
 		return nil, err
@@ -44,6 +45,16 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 				return nil, s.reply("SEARCH", err)
 			}
 		}
+	}
+	if then := s.f.cur.then; then != nil {
+		if !strings.HasPrefix(s.f.cur.name, "UID ") {
+			kind = imapserver.NumKindSeq
+		}
+		if err := s.arranged(v, kind, found, then); err != nil {
+			return nil, s.reply("SEARCH", err)
+		}
+		s.f.drop("* SEARCH", "* ESEARCH")
+		return nothing(kind), nil
 	}
 	if o.ReturnSave {
 		s.saved = save(found, o)
@@ -112,7 +123,7 @@ func (sr *searcher) some(found, uids []mailbox.UID, t *term) ([]mailbox.UID, err
 	err := sr.s.srv.opt.Store.Entries(sr.s.ctx, sr.v.folder, sr.v.viewer, uids, mailbox.Want{Flags: true}, func(e *mailbox.Entry) error {
 		rows = append(rows, candidate{
 			sr: sr, place: int(sr.v.seq(e.UID)) - 1, uid: e.UID, message: e.Message,
-			size: e.Size, day: dayOf(e.Date.In(sr.s.srv.opt.Location)), flags: e.Flags,
+			size: e.Size, date: e.Date, day: dayOf(e.Date.In(sr.s.srv.opt.Location)), flags: e.Flags,
 		})
 		return nil
 	})
@@ -145,7 +156,8 @@ type candidate struct {
 	uid     mailbox.UID
 	message mailbox.MessageID
 	size    int64
-	day     int
+	date    time.Time // INTERNALDATE
+	day     int       // of date
 	flags   []string
 
 	c      *content // once opened
@@ -165,7 +177,8 @@ func (m *candidate) fits(t *term) bool {
 		}
 	}
 	if t.larger > 0 && m.size <= t.larger || t.smaller > 0 && m.size >= t.smaller ||
-		t.since > 0 && m.day < t.since || t.before > 0 && m.day >= t.before {
+		t.since > 0 && m.day < t.since || t.before > 0 && m.day >= t.before ||
+		!t.younger.IsZero() && m.date.Before(t.younger) || !t.older.IsZero() && m.date.After(t.older) {
 		return false
 	}
 	if slices.ContainsFunc(t.flags, func(f string) bool { return !m.has(f) }) || slices.ContainsFunc(t.notFlags, m.has) {

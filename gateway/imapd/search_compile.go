@@ -16,9 +16,10 @@ const (
 
 // term is a search criterion made ready: everything in it must hold.
 type term struct {
-	sets                [][]span // places in the view
-	since, before       int      // INTERNALDATE as day numbers; 0: none
-	sentSince, sentTill int      // Date field, likewise
+	sets                [][]span  // places in the view
+	since, before       int       // INTERNALDATE as day numbers; 0: none
+	sentSince, sentTill int       // Date field, likewise
+	younger, older      time.Time // INTERNALDATE is after, or not after; zero: any
 	larger, smaller     int64
 	flags, notFlags     []string
 	headers             []headerTerm
@@ -36,6 +37,7 @@ type compiler struct {
 	v     *view
 	saved func() []span
 	left  int
+	now   time.Time
 }
 
 func (c *compiler) term(in *imap.SearchCriteria) (*term, error) {
@@ -61,7 +63,18 @@ func (c *compiler) term(in *imap.SearchCriteria) (*term, error) {
 		}
 	}
 	for _, f := range in.Flag {
-		t.flags = append(t.flags, string(f))
+		switch word, age, ok := within(string(f)); {
+		case !ok:
+			t.flags = append(t.flags, string(f))
+		case word == "YOUNGER":
+			if from := c.now.Add(-age); from.After(t.younger) {
+				t.younger = from
+			}
+		default:
+			if till := c.now.Add(-age); t.older.IsZero() || till.Before(t.older) {
+				t.older = till
+			}
+		}
 	}
 	for _, f := range in.NotFlag {
 		t.notFlags = append(t.notFlags, string(f))

@@ -32,6 +32,8 @@ type Options struct {
 	Location  *time.Location   // of INTERNALDATE and of SEARCH by date; nil: time.Local
 	Now       func() time.Time // nil: time.Now
 	Events    *events.Log      // nil: none
+	// Occupied tells how full a PEC mailbox is at its provider; nil: nobody knows.
+	Occupied func(box string) Occupied
 }
 
 // watchEvery is how often open sessions are compared with the policy. A change
@@ -45,6 +47,7 @@ type Server struct {
 	lib    *imapserver.Server
 	every  time.Duration // watchEvery; tests have less time
 	pin    *regexp.Regexp
+	extras map[string]extra // by name
 
 	buffers sync.Pool // of *[]byte with outSize bytes
 
@@ -76,7 +79,7 @@ func New(o Options) *Server {
 	}
 	o.MaxAppend = min(o.MaxAppend, 1<<32-1)
 	s := &Server{
-		opt: o, labels: labelsFor(o.Language), every: watchEvery, pin: pinMark(),
+		opt: o, labels: labelsFor(o.Language), every: watchEvery, pin: pinMark(), extras: extraCommands(),
 		live: map[*filter]*session{}, lns: map[net.Listener]struct{}{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -84,7 +87,7 @@ func New(o Options) *Server {
 	for _, c := range []imap.Cap{
 		imap.CapIMAP4rev1, imap.CapIMAP4rev2, imap.CapNamespace, imap.CapUIDPlus, imap.CapESearch, imap.CapSearchRes,
 		imap.CapListExtended, imap.CapListStatus, imap.CapMove, imap.CapStatusSize, imap.CapBinary, imap.CapChildren,
-		imap.CapSpecialUse,
+		imap.CapSpecialUse, imap.CapCreateSpecialUse, imap.CapUnauthenticate,
 	} {
 		caps[c] = struct{}{}
 	}
@@ -177,6 +180,13 @@ func (s *Server) attach(f *filter, ses *session) {
 	if _, ok := s.live[f]; ok {
 		s.live[f] = ses
 	}
+}
+
+// session is what the library made of a connection, nil before its greeting.
+func (s *Server) session(f *filter) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.live[f]
 }
 
 // connections lists what is open; the sessions may be nil.

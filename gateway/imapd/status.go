@@ -11,8 +11,8 @@ func (s *session) Status(name string, o *imap.StatusOptions) (*imap.StatusData, 
 	if err := s.begin(); err != nil {
 		return nil, err
 	}
-	if o.DeletedStorage || o.HighestModSeq {
-		return nil, badCommand("Unknown STATUS data item") // of extensions that are not announced
+	if o.HighestModSeq {
+		return nil, badCommand("Unknown STATUS data item") // of an extension that is not announced
 	}
 	n, err := s.lookupFolder(name)
 	if err != nil {
@@ -47,5 +47,7 @@ func (s *session) count(n node) (*imap.StatusData, error) {
 		NumDeleted:  number(st.Deleted),
 		Size:        &st.Size,
 		AppendLimit: &limit,
+		// RFC 9208 section 4.1.4 wants it of whoever counts storage.
+		DeletedStorage: &st.DeletedSize,
 	}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/emersion/go-imap/v2"            // sets of numbers
 	"github.com/emersion/go-imap/v2/imapserver" // the interface of the session
@@ -297,6 +298,9 @@ func (v *view) exists(out []byte, added []mailbox.UID) []byte {
 func (s *session) Poll(_ *imapserver.UpdateWriter, allowExpunge bool) error {
 	if err := s.begin(); err != nil || s.v == nil {
 		return nil // lost access ends the connection by itself
+	}
+	if s.f.cur.then != nil && !strings.HasPrefix(s.f.cur.name, "UID ") {
+		allowExpunge = false // for the library it is a search by UID
 	}
 	// An error here would end the connection without an answer to the command,
 	// which has been done. What could not be told now is told at the next one.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // What the library's parser does not keep of a command's text.
@@ -112,40 +113,57 @@ func (t *tokens) literal() {
 	t.pos += end + 1
 }
 
-// withoutSmaller writes "SMALLER n" as "NOT LARGER n-1". The library drops
-// SMALLER when a date or another size is asked for in the same search
-// (SearchCriteria.And takes the other side's 0 for the smaller number).
-func withoutSmaller(text []byte) []byte {
-	if !bytes.Contains(bytes.ToUpper(text), []byte("SMALLER")) {
-		return text
-	}
+// searchWords writes a search as the library understands it. "SMALLER n" becomes
+// "NOT LARGER n-1", since the library drops SMALLER when a date or another size
+// is asked for in the same search (SearchCriteria.And takes the other side's 0
+// for the smaller number). "YOUNGER n" and "OLDER n" (RFC 5032), which it does
+// not know, become keywords that nobody can set; see within.
+func searchWords(text []byte) []byte {
 	var out []byte
 	done := 0
 	t := tokens{b: text}
 	t.next() // the tag
 	for w := t.next(); w != nil; w = t.next() {
 		name := upper(string(w))
-		if name != "SMALLER" {
+		if name != "SMALLER" && name != "YOUNGER" && name != "OLDER" {
 			for range values(name) {
 				t.next()
 			}
 			continue
 		}
 		at := t.pos - len(w)
-		n, err := strconv.ParseUint(string(t.next()), 10, 63)
-		if err != nil {
+		n, err := strconv.ParseUint(string(t.next()), 10, 32)
+		if err != nil || n == 0 && name != "SMALLER" {
 			continue // the library says what is wrong
 		}
 		out = append(out, text[done:at]...)
-		if n == 0 {
+		switch {
+		case name != "SMALLER":
+			out = append(out, "KEYWORD "+withinMark+name+"."...)
+			out = strconv.AppendUint(out, n, 10)
+		case n == 0:
 			out = append(out, "NOT ALL"...)
-		} else {
+		default:
 			out = append(out, "NOT LARGER "...)
 			out = strconv.AppendUint(out, n-1, 10)
 		}
 		done = t.pos
 	}
 	return append(out, text[done:]...)
+}
+
+// withinMark begins the keywords that stand for ages. Keywords of this beginning
+// belong to the gateway, which sets none of this name.
+const withinMark = "$Pecgate.Within."
+
+// within reads an age that searchWords wrote as a keyword.
+func within(keyword string) (word string, age time.Duration, ok bool) {
+	if len(keyword) < len(withinMark) || !strings.EqualFold(keyword[:len(withinMark)], withinMark) {
+		return "", 0, false
+	}
+	word, number, ok := strings.Cut(upper(keyword[len(withinMark):]), ".")
+	n, err := strconv.ParseUint(number, 10, 32)
+	return word, time.Duration(n) * time.Second, ok && err == nil
 }
 
 // values is how many words follow a word of SEARCH as its value. UID is both

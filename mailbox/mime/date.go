@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// parseDate reads the value of a Date field (RFC 5322 section 3.3, with the
+// ParseDate reads the value of a Date field (RFC 5322 section 3.3, with the
 // obsolete forms of 4.3): "Tue, 7 Jan 2025 09:15:42 +0100 (CET)". The zero time
 // stands for what cannot be read. Done by hand, since net/mail is not for what
 // strangers send.
-func parseDate(s string) time.Time {
+func ParseDate(s string) time.Time {
 	if len(s) > 200 {
 		return time.Time{}
 	}

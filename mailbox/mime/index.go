@@ -125,7 +125,7 @@ func (p *parser) index(root *node) *Index {
 		ix.MessageID = messageID(*h.messageID)
 	}
 	if h.date != nil {
-		ix.Date = parseDate(*h.date)
+		ix.Date = ParseDate(*h.date)
 	}
 	for step := 0; ; step++ {
 		ix.Root = root.part()

@@ -92,7 +92,7 @@ func FuzzDecodeWords(f *testing.F) {
 		}
 		checkFolded(t, "Subject: "+enc)
 		AddressList(s)
-		parseDate(s)
+		ParseDate(s)
 		parseParams(s)
 	})
 }
@@ -234,7 +234,7 @@ func TestParseDate(t *testing.T) {
 		{"", time.Time{}}, {"soon", time.Time{}}, {"99 Jan 2025 09:15:42 +0100", time.Time{}}, {"7 Foo 2025 09:15:42", time.Time{}}, {"7 Jan 2025 25:00", time.Time{}},
 	}
 	for _, tt := range tests {
-		if got := parseDate(tt.in); !got.Equal(tt.want) {
+		if got := ParseDate(tt.in); !got.Equal(tt.want) {
 			t.Errorf("%q: %v", tt.in, got)
 		}
 	}
