@@ -129,6 +129,14 @@ func (f *fetcher) want() mailbox.Want {
 	return mailbox.Want{Flags: f.o.Flags || f.see, Envelope: f.o.Envelope, BodyStructure: f.full, Body: f.body}
 }
 
+// shown puts into e what the view shows, where the answer holds any of it.
+func (f *fetcher) shown(e *mailbox.Entry) error {
+	if !f.o.RFC822Size && !f.o.Envelope && !f.full && !f.body {
+		return nil
+	}
+	return f.s.shown(f.v, e, f.want())
+}
+
 // withoutContents answers from the records only, some messages in one
 // transaction, and returns how many of uids are done.
 func (f *fetcher) withoutContents(uids []mailbox.UID) (int, error) {
@@ -139,6 +147,9 @@ func (f *fetcher) withoutContents(uids []mailbox.UID) (int, error) {
 			return errBlock
 		}
 		next = f.reach(uids, next, e.UID)
+		if err := f.shown(e); err != nil {
+			return err
+		}
 		f.out = openFetch(f.out, f.v.seq(e.UID))
 		f.out = closeFetch(f.items(f.out, e, f.o.Flags))
 		return nil
@@ -230,6 +241,9 @@ func (f *fetcher) rows(uids []mailbox.UID) ([]row, int, error) {
 			return errBlock
 		}
 		next = f.reach(uids, next, e.UID)
+		if err := f.shown(e); err != nil {
+			return err
+		}
 		r := row{uid: e.UID, message: e.Message, flags: e.Flags}
 		r.unseen = f.see && !slices.Contains(e.Flags, string(imap.FlagSeen))
 		r.head = f.items(openFetch(nil, f.v.seq(e.UID)), e, false)
@@ -292,7 +306,7 @@ func (f *fetcher) one(r row) error {
 	if f.o.Flags || r.unseen {
 		b = appendFlagList(b, r.flags)
 	}
-	c, err := f.s.open(r.message)
+	c, err := f.s.openIn(f.v, r.message)
 	if err != nil {
 		if f.s.ctx.Err() != nil {
 			return err

@@ -37,6 +37,11 @@ func (s *session) access(k mailbox.FolderKey) (scope mailbox.Scope, ok bool) {
 	return shared(k.Role, r, box)
 }
 
+func (s *session) sees(k mailbox.FolderKey) bool {
+	_, ok := s.access(k)
+	return ok
+}
+
 func shared(role mailbox.Role, r policy.Rights, box *policy.Mailbox) (mailbox.Scope, bool) {
 	switch role {
 	case mailbox.RoleInbox:
@@ -134,6 +139,9 @@ func (s *session) boxTree(nodes []node, box, at string) ([]node, error) {
 		// INBOX always exists (RFC 9051 section 5.1): an own, empty one where
 		// the shared one may not be seen.
 		add(inbox, s.person, mailbox.RoleInbox, "")
+	}
+	if k := (mailbox.FolderKey{Box: box, Role: mailbox.RoleInbox}); s.sees(k) {
+		nodes = append(nodes, node{name: at + l.contents, id: levelID(box, "contents"), folder: true, key: k, inner: true})
 	}
 	add(l.sent, 0, mailbox.RoleSent, imap.MailboxAttrSent)
 	if _, ok := s.access(mailbox.FolderKey{Box: box, Role: mailbox.RoleAcceptance}); ok {

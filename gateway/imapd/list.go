@@ -47,7 +47,7 @@ func (s *session) List(w *imapserver.ListWriter, ref string, patterns []string, 
 			continue
 		}
 		if o.ReturnStatus != nil && n.folder {
-			if data.Status, err = s.count(n); err != nil && !isNoFolder(err) {
+			if data.Status, err = s.count(n, o.ReturnStatus.Size || o.ReturnStatus.DeletedStorage); err != nil && !isNoFolder(err) {
 				return s.reply("LIST", err)
 			}
 		}
@@ -94,7 +94,7 @@ func (s *session) listing() (*listing, error) {
 		place[n.name] = i
 		on, said := chosen[n.id]
 		// The gateway's folders are subscribed until the person says otherwise.
-		l.subscribed[i] = on || !said && !n.custom() && n.folder
+		l.subscribed[i] = on || !said && !n.custom() && !n.inner && n.folder
 	}
 	for i, n := range l.nodes {
 		for _, up := range parents(n.name) {

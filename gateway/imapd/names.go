@@ -18,14 +18,14 @@ const treeName = "PEC"
 
 // labels are the names of the fixed folders in one language.
 type labels struct {
-	inbox, sent, drafts, trash                        string
+	inbox, contents, sent, drafts, trash              string
 	receipts, acceptance, ordinary, delivery, failing string
 	anomalies                                         string
 }
 
 func italian() labels {
 	return labels{
-		inbox: "Posta in arrivo", sent: "Posta inviata", drafts: "Bozze", trash: "Cestino",
+		inbox: "Posta in arrivo", contents: "Contenuti", sent: "Posta inviata", drafts: "Bozze", trash: "Cestino",
 		receipts: "Ricevute", acceptance: "Accettazione", ordinary: "Accettazione ordinaria",
 		delivery: "Consegna", failing: "Errori", anomalies: "Anomalie",
 	}
@@ -33,7 +33,7 @@ func italian() labels {
 
 func english() labels {
 	return labels{
-		inbox: "Inbox", sent: "Sent", drafts: "Drafts", trash: "Trash",
+		inbox: "Inbox", contents: "Contents", sent: "Sent", drafts: "Drafts", trash: "Trash",
 		receipts: "Receipts", acceptance: "Acceptance", ordinary: "Ordinary acceptance",
 		delivery: "Delivery", failing: "Errors", anomalies: "Anomalies",
 	}
@@ -107,6 +107,7 @@ type node struct {
 	id     string // for subscriptions: the same in both languages and logins
 	folder bool   // false: only a level of the hierarchy
 	key    mailbox.FolderKey
+	inner  bool             // shows the messages inside; see contents.go
 	use    imap.MailboxAttr // special use (RFC 6154), or ""
 }
 

@@ -121,6 +121,11 @@ var errSearchLimit = errors.New("imapd: search reads too much")
 func (sr *searcher) some(found, uids []mailbox.UID, t *term) ([]mailbox.UID, error) {
 	rows := make([]candidate, 0, len(uids))
 	err := sr.s.srv.opt.Store.Entries(sr.s.ctx, sr.v.folder, sr.v.viewer, uids, mailbox.Want{Flags: true}, func(e *mailbox.Entry) error {
+		if t.sized() {
+			if err := sr.s.shown(sr.v, e, mailbox.Want{}); err != nil {
+				return err
+			}
+		}
 		rows = append(rows, candidate{
 			sr: sr, place: int(sr.v.seq(e.UID)) - 1, uid: e.UID, message: e.Message,
 			size: e.Size, date: e.Date, day: dayOf(e.Date.In(sr.s.srv.opt.Location)), flags: e.Flags,
@@ -211,7 +216,7 @@ func (m *candidate) sent(t *term) bool {
 
 func (m *candidate) open() bool {
 	if m.c == nil && m.err == nil {
-		m.c, m.err = m.sr.s.open(m.message)
+		m.c, m.err = m.sr.s.openIn(m.sr.v, m.message)
 	}
 	return m.err == nil
 }

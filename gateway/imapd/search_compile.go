@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,12 @@ type term struct {
 	body, text          []string // lower case
 	not                 []*term
 	or                  [][2]*term
+}
+
+// sized tells whether the size of a message matters.
+func (t *term) sized() bool {
+	return t.larger > 0 || t.smaller > 0 || slices.ContainsFunc(t.not, (*term).sized) ||
+		slices.ContainsFunc(t.or, func(pair [2]*term) bool { return pair[0].sized() || pair[1].sized() })
 }
 
 type headerTerm struct {

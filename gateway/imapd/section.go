@@ -9,13 +9,13 @@ import (
 
 	"pecgate/mailbox"
 	"pecgate/mailbox/mime"
-	"pecgate/mailbox/segment"
 )
 
 // content is a message open for reading.
 type content struct {
-	ix *mime.Index
-	r  *segment.Reader
+	ix     *mime.Index
+	r      io.ReaderAt
+	closer io.Closer
 }
 
 func (s *session) open(id mailbox.MessageID) (*content, error) {
@@ -31,7 +31,7 @@ func (s *session) open(id mailbox.MessageID) (*content, error) {
 	if err != nil {
 		return nil, hide(err)
 	}
-	return &content{ix: ix, r: r}, nil
+	return &content{ix: ix, r: r, closer: r}, nil
 }
 
 // hide keeps "not found" of a message that an entry names from being answered
@@ -43,7 +43,7 @@ func hide(err error) error {
 	return errors.New("imapd: a message is missing in the store")
 }
 
-func (c *content) close() { _ = c.r.Close() } // read only: nothing to lose
+func (c *content) close() { _ = c.closer.Close() } // read only: nothing to lose
 
 // read reads a range whole; callers bound n.
 func (c *content) read(off, n int64) ([]byte, error) {

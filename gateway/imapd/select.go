@@ -38,6 +38,7 @@ func (s *session) Select(name string, o *imap.SelectOptions) (*imap.SelectData, 
 	}
 	s.deselect()
 	s.v = newView(snap, n.key, viewer, o != nil && o.ReadOnly)
+	s.v.inner = n.inner
 	s.hold(s.v)
 	data := &imap.SelectData{
 		Flags:       append(clientFlags(), gatewayFlags()...),

@@ -116,6 +116,9 @@ func (s *session) arranged(v *view, kind imapserver.NumKind, found []mailbox.UID
 	}
 	list := make([]sorted, 0, len(found))
 	err := s.srv.opt.Store.Entries(s.ctx, v.folder, v.viewer, found, mailbox.Want{Envelope: true}, func(e *mailbox.Entry) error {
+		if err := s.shown(v, e, mailbox.Want{Envelope: true}); err != nil {
+			return err
+		}
 		list = append(list, sortable(e))
 		return nil
 	})
@@ -129,7 +132,7 @@ func (s *session) arranged(v *view, kind imapserver.NumKind, found []mailbox.UID
 		return v.seq(uid)
 	}
 	if a.thread != "" {
-		return s.threaded(list, a.thread, number)
+		return s.threaded(v, list, a.thread, number)
 	}
 	slices.SortStableFunc(list, func(x, y sorted) int { return compare(&x, &y, a.keys) })
 	out := []byte("* SORT")

@@ -1,6 +1,8 @@
 package imapd
 
 import (
+	"slices"
+
 	"github.com/emersion/go-imap/v2" // the answer of STATUS
 
 	"pecgate/mailbox"
@@ -18,20 +20,24 @@ func (s *session) Status(name string, o *imap.StatusOptions) (*imap.StatusData, 
 	if err != nil {
 		return nil, s.reply("STATUS", err)
 	}
-	data, err := s.count(n)
+	data, err := s.count(n, o.Size || o.DeletedStorage)
 	if err != nil {
 		return nil, s.reply("STATUS", err)
 	}
 	return data, nil
 }
 
-// count fills every item: the library follows the pointers of those asked.
-func (s *session) count(n node) (*imap.StatusData, error) {
+// count fills every item: the library follows the pointers of those asked. size
+// tells that sizes are asked for.
+func (s *session) count(n node, size bool) (*imap.StatusData, error) {
 	scope, ok := s.access(n.key)
 	if !ok {
 		return nil, errNoFolder()
 	}
 	st, err := s.srv.opt.Store.Status(s.ctx, n.key, mailbox.Viewer{Person: s.person, Scope: scope})
+	if err == nil && n.inner && size {
+		st.Size, st.DeletedSize, err = s.innerSizes(n, scope)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -50,4 +56,25 @@ func (s *session) count(n node) (*imap.StatusData, error) {
 		// RFC 9208 section 4.1.4 wants it of whoever counts storage.
 		DeletedStorage: &st.DeletedSize,
 	}, nil
+}
+
+// innerSizes counts the bytes of the messages inside: of all, and of those with
+// \Deleted.
+func (s *session) innerSizes(n node, scope mailbox.Scope) (all, deleted int64, err error) {
+	viewer := mailbox.Viewer{Person: s.person, Scope: scope}
+	snap, err := s.srv.opt.Store.Snapshot(s.ctx, n.key, viewer)
+	if err != nil {
+		return 0, 0, err
+	}
+	v := &view{inner: true}
+	err = s.srv.opt.Store.Entries(s.ctx, snap.Folder, viewer, snap.UIDs, mailbox.Want{Flags: true}, func(e *mailbox.Entry) error {
+		if err := s.shown(v, e, mailbox.Want{}); err != nil {
+			return err
+		}
+		if all += e.Size; slices.Contains(e.Flags, string(imap.FlagDeleted)) {
+			deleted += e.Size
+		}
+		return nil
+	})
+	return all, deleted, err
 }

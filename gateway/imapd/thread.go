@@ -12,12 +12,12 @@ import (
 )
 
 // threaded writes the answer to THREAD (RFC 5256 section 3).
-func (s *session) threaded(list []sorted, algorithm string, number func(mailbox.UID) uint32) error {
+func (s *session) threaded(v *view, list []sorted, algorithm string, number func(mailbox.UID) uint32) error {
 	var roots []*container
 	if algorithm == "ORDEREDSUBJECT" {
 		roots = bySubject(list)
 	} else {
-		refs, err := s.references(list)
+		refs, err := s.references(v, list)
 		if err != nil {
 			return err
 		}
@@ -41,13 +41,13 @@ const (
 )
 
 // references reads the ids that each message refers to, the oldest first.
-func (s *session) references(list []sorted) ([][]string, error) {
+func (s *session) references(v *view, list []sorted) ([][]string, error) {
 	out := make([][]string, len(list))
 	for i := range list {
 		if err := s.ctx.Err(); err != nil {
 			return nil, err
 		}
-		c, err := s.open(list[i].message)
+		c, err := s.openIn(v, list[i].message)
 		if err != nil {
 			return nil, err
 		}

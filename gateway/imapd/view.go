@@ -21,6 +21,7 @@ type view struct {
 	folder   mailbox.FolderID
 	validity uint32
 	readOnly bool
+	inner    bool   // the messages inside are shown; see contents.go
 	modseq   uint64 // up to here the client knows all, apart from gone
 
 	uids   []mailbox.UID // ascending; shared with other sessions while shared is true
