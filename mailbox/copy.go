@@ -91,7 +91,7 @@ func (tx *Tx) transfer(ctx context.Context, from FolderID, v Viewer, uids []UID,
 			return out, err
 		}
 		m.Date = e.Date
-		bits, err := tx.personal(src.ID, v.Person, uid, e)
+		bits, err := tx.personal(src.ID, v, uid, e)
 		if err != nil {
 			return out, err
 		}

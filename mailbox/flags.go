@@ -60,8 +60,19 @@ func gatewayOwned(flag string) bool {
 	return len(flag) >= 4 && strings.EqualFold(flag[:4], "$pec")
 }
 
-// personal returns the person's flags of an entry.
-func (tx *Tx) personal(f FolderID, p Person, uid UID, e entry) (byte, error) {
+// personal returns the viewer's flags of an entry.
+func (tx *Tx) personal(f FolderID, v Viewer, uid UID, e entry) (byte, error) {
+	own, err := tx.personOnes(f, v.Person, uid, e)
+	if err != nil || !v.SharedSeen {
+		return own, err
+	}
+	all, err := tx.personOnes(f, 0, uid, e)
+	return own&^flagSeen | all&flagSeen, err
+}
+
+// personOnes returns the flags that stand under one person; 0 is everybody, for
+// whom only \Seen counts, where the mailbox has it common.
+func (tx *Tx) personOnes(f FolderID, p Person, uid UID, e entry) (byte, error) {
 	b, err := tx.r.Get(key("gp", f, p, uid))
 	if errors.Is(err, kv.ErrNotFound) || (err == nil && len(b) != 1) {
 		if e.Seen {
@@ -100,16 +111,20 @@ const batch = 100
 
 // SetFlags changes flags for a viewer: \Seen, \Deleted and \Flagged are the
 // person's own, all others common to everybody. Keywords that begin with $Pec
-// belong to the gateway and stay as they are. Entries that the viewer does not
+// belong to the gateway and stay as they are, but for $PecInCharge, by which a
+// person takes charge of an incoming message: a ChargeError tells of those that
+// are another's, after all else is done. Entries that the viewer does not
 // see are passed over, and a folder that is gone is ErrNotFound: one that has
 // its name since is another. It returns the entries with their flags afterwards, in
 // the order of uids.
 func (s *Store) SetFlags(ctx context.Context, id FolderID, v Viewer, uids []UID, op FlagOp, flags []string) ([]Entry, error) {
 	var out []Entry
+	var refused error
 	for part := range slices.Chunk(uids, batch/2) {
 		var done []Entry
+		var theirs error
 		err := s.Update(ctx, func(tx *Tx) error {
-			done = done[:0]
+			done, theirs = done[:0], nil
 			f, err := tx.folderByID(id)
 			if err != nil {
 				return err
@@ -123,8 +138,11 @@ func (s *Store) SetFlags(ctx context.Context, id FolderID, v Viewer, uids []UID,
 				if err != nil {
 					return err
 				}
-				bits, common, err := tx.setFlags(f, v.Person, uid, &e, op, flags)
-				if err != nil {
+				old := e.ModSeq
+				bits, common, err := tx.setFlags(ctx, f, v, uid, &e, op, flags)
+				if refusedCharge(err) {
+					theirs = err
+				} else if err != nil {
 					return err
 				}
 				if op != FlagsRemove && personalFlags(flags)&flagSeen != 0 {
@@ -132,7 +150,9 @@ func (s *Store) SetFlags(ctx context.Context, id FolderID, v Viewer, uids []UID,
 						return err
 					}
 				}
-				done = append(done, e.public(uid, flagNames(bits, common)))
+				public := e.public(uid, flagNames(bits, common))
+				public.Before = old
+				done = append(done, public)
 			}
 			if f.ModSeq == before {
 				return nil
@@ -143,12 +163,16 @@ func (s *Store) SetFlags(ctx context.Context, id FolderID, v Viewer, uids []UID,
 			return out, err
 		}
 		out = append(out, done...)
+		if theirs != nil {
+			refused = theirs
+		}
 	}
-	return out, nil
+	return out, refused
 }
 
-func (tx *Tx) setFlags(f *folder, p Person, uid UID, e *entry, op FlagOp, flags []string) (byte, []string, error) {
-	old, err := tx.personal(f.ID, p, uid, *e)
+// setFlags changes one entry. A ChargeError leaves the other changes standing.
+func (tx *Tx) setFlags(ctx context.Context, f *folder, v Viewer, uid UID, e *entry, op FlagOp, flags []string) (byte, []string, error) {
+	old, err := tx.personal(f.ID, v, uid, *e)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -173,16 +197,25 @@ func (tx *Tx) setFlags(f *folder, p Person, uid UID, e *entry, op FlagOp, flags 
 		bits &^= given
 		newCommon = removeFlags(newCommon, common)
 	}
+	var refused error
+	if asksCharge(flags) {
+		taken, err := tx.charge(ctx, f, v, e, op)
+		switch {
+		case refusedCharge(err):
+			refused = err
+		case err != nil:
+			return 0, nil, err
+		case taken && op == FlagsRemove:
+			newCommon = removeFlags(newCommon, []string{inCharge})
+		case taken:
+			newCommon = addFlags(newCommon, []string{inCharge})
+		}
+	}
 	if len(newCommon) > maxKeywords {
 		return 0, nil, ErrTooManyKeywords
 	}
-	if bits != old {
-		if err := tx.w.Put(key("gp", f.ID, p, uid), []byte{bits}); err != nil {
-			return 0, nil, err
-		}
-		if err := tx.touch(f, uid, e, change{UID: uid, Kind: changeFlags, Person: p}); err != nil {
-			return 0, nil, err
-		}
+	if err := tx.putPersonal(f, v, uid, e, old, bits); err != nil {
+		return 0, nil, err
 	}
 	if !slices.Equal(newCommon, oldCommon) {
 		if err := tx.putJSON(key("gc", f.ID, uid), newCommon); err != nil {
@@ -192,7 +225,34 @@ func (tx *Tx) setFlags(f *folder, p Person, uid UID, e *entry, op FlagOp, flags 
 			return 0, nil, err
 		}
 	}
-	return bits, newCommon, nil
+	return bits, newCommon, refused
+}
+
+// putPersonal writes a viewer's flags, as far as they changed.
+func (tx *Tx) putPersonal(f *folder, v Viewer, uid UID, e *entry, old, bits byte) error {
+	if v.SharedSeen && (old^bits)&flagSeen != 0 {
+		if err := tx.w.Put(key("gp", f.ID, Person(0), uid), []byte{bits & flagSeen}); err != nil {
+			return err
+		}
+		if err := tx.touch(f, uid, e, change{UID: uid, Kind: changeFlags}); err != nil {
+			return err
+		}
+	}
+	own := old ^ bits
+	if v.SharedSeen {
+		own &^= flagSeen
+	}
+	if own == 0 {
+		return nil
+	}
+	mine, err := tx.personOnes(f.ID, v.Person, uid, *e)
+	if err != nil {
+		return err
+	}
+	if err := tx.w.Put(key("gp", f.ID, v.Person, uid), []byte{mine ^ own}); err != nil {
+		return err
+	}
+	return tx.touch(f, uid, e, change{UID: uid, Kind: changeFlags, Person: v.Person})
 }
 
 // SetKeywords adds and removes the gateway's keywords ($Pec...) on an entry.

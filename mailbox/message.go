@@ -44,6 +44,7 @@ type Message struct {
 	Reason  string   `json:"reason,omitempty"`
 
 	Register *RegisterNumber `json:"register,omitempty"` // by EnterRegister
+	Charge   *Charge         `json:"charge,omitempty"`   // who takes care of it
 	Was      Direction       `json:"was,omitempty"`      // of a Recovered message: what its origin says
 }
 
@@ -63,12 +64,12 @@ func (tx *Tx) Message(id MessageID) (*Message, error) {
 }
 
 // PutMessage writes a changed record. ID, Box, MessageID and Arrived must not
-// change; Ref stays what it is in the store, where a sweep may have changed it
-// since m was read.
+// change; Ref and Charge stay what they are in the store, where a sweep or a
+// person may have changed them since m was read.
 func (tx *Tx) PutMessage(m *Message) error {
 	switch now, err := tx.Message(m.ID); {
 	case err == nil:
-		m.Ref = now.Ref
+		m.Ref, m.Charge = now.Ref, now.Charge
 	case !errors.Is(err, ErrNotFound):
 		return err
 	}

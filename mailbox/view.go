@@ -26,6 +26,10 @@ const (
 type Viewer struct {
 	Person Person
 	Scope  Scope
+	// SharedSeen: \Seen is common to all who see the folder.
+	SharedSeen bool
+	// Admin: of the mailbox, who may end what others have taken charge of.
+	Admin bool
 }
 
 func (v Viewer) sees(e entry) bool {
@@ -208,6 +212,7 @@ type Entry struct {
 	UID     UID
 	Message MessageID
 	ModSeq  uint64
+	Before  uint64 // of SetFlags: the mod-sequence that it had before
 	Size    int64
 	Date    time.Time // INTERNALDATE
 	Flags   []string  // personal and common together
@@ -284,7 +289,7 @@ func (tx *Tx) give(ctx context.Context, id FolderID, v Viewer, uid UID, e entry,
 	}
 	out := e.public(uid, nil)
 	if want.Flags {
-		bits, err := tx.personal(id, v.Person, uid, e)
+		bits, err := tx.personal(id, v, uid, e)
 		if err != nil {
 			return err
 		}

@@ -37,6 +37,19 @@ func (s *session) access(k mailbox.FolderKey) (scope mailbox.Scope, ok bool) {
 	return shared(k.Role, r, box)
 }
 
+// viewer is the person looking at a folder; ok is false where they do not see
+// it.
+func (s *session) viewer(k mailbox.FolderKey) (v mailbox.Viewer, ok bool) {
+	v.Person = s.person
+	if v.Scope, ok = s.access(k); !ok || !k.Shared() {
+		return v, ok
+	}
+	if box, known := s.srv.opt.Policy().Mailbox(k.Box); known {
+		v.SharedSeen, v.Admin = box.SharedSeen, box.Admin == s.id.User
+	}
+	return v, true
+}
+
 func (s *session) sees(k mailbox.FolderKey) bool {
 	_, ok := s.access(k)
 	return ok

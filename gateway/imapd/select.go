@@ -2,8 +2,6 @@ package imapd
 
 import (
 	"github.com/emersion/go-imap/v2" // the answer of SELECT
-
-	"pecgate/mailbox"
 )
 
 // clientFlags are the flags that a client may change for good.
@@ -12,9 +10,10 @@ func clientFlags() []imap.Flag {
 		imap.FlagForwarded, imap.FlagMDNSent, imap.FlagJunk, imap.FlagNotJunk}
 }
 
-// gatewayFlags tell the outcome of sent messages; only the gateway sets them.
+// gatewayFlags are the keywords that mean something to the gateway. Only the last
+// one may be set by a client.
 func gatewayFlags() []imap.Flag {
-	return []imap.Flag{"$PecAccepted", "$PecDelivered", "$PecFailed", "$PecOverdue", "$PecUncertain", "$PecUnverified"}
+	return []imap.Flag{"$PecAccepted", "$PecDelivered", "$PecFailed", "$PecOverdue", "$PecUncertain", "$PecUnverified", "$PecInCharge"}
 }
 
 // Select opens a folder (RFC 9051 section 6.3.2). The library has called
@@ -27,11 +26,10 @@ func (s *session) Select(name string, o *imap.SelectOptions) (*imap.SelectData, 
 	if err != nil {
 		return nil, s.reply("SELECT", err)
 	}
-	scope, ok := s.access(n.key)
+	viewer, ok := s.viewer(n.key)
 	if !ok {
 		return nil, errNoFolder()
 	}
-	viewer := mailbox.Viewer{Person: s.person, Scope: scope}
 	snap, err := s.srv.opt.Store.Snapshot(s.ctx, n.key, viewer)
 	if err != nil {
 		return nil, s.reply("SELECT", err)

@@ -30,13 +30,13 @@ func (s *session) Status(name string, o *imap.StatusOptions) (*imap.StatusData, 
 // count fills every item: the library follows the pointers of those asked. size
 // tells that sizes are asked for.
 func (s *session) count(n node, size bool) (*imap.StatusData, error) {
-	scope, ok := s.access(n.key)
+	viewer, ok := s.viewer(n.key)
 	if !ok {
 		return nil, errNoFolder()
 	}
-	st, err := s.srv.opt.Store.Status(s.ctx, n.key, mailbox.Viewer{Person: s.person, Scope: scope})
+	st, err := s.srv.opt.Store.Status(s.ctx, n.key, viewer)
 	if err == nil && n.inner && size {
-		st.Size, st.DeletedSize, err = s.innerSizes(n, scope)
+		st.Size, st.DeletedSize, err = s.innerSizes(n, viewer)
 	}
 	if err != nil {
 		return nil, err
@@ -60,8 +60,7 @@ func (s *session) count(n node, size bool) (*imap.StatusData, error) {
 
 // innerSizes counts the bytes of the messages inside: of all, and of those with
 // \Deleted.
-func (s *session) innerSizes(n node, scope mailbox.Scope) (all, deleted int64, err error) {
-	viewer := mailbox.Viewer{Person: s.person, Scope: scope}
+func (s *session) innerSizes(n node, viewer mailbox.Viewer) (all, deleted int64, err error) {
 	snap, err := s.srv.opt.Store.Snapshot(s.ctx, n.key, viewer)
 	if err != nil {
 		return 0, 0, err

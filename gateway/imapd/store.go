@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/emersion/go-imap/v2"            // flags and sets
@@ -16,7 +17,8 @@ const (
 )
 
 // Store changes flags (RFC 9051 section 6.4.6): \Seen, \Deleted and \Flagged of
-// this person, all others of everybody.
+// this person, all others of everybody. $PecInCharge takes charge of an incoming
+// message; who comes second is told who was first.
 func (s *session) Store(_ *imapserver.FetchWriter, set imap.NumSet, how *imap.StoreFlags, _ *imap.StoreOptions) error {
 	v, err := s.writable()
 	if err != nil {
@@ -42,18 +44,27 @@ func (s *session) Store(_ *imapserver.FetchWriter, set imap.NumSet, how *imap.St
 	_, byUID := set.(imap.UIDSet)
 	var out []byte
 	for _, e := range after {
-		v.told[e.UID] = e.ModSeq
+		// What another one changed meanwhile is not known by a client that asked for
+		// silence (RFC 9051 section 6.4.6).
+		if !how.Silent || e.Before <= v.modseq {
+			v.told[e.UID] = e.ModSeq
+		}
 		if !how.Silent {
 			out = appendFlags(out, v.seq(e.UID), e.UID, e.Flags, byUID)
 		}
 	}
-	if err != nil {
+	var charge *mailbox.ChargeError
+	if err != nil && !errors.As(err, &charge) {
 		return s.reply("STORE", err)
 	}
 	if len(out) > 0 {
 		if err := s.f.append(out); err != nil {
 			return err
 		}
+	}
+	if charge != nil {
+		at := charge.At.In(s.srv.opt.Location).Format("2006-01-02 15:04")
+		return no(imap.ResponseCodeNoPerm, "In carico a "+charge.Login+" dal "+at+" / "+charge.Login+" is in charge since "+at)
 	}
 	if !byUID && len(after) < len(uids) {
 		return errSomeGone()
