@@ -140,25 +140,25 @@ func TestScopesAndHidden(t *testing.T) {
 	put(t, s, inbox, text("marios"), Filing{Audience: m})
 	put(t, s, inbox, text("lucias"), Filing{Audience: l})
 	for v, want := range map[Viewer][]UID{
-		{m, ScopeAll}: {1, 2, 3}, {m, ScopeOwnOrCommon}: {1, 2}, {m, ScopeOwn}: {2},
+		{Person: m, Scope: ScopeAll}: {1, 2, 3}, {Person: m, Scope: ScopeOwnOrCommon}: {1, 2}, {Person: m, Scope: ScopeOwn}: {2},
 	} {
 		if got := snapshot(t, s, inbox, v).UIDs; !slices.Equal(got, want) {
 			t.Errorf("%v sees %v instead of %v", v, got, want)
 		}
 	}
 	// Removing from a shared folder hides for one person only.
-	if gone, err := s.Remove(ctx, id(t, s, inbox), Viewer{m, ScopeAll}, []UID{1, 99}); err != nil || !slices.Equal(gone, []UID{1}) {
+	if gone, err := s.Remove(ctx, id(t, s, inbox), Viewer{Person: m, Scope: ScopeAll}, []UID{1, 99}); err != nil || !slices.Equal(gone, []UID{1}) {
 		t.Fatalf("removed %v: %v", gone, err)
 	}
-	if got := snapshot(t, s, inbox, Viewer{m, ScopeAll}).UIDs; !slices.Equal(got, []UID{2, 3}) {
+	if got := snapshot(t, s, inbox, Viewer{Person: m, Scope: ScopeAll}).UIDs; !slices.Equal(got, []UID{2, 3}) {
 		t.Errorf("mario sees %v", got)
 	}
-	if got := snapshot(t, s, inbox, Viewer{l, ScopeAll}).UIDs; !slices.Equal(got, []UID{1, 2, 3}) {
+	if got := snapshot(t, s, inbox, Viewer{Person: l, Scope: ScopeAll}).UIDs; !slices.Equal(got, []UID{1, 2, 3}) {
 		t.Errorf("lucia sees %v", got)
 	}
 	// What one does not see cannot be changed, copied or removed.
 	own := FolderKey{Owner: m, Role: RoleTrash}
-	v := Viewer{m, ScopeOwn}
+	v := Viewer{Person: m, Scope: ScopeOwn}
 	if e, err := s.SetFlags(ctx, id(t, s, inbox), v, []UID{3}, FlagsAdd, []string{"x"}); err != nil || len(e) != 0 {
 		t.Errorf("changed %v: %v", e, err)
 	}
@@ -174,12 +174,12 @@ func TestChangedRightsRaiseUIDValidity(t *testing.T) {
 	s := open(t, t.TempDir())
 	m := person(t, s, "mario")
 	put(t, s, inbox, text("one"), Filing{})
-	first := snapshot(t, s, inbox, Viewer{m, ScopeOwn}).UIDValidity
-	second := snapshot(t, s, inbox, Viewer{m, ScopeAll}).UIDValidity
+	first := snapshot(t, s, inbox, Viewer{Person: m, Scope: ScopeOwn}).UIDValidity
+	second := snapshot(t, s, inbox, Viewer{Person: m, Scope: ScopeAll}).UIDValidity
 	if second <= first {
 		t.Errorf("UIDVALIDITY went from %d to %d", first, second)
 	}
-	if again := snapshot(t, s, inbox, Viewer{m, ScopeAll}).UIDValidity; again != second {
+	if again := snapshot(t, s, inbox, Viewer{Person: m, Scope: ScopeAll}).UIDValidity; again != second {
 		t.Errorf("UIDVALIDITY moved to %d without a change of rights", again)
 	}
 }
