@@ -138,7 +138,7 @@ type checker struct {
 	report  func(Finding)
 	sum     Checked
 	serving bool
-	until   place
+	until   Place
 	tag     string
 
 	stands   map[uint64]bool // segments with entries
@@ -189,22 +189,22 @@ func (k *checker) atRest(ctx context.Context, names []string) error {
 	if last == 0 {
 		return k.run(ctx, names)
 	}
-	k.until = place{segment: last}
+	k.until = Place{Segment: last}
 	f, err := k.s.openSegment(last)
 	if err != nil {
 		return k.run(ctx, names)
 	}
 	size, err := f.Size()
-	k.until.size = size
+	k.until.End = size
 	var e extent
 	if err == nil {
-		e, err = tail(f, last, size, k.tag)
+		e, err = tail(f, last, size, k.tag, k.s.opts.Named)
 	}
 	switch {
 	case errors.Is(err, ErrCorrupt):
 		k.refused = e.end
 	case err == nil && !e.sealed && e.end < size:
-		k.until.size = e.end
+		k.until.End = e.end
 		k.find(Finding{Problem: Unfinished, File: k.file(last), Offset: e.end})
 	}
 	if err := f.Close(); err != nil {
@@ -232,7 +232,7 @@ func (k *checker) run(ctx context.Context, names []string) error {
 			k.find(Finding{Problem: Foreign, File: name})
 		}
 	}
-	numbers = slices.DeleteFunc(numbers, func(n uint64) bool { return !large(n) && n > k.until.segment })
+	numbers = slices.DeleteFunc(numbers, func(n uint64) bool { return !large(n) && n > k.until.Segment })
 	for _, n := range numbers {
 		k.empty = true
 		err := k.segment(ctx, n, k.collect(n), func(int64, error) { k.empty = false })
@@ -260,8 +260,8 @@ func (k *checker) run(ctx context.Context, names []string) error {
 			continue // removed meanwhile
 		case err != nil:
 			k.find(Finding{Problem: Unreadable, File: k.file(n), Err: err})
-		case n == k.until.segment && k.refused >= 0 && !k.found[k.refused]:
-			k.find(Finding{Problem: BadMessage, File: k.file(n), Offset: k.refused})
+		case n == k.until.Segment && k.refused >= 0 && !k.found[k.refused]:
+			k.find(Finding{Problem: BadEntry, File: k.file(n), Offset: k.refused}) // cut off
 		}
 		k.sum.Segments++
 	}
@@ -336,7 +336,7 @@ func (k *checker) piece(ctx context.Context, c *counted, f File, p piece) error 
 	}
 	_, err := readSidecar(f, p)
 	bad := BadSidecar
-	if err == nil && k.o.Deep {
+	if err == nil && (k.o.Deep || c.segment == k.until.Segment && p.start == k.refused) {
 		err, bad = checkMessage(ctx, f, p.ref), BadMessage
 	}
 	switch {

@@ -181,7 +181,7 @@ func (s *Store) commit(batch []*job) {
 func (s *Store) book(batch []*job) {
 	s.mu.Lock()
 	if s.act.f != nil {
-		s.durable = place{s.act.segment, s.act.synced}
+		s.durable = Place{s.act.segment, s.act.synced}
 	}
 	for _, j := range batch {
 		if j.upload {

@@ -31,7 +31,8 @@
 //   - A sealed segment and a large one never change; they are unlinked whole.
 //   - Open cuts the active segment after its last whole entry, but only what no
 //     sync had covered: each message and removal entry carries how far its segment
-//     was synced when its group began, and damage below such a mark is ErrCorrupt.
+//     was synced when its group began, and damage below such a mark is ErrCorrupt;
+//     so is damage in what the owner's records name (Options.Named).
 //   - A pair goes from disk only by a sweep, only with a removal entry that names
 //     it and only when the owner's records say the same; or when a copy of it is
 //     durable and the owner has said that its records name the copy.
@@ -43,6 +44,8 @@
 // The owner keeps the records that name messages by Ref; this package never
 // sees them.
 //
+//   - Records are read first: what they name is told to Open (Options.Named), which
+//     cannot tell damage in the last group from an unfinished write without them.
 //   - Commit, then the record, then Writer.Release. A segment with a message that
 //     is not released is not swept, so that no record is made for bytes that moved.
 //   - To remove: first the last record that names a reference goes (committed),
@@ -62,5 +65,5 @@
 //     be kept and shown to the administrator, or removed by Remove.
 //   - A restored or copied folder needs the tar files only.
 //
-// It imports the standard library only. Its tests make their own fixtures.
+// It imports the standard library only, and mailbox/planted. Its tests make their own fixtures.
 package segment

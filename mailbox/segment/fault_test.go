@@ -198,7 +198,7 @@ func TestA7_RecoveryFails(t *testing.T) {
 			w, _ := s.Begin(context.Background())
 			w.Write(make([]byte, 9000))
 			s.mu.Lock()
-			s.act.f.WriteAt(message(9, 9, 5000), s.durable.size)
+			s.act.f.WriteAt(message(9, 9, 5000), s.durable.End)
 			s.mu.Unlock()
 			cut := m.powerCut(rand.New(rand.NewPCG(seed, 1)))
 			w.Abort()

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"pecgate/mailbox/planted"
 )
 
 // extent is what a pass over the headers of the last segment found.
@@ -55,8 +57,8 @@ func survey(file io.ReaderAt, segment uint64, size int64) (extent, error) {
 // of the last group missing, so its content is hashed too; what earlier groups
 // wrote was synced and is not read. What lies behind the answer's end is the
 // unfinished end of the file; it is ErrCorrupt if a piece in it proves that the
-// place was once synced.
-func tail(f io.ReaderAt, segment uint64, size int64, tag string) (extent, error) {
+// place was once synced, or if a record names bytes in it.
+func tail(f io.ReaderAt, segment uint64, size int64, tag string, named Place) (extent, error) {
 	e, err := survey(f, segment, size)
 	if err != nil {
 		return e, err
@@ -99,6 +101,10 @@ func tail(f io.ReaderAt, segment uint64, size int64, tag string) (extent, error)
 		}
 		from = p.end
 	}
+	// The record was made after the sync, so this was whole once.
+	if named.Segment == segment && named.End > e.end {
+		return e, fmt.Errorf("damaged at offset %d, and a record names what is behind it, at offset %d: %w", e.end, named.End, ErrCorrupt)
+	}
 	return e, nil
 }
 
@@ -113,14 +119,17 @@ func (s *Store) mend(segment uint64) error {
 	if err != nil {
 		return fmt.Errorf("read segment %d: %w", segment, err)
 	}
-	e, err := tail(f, segment, size, s.tag)
+	e, err := tail(f, segment, size, s.tag, s.opts.Named)
 	if err != nil {
-		return fmt.Errorf("segment %d: %w", segment, err)
+		return fmt.Errorf("file %s: %w", FileName(segment), err)
 	}
 	if e.sealed {
 		s.act.f = nil
-		s.durable = place{segment, size}
+		s.durable = Place{segment, size}
 		return f.Close()
+	}
+	if planted.Is(planted.CutTailSilently) && len(e.last) > 0 {
+		e.end = min(e.end, e.last[0].start)
 	}
 	if e.end < size {
 		if err := f.Truncate(e.end); err != nil {
@@ -133,7 +142,7 @@ func (s *Store) mend(segment uint64) error {
 		return fmt.Errorf("sync segment %d: %w", segment, err)
 	}
 	s.act = active{f: f, segment: segment, size: e.end, synced: e.end, count: e.count}
-	s.durable = place{segment, e.end}
+	s.durable = Place{segment, e.end}
 	s.recovered.Segment = segment
 	return nil
 }
@@ -168,7 +177,7 @@ func checkMessage(ctx context.Context, f io.ReaderAt, ref Ref) error {
 		}
 		h.Write(buf)
 	}
-	if [32]byte(h.Sum(nil)) != ref.Sum {
+	if [32]byte(h.Sum(nil)) != ref.Sum && !planted.Is(planted.SkipHashCheck) {
 		return fmt.Errorf("message in segment %d at offset %d: %w", ref.Segment, ref.Offset, ErrCorrupt)
 	}
 	return nil

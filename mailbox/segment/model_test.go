@@ -49,7 +49,7 @@ func modelRun(t *rapid.T) {
 		}
 		m, held = next, nil
 		var err error
-		if o.s, err = Open(small(m)); err != nil {
+		if o.s, err = Open(o.options(small(m))); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -22,6 +22,7 @@ type owner struct {
 	doubt   map[int]bool   // messages whose Commit or Remove was not answered
 	gone    map[int]bool   // messages whose Remove was answered
 	next    int
+	named   Place // how far its records know the active segment to be whole
 
 	failMoved func(done int) error // asked before each change of records in moved
 }
@@ -50,7 +51,7 @@ func (o *owner) clone() *owner {
 	for id, r := range o.records {
 		then.set(id, r)
 	}
-	then.doubt, then.gone, then.next = maps.Clone(o.doubt), maps.Clone(o.gone), o.next
+	then.doubt, then.gone, then.next, then.named = maps.Clone(o.doubt), maps.Clone(o.gone), o.next, o.named
 	return then
 }
 
@@ -58,6 +59,24 @@ func (o *owner) set(id int, r record) {
 	o.unset(id)
 	o.records[id] = r
 	o.naming[r.ref] = append(o.naming[r.ref], id)
+	if !large(r.ref.Segment) {
+		o.raise(Place{r.ref.Segment, r.ref.Offset})
+	}
+}
+
+// raise remembers how far the bytes are durable. Callers hold the lock.
+func (o *owner) raise(to Place) {
+	if to.Segment > o.named.Segment || to.Segment == o.named.Segment && to.End > o.named.End {
+		o.named = to
+	}
+}
+
+// options are those with which its store is opened.
+func (o *owner) options(opts Options) Options {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	opts.Named = o.named
+	return opts
 }
 
 func (o *owner) unset(id int) {
@@ -133,8 +152,10 @@ func (o *owner) remove(ctx context.Context, ids ...int) error {
 	if err := o.s.Remove(ctx, refs...); err != nil {
 		return err
 	}
+	upTo := o.s.Durable()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.raise(upTo)
 	for _, m := range messages {
 		delete(o.doubt, m)
 		o.gone[m] = true

@@ -26,6 +26,8 @@ var (
 	ErrTooBig = errors.New("segment: too big")
 	// ErrInUse: another process (or Store) has the folder open.
 	ErrInUse = errors.New("segment: folder in use")
+	// ErrReadOnly: the store was opened for looking only.
+	ErrReadOnly = errors.New("segment: opened for looking only")
 	// ErrBusy: the segment cannot be swept yet: a message in it was not released,
 	// or it holds copies out of a segment whose sweep was interrupted.
 	ErrBusy = errors.New("segment: busy")
@@ -51,10 +53,25 @@ type Options struct {
 	// Handles is how many files are kept open for reading while nobody reads
 	// them; 0 means 64. Files in use are not counted.
 	Handles int
+	// Named is how far the owner's records name the bytes of small messages: the
+	// highest even segment that any names one in, and an offset up to which it was
+	// whole, such as that of the last such message (Ref.Offset). The zero Place:
+	// nothing is known of records.
+	Named Place
+	// ReadOnly opens a folder for looking at what is there, damaged or not, and
+	// changes nothing in it: it is not locked, nothing is cut or removed, and
+	// what would write answers ErrReadOnly.
+	ReadOnly bool
 	// Now dates the entries; nil means time.Now.
 	Now func() time.Time
 	// FS is where the files are; nil means the disk. Fault tests give another.
 	FS FS
+}
+
+// Place is a length of a segment in bytes.
+type Place struct {
+	Segment uint64
+	End     int64
 }
 
 // Ref says where a message is. It stays true for as long as its segment exists.

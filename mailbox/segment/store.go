@@ -57,7 +57,7 @@ type Store struct {
 	waiting   []*job
 	lastSmall uint64
 	lastLarge uint64
-	durable   place          // how far the active segment is synced
+	durable   Place          // how far the active segment is synced
 	topLarge  uint64         // the highest odd segment on disk
 	emptied   []uint64       // odd segments that are only there to keep their number
 	pins      map[uint64]int // messages not released, by segment
@@ -66,17 +66,12 @@ type Store struct {
 	captured  []event
 }
 
-// place is an offset in a segment.
-type place struct {
-	segment uint64
-	size    int64
-}
-
 // Open opens the folder, made when missing. It cuts the active segment after
 // its last whole pair and removes unfinished uploads (see Recovered). It
 // answers ErrInUse when the folder is open elsewhere, and ErrCorrupt when
-// bytes that were once synced are damaged in the active segment: cutting there
-// would lose messages.
+// bytes that were once synced, or that a record names (Options.Named), are
+// damaged or missing in the active segment: cutting there would lose messages,
+// and nothing was changed then. Segments before it are not looked at.
 func Open(o Options) (*Store, error) {
 	if o.Dir == "" {
 		return nil, errors.New("segment: open: no folder given")
@@ -107,16 +102,19 @@ func Open(o Options) (*Store, error) {
 		pins:     make(map[uint64]int),
 	}
 	s.handles.init(o.Handles)
-	if err := s.fs.MkdirAll(o.Dir); err != nil {
-		return nil, fmt.Errorf("segment: make folder: %w", err)
+	s.lock = io.NopCloser(nil)
+	if !o.ReadOnly {
+		if err := s.fs.MkdirAll(o.Dir); err != nil {
+			return nil, fmt.Errorf("segment: make folder: %w", err)
+		}
+		lock, err := s.fs.Lock(filepath.Join(o.Dir, lockName))
+		if err != nil {
+			return nil, fmt.Errorf("segment: lock folder: %w", err)
+		}
+		s.lock = lock
 	}
-	lock, err := s.fs.Lock(filepath.Join(o.Dir, lockName))
-	if err != nil {
-		return nil, fmt.Errorf("segment: lock folder: %w", err)
-	}
-	s.lock = lock
 	if err := s.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("segment: open: %w", err), s.act.close(), lock.Close())
+		return nil, errors.Join(fmt.Errorf("segment: open: %w", err), s.act.close(), s.lock.Close())
 	}
 	go s.run()
 	return s, nil
@@ -125,8 +123,29 @@ func Open(o Options) (*Store, error) {
 // load finds what is on disk and makes it fit to be written on.
 func (s *Store) load() error {
 	numbers, uploads, err := s.list()
+	if err == nil {
+		err = s.checkFormat(numbers)
+	}
 	if err != nil {
 		return err
+	}
+	if s.opts.ReadOnly {
+		return s.look(numbers)
+	}
+	s.numbered(numbers)
+	if err := s.findEmptied(); err != nil {
+		return err
+	}
+	if s.tag, err = s.findTag(numbers); err != nil {
+		return err
+	}
+	if s.lastSmall < s.opts.Named.Segment {
+		return fmt.Errorf("file %s is missing, and a record names it: %w", FileName(s.opts.Named.Segment), ErrCorrupt)
+	}
+	if s.lastSmall != 0 {
+		if err := s.mend(s.lastSmall); err != nil {
+			return err
+		}
 	}
 	for _, name := range uploads {
 		if err := s.fs.Remove(filepath.Join(s.opts.Dir, name)); err != nil {
@@ -134,6 +153,16 @@ func (s *Store) load() error {
 		}
 		s.recovered.Uploads++
 	}
+	if s.tag == "" {
+		var b [15]byte
+		rand.Read(b[:]) // never fails (Go 1.24)
+		s.tag = hex.EncodeToString(b[:])
+	}
+	return nil
+}
+
+// numbered learns the highest numbers.
+func (s *Store) numbered(numbers []uint64) {
 	for _, n := range numbers {
 		if large(n) {
 			s.lastLarge = max(s.lastLarge, n)
@@ -141,23 +170,31 @@ func (s *Store) load() error {
 			s.lastSmall = max(s.lastSmall, n)
 		}
 	}
-	if err := s.findEmptied(); err != nil {
+}
+
+// look is load without a change to anything: the active segment is read to its
+// end, whatever stands there.
+func (s *Store) look(numbers []uint64) (err error) {
+	s.numbered(numbers)
+	s.topLarge = s.lastLarge
+	if s.tag, err = s.findTag(numbers); err != nil || s.lastSmall == 0 {
 		return err
 	}
-	if s.tag, err = s.findTag(numbers); err != nil {
+	f, err := s.openSegment(s.lastSmall)
+	if err != nil {
 		return err
 	}
-	if s.lastSmall != 0 {
-		if err := s.mend(s.lastSmall); err != nil {
-			return err
-		}
-	}
-	if s.tag == "" {
-		var b [15]byte
-		rand.Read(b[:]) // never fails (Go 1.24)
-		s.tag = hex.EncodeToString(b[:])
-	}
-	return nil
+	size, err := f.Size()
+	s.durable = Place{s.lastSmall, size}
+	return errors.Join(err, f.Close())
+}
+
+// Durable says how far the active segment is synced: everything that was
+// written before it is durable.
+func (s *Store) Durable() Place {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.durable
 }
 
 // findEmptied sees whether the highest odd segment only keeps its number.
@@ -246,6 +283,9 @@ func (s *Store) usable() error {
 	if s.closed {
 		return ErrClosed
 	}
+	if s.opts.ReadOnly {
+		return ErrReadOnly
+	}
 	return nil
 }
 
@@ -260,7 +300,9 @@ func (s *Store) enter() error {
 	return nil
 }
 
-// large says whether a segment holds one large message.
+// Large says whether a segment is one that holds one large message.
+func Large(segment uint64) bool { return large(segment) }
+
 func large(segment uint64) bool { return segment%2 == 1 }
 
 // nextLarge gives the number for an upload. Numbers of uploads that came to
@@ -279,13 +321,24 @@ func (s *Store) nextLarge() (uint64, error) {
 	return s.lastLarge, nil
 }
 
+// FileName is the base name of a segment's file.
+func FileName(segment uint64) string { return fmt.Sprintf("%016d.tar", segment) }
+
 // path is the file of a segment.
-func (s *Store) path(segment uint64) string {
-	return filepath.Join(s.opts.Dir, fmt.Sprintf("%016d.tar", segment))
-}
+func (s *Store) path(segment uint64) string { return filepath.Join(s.opts.Dir, FileName(segment)) }
 
 func (s *Store) uploadPath(segment uint64) string {
 	return filepath.Join(s.opts.Dir, fmt.Sprintf("%016d.tmp", segment))
+}
+
+// List gives the numbers of all segments in a folder in ascending order.
+func List(dir string) ([]uint64, error) {
+	names, err := Disk().List(dir)
+	if err != nil {
+		return nil, fmt.Errorf("segment: list folder: %w", err)
+	}
+	numbers, _ := sortNames(names)
+	return numbers, nil
 }
 
 // list gives the numbers of all segments in ascending order and the names of

@@ -53,14 +53,14 @@ func resume(t *testing.T, o *owner, m *memFS, where string) {
 		}
 	}()
 	var err error
-	if _, err := Check(context.Background(), small(m), CheckOptions{Deep: true}, func(f Finding) {
+	if _, err := Check(context.Background(), o.options(small(m)), CheckOptions{Deep: true}, func(f Finding) {
 		if !f.Problem.Harmless() {
 			t.Errorf("before it is opened: %v", f)
 		}
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if o.s, err = Open(small(m)); err != nil {
+	if o.s, err = Open(o.options(small(m))); err != nil {
 		t.Fatalf("open after the cut: %v", err)
 	}
 	if err := o.verify(); err != nil {
@@ -227,7 +227,7 @@ func TestSweepIsDoneAgain(t *testing.T) {
 				if halted {
 					m = m.powerCut(rand.New(rand.NewPCG(1, uint64(at))))
 					s.Close()
-					if s, err = Open(small(m)); err != nil {
+					if s, err = Open(o.options(small(m))); err != nil {
 						t.Fatal(err)
 					}
 					o.s = s
@@ -329,7 +329,7 @@ func TestChangesWhileHeadersAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for at := 1; ; at++ {
-		if o.s, err = Open(options); err != nil {
+		if o.s, err = Open(o.options(options)); err != nil {
 			t.Fatal(err)
 		}
 		f.opens, f.at, f.do = 0, at, change

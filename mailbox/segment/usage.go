@@ -156,7 +156,7 @@ type copied struct {
 
 // countAll also gives the odd segments that only kept their number and need
 // not any more.
-func (s *Store) countAll(ctx context.Context, until place) (*tallies, []uint64, error) {
+func (s *Store) countAll(ctx context.Context, until Place) (*tallies, []uint64, error) {
 	numbers, _, err := s.list()
 	if err != nil {
 		return nil, nil, err
@@ -164,7 +164,7 @@ func (s *Store) countAll(ctx context.Context, until place) (*tallies, []uint64, 
 	c := &counter{tallies: newTallies(), spots: make(map[uint64][]spot)}
 	var spent []uint64
 	for _, n := range numbers {
-		if !large(n) && n > until.segment {
+		if !large(n) && n > until.Segment {
 			continue // begun later: told by events
 		}
 		empty, err := s.countSegment(ctx, c, n, until)
@@ -203,7 +203,7 @@ func (c *counter) spot(number uint64) (spot, bool) {
 	return all[i], true
 }
 
-func (s *Store) countSegment(ctx context.Context, c *counter, n uint64, until place) (empty bool, err error) {
+func (s *Store) countSegment(ctx context.Context, c *counter, n uint64, until Place) (empty bool, err error) {
 	f, size, grows, err := s.openUntil(n, until)
 	if errors.Is(err, ErrNotFound) && large(n) {
 		return false, nil // removed since the folder was listed
@@ -240,16 +240,16 @@ func (c *counter) add(n uint64, t *tally, p *piece) {
 
 // openUntil opens a segment for going through it, and says how much of it was
 // durable at a moment and whether it was still written on.
-func (s *Store) openUntil(n uint64, until place) (f File, size int64, grows bool, err error) {
+func (s *Store) openUntil(n uint64, until Place) (f File, size int64, grows bool, err error) {
 	if f, err = s.openSegment(n); err != nil {
 		return nil, 0, false, err
 	}
 	if size, err = f.Size(); err != nil {
 		return nil, 0, false, errors.Join(fmt.Errorf("read segment %d: %w", n, err), f.Close())
 	}
-	grows = !large(n) && n >= until.segment
-	if n == until.segment {
-		size = min(size, until.size)
+	grows = !large(n) && n >= until.Segment
+	if n == until.Segment {
+		size = min(size, until.End)
 	} else if grows {
 		size = 0
 	}

@@ -32,7 +32,7 @@ func (s *Store) Walk(ctx context.Context, fn func(Entry) error) error {
 	}
 	w := walk{s: s, fn: fn, hidden: make(map[uint64]bool)}
 	for _, n := range numbers {
-		if !large(n) && n > max(until.segment, last) {
+		if !large(n) && n > max(until.Segment, last) {
 			continue // begun after the call
 		}
 		if err := w.segment(ctx, n, until); err != nil {
@@ -56,7 +56,7 @@ func (w *walk) damaged(format string, args ...any) {
 	}
 }
 
-func (w *walk) segment(ctx context.Context, n uint64, until place) (err error) {
+func (w *walk) segment(ctx context.Context, n uint64, until Place) (err error) {
 	f, size, grows, err := w.s.openUntil(n, until)
 	if errors.Is(err, ErrNotFound) && large(n) {
 		return nil // removed since the folder was listed
