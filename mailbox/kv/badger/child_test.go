@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 		writeForever(dir)
 	case "logs":
 		fillLogs(dir)
+	case "blocked":
+		writeBlocked(dir)
 	}
 }
 

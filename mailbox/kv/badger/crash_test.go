@@ -147,7 +147,7 @@ func TestTornCount(t *testing.T) {
 		if err = errors.Join(err, f.Close()); err != nil {
 			t.Fatal(err)
 		}
-		j, at, err := checkFolder(to)
+		j, at, err := checkFolder(Options{Dir: to})
 		if err != nil || at != s.journal.mark || j.mark != at {
 			t.Errorf("%d of %d bytes: commit %d, %v", n, len(newest), at.seq, err)
 		}

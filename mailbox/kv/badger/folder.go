@@ -28,6 +28,25 @@ func makeDir(dir string) error {
 	return syncDir(filepath.Dir(filepath.Clean(dir)))
 }
 
+// closeFiles takes from others what an earlier release, or badger under another
+// mask of the process, has let them: the folder alone would keep them out.
+func closeFiles(dir string) error {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		st, err := e.Info()
+		if err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o077 != 0 {
+			err = os.Chmod(filepath.Join(dir, e.Name()), 0o600)
+		}
+		if err != nil && !missing(err) {
+			return err
+		}
+	}
+	return nil
+}
+
 // lockDir takes the folder for this store alone, until the file is closed.
 // badger would take the same lock, but later, after the check.
 func lockDir(dir string) (*os.File, error) {
@@ -49,55 +68,68 @@ func lockDir(dir string) (*os.File, error) {
 // badger mends in silence and removes what it mended from. It gives the journal
 // and the mark of the newest commit that is there, which may be above the
 // counted one: a crash came before its count. The folder is as it was after an
-// error, and after success it holds no log that badger could read otherwise.
-func checkFolder(dir string) (*journal, mark, error) {
-	j, err := openJournal(dir)
+// error, and after success it holds no log that badger could read otherwise. A
+// folder that is not counted is taken over before, if the owner agrees (adopt).
+func checkFolder(o Options) (*journal, mark, error) {
+	j, err := openJournal(o.Dir)
 	if missing(err) {
-		if err := missingJournal(dir); err != nil {
-			return nil, mark{}, err
+		switch used, uerr := badgersFiles(o.Dir); {
+		case uerr != nil:
+			return nil, mark{}, uerr
+		case used:
+			if err := adopt(o); err != nil {
+				return nil, mark{}, err
+			}
+			j, err = openJournal(o.Dir)
+		default:
+			j, err = newJournal(o.Dir)
 		}
-		j, err = makeJournal(dir)
 	}
 	if err != nil {
 		return nil, mark{}, err
 	}
-	at, err := checkRecords(dir, j)
+	at, err := checkRecords(o, j)
 	if err != nil {
 		return nil, mark{}, errors.Join(err, j.close())
 	}
 	return j, at, nil
 }
 
-// missingJournal refuses a folder that badger has used but nobody counted.
-func missingJournal(dir string) error {
+// badgersFiles says whether badger has used the folder.
+func badgersFiles(dir string) (bool, error) {
 	for _, pattern := range []string{badger.ManifestFilename, badger.KeyRegistryFileName, "*.sst", "*" + logExt, "*.vlog"} {
 		names, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return err
-		}
-		if len(names) > 0 {
-			return fmt.Errorf("file %s is missing: %w", journalName, kv.ErrCorrupt)
+		if err != nil || len(names) > 0 {
+			return len(names) > 0, err
 		}
 	}
-	return nil
+	return false, nil
 }
 
-func checkRecords(dir string, j *journal) (mark, error) {
-	if err := checkRegistry(dir); err != nil {
+func checkRecords(o Options, j *journal) (mark, error) {
+	if err := checkRegistry(o.Dir); err != nil {
 		return mark{}, err
 	}
-	tables, err := checkTables(context.Background(), dir, false)
+	tables, err := checkTables(context.Background(), o.Dir, o.Form, false)
 	if err != nil {
 		return mark{}, err
 	}
-	if tables.seq == 0 {
-		tables = genesis(j.id)
+	if tables.upTo != tables.mark.seq {
+		return mark{}, fmt.Errorf("%w: the tables have records of commit %d, but not its chain", kv.ErrCorrupt, tables.upTo)
 	}
-	at, logs, err := checkLogs(dir, tables, j.mark)
+	if tables.mark.seq == 0 {
+		tables.mark = genesis(j.id)
+	}
+	at, logs, err := checkLogs(o.Dir, tables.mark, j.mark, &tables.form)
 	if err != nil {
-		return mark{}, fmt.Errorf("%w%s", err, unlisted(dir))
+		return mark{}, fmt.Errorf("%w%s", err, unlisted(o.Dir))
 	}
-	return at, mendLogs(dir, logs, at.seq > j.mark.seq)
+	if o.Judge != nil {
+		if err := o.Judge(tables.form.value, true); err != nil {
+			return mark{}, err
+		}
+	}
+	return at, errors.Join(mendList(o.Dir), mendLogs(o.Dir, logs, at.seq > j.mark.seq))
 }
 
 // unlisted names tables that the list of tables does not have, for whoever
@@ -109,6 +141,11 @@ func unlisted(dir string) string {
 		return "" // there is a better error to tell
 	}
 	var text strings.Builder
+	if c, err := readList(dir); err == nil {
+		for _, id := range c.gone {
+			fmt.Fprintf(&text, "; file %s is missing", table.IDToFilename(id))
+		}
+	}
 	for _, name := range names {
 		id, _ := table.ParseFileID(filepath.Base(name))
 		if _, ok := listed[id]; !ok {

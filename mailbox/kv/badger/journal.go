@@ -13,10 +13,15 @@ import (
 	"path/filepath"
 
 	"pecgate/mailbox/kv"
+	"pecgate/mailbox/planted"
 )
 
 // journalName is the file that counts the commits of the folder.
 const journalName = "JOURNAL"
+
+// Format is the form of the folder, which the journal says. A folder of form 0
+// has none: see adopt.
+const Format = 1
 
 // The journal file has two slots, far enough apart that a torn write hits only
 // one. They are written in turn; the one with the higher number counts. A slot
@@ -26,7 +31,7 @@ const journalName = "JOURNAL"
 //	their hash (32), CRC-32C of all before it (4)
 const (
 	slotMagic     = "pecgkv"
-	journalFormat = 1
+	journalFormat = Format
 	slotSize      = 68
 	slotStride    = 4096
 )
@@ -42,14 +47,21 @@ type journal struct {
 	err  error
 }
 
-// makeJournal begins the count of a new folder. The file is whole or not there,
-// and it is there before badger makes its first file.
-func makeJournal(dir string) (*journal, error) {
-	j := &journal{}
-	if _, err := rand.Read(j.id[:]); err != nil {
-		return nil, err
-	}
-	j.mark = genesis(j.id)
+// newJournal begins the count of a new folder, before badger makes its first
+// file.
+func newJournal(dir string) (*journal, error) {
+	id := newID()
+	return makeJournal(dir, id, genesis(id))
+}
+
+func newID() (id storeID) {
+	rand.Read(id[:]) // never fails
+	return id
+}
+
+// makeJournal makes the file, whole or not at all.
+func makeJournal(dir string, id storeID, at mark) (*journal, error) {
+	j := &journal{id: id, mark: at}
 	b := make([]byte, 2*slotStride)
 	copy(b, j.encode(j.mark))
 	copy(b[slotStride:], j.encode(j.mark))
@@ -145,7 +157,7 @@ func (j *journal) write(m mark) error {
 	}
 	slot := 1 - j.slot
 	_, err := j.f.WriteAt(j.encode(m), int64(slot)*slotStride)
-	if err == nil {
+	if err == nil && !planted.Is(planted.NoSync) {
 		err = datasync(j.f)
 	}
 	if err != nil {
@@ -160,6 +172,9 @@ func (j *journal) close() error { return j.f.Close() }
 
 // syncDir makes the names in a folder durable.
 func syncDir(dir string) error {
+	if planted.Is(planted.NoSync) {
+		return nil
+	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

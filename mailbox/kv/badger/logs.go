@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"pecgate/mailbox/kv"
+	"pecgate/mailbox/planted"
 )
 
 // badger's write-ahead logs (*.mem), one for each table it still holds in
@@ -56,7 +57,21 @@ func (l logFile) where() string {
 type commit struct {
 	seq   uint64
 	items []item // in ascending order of their keys
-	chain []byte
+	chain []byte // nil: it has none
+}
+
+// show lets a sighting see what the commit wrote.
+func (c commit) show(s *sighting) {
+	for _, i := range c.items {
+		if string(i.key) != string(s.key) {
+			continue
+		}
+		var v []byte
+		if !i.deleted {
+			v = append([]byte{}, i.value...)
+		}
+		s.see(c.seq, v)
+	}
 }
 
 // logsOf lists the logs of a folder in the order they were written.
@@ -79,8 +94,8 @@ func logsOf(dir string) ([]string, error) {
 
 // checkLogs goes on from the mark of the tables through all logs, and gives the
 // mark they end with. It fails when a commit is missing between them, and when
-// there are fewer than counted.
-func checkLogs(dir string, tables, counted mark) (mark, []logFile, error) {
+// there are fewer than counted. form sees what they say of its key.
+func checkLogs(dir string, tables, counted mark, form *sighting) (mark, []logFile, error) {
 	names, err := logsOf(dir)
 	if err != nil {
 		return mark{}, nil, err
@@ -93,11 +108,14 @@ func checkLogs(dir string, tables, counted mark) (mark, []logFile, error) {
 	for _, name := range names {
 		l, err := readLog(name, func(c commit) error {
 			switch {
+			case len(c.chain) == 0:
+				return fmt.Errorf("%w: commit %d has no chain", kv.ErrCorrupt, c.seq)
 			case c.seq <= tables.seq:
 				return nil // in a table already: the log was not removed yet
 			case c.seq != at.seq+1:
 				return fmt.Errorf("%w: records are missing: commit %d follows commit %d%s", kv.ErrCorrupt, c.seq, at.seq, lastLog(logs))
 			}
+			c.show(form)
 			next := at.next(c.items)
 			if !bytes.Equal(next.chain[:], c.chain) {
 				return fmt.Errorf("%w: commit %d does not follow from those before it", kv.ErrCorrupt, c.seq)
@@ -110,7 +128,7 @@ func checkLogs(dir string, tables, counted mark) (mark, []logFile, error) {
 		}
 		logs = append(logs, l)
 	}
-	if at.seq < counted.seq {
+	if at.seq < counted.seq && !planted.Is(planted.SkipRecordCount) {
 		return at, nil, fmt.Errorf("%w: records are missing: found %d commits, counted %d%s", kv.ErrCorrupt, at.seq, counted.seq, lastLog(logs))
 	}
 	return at, logs, nil
@@ -227,9 +245,6 @@ func (r *logReader) commit() (commit, error) {
 		case e.meta&metaEnd != 0:
 			if string(e.value) != strconv.FormatUint(c.seq, 10) {
 				return c, errLogEnds
-			}
-			if len(c.chain) == 0 {
-				return c, fmt.Errorf("%w: commit %d has no chain", kv.ErrCorrupt, c.seq)
 			}
 			slices.SortFunc(c.items, func(a, b item) int { return bytes.Compare(a.key, b.key) })
 			return c, nil

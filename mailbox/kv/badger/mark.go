@@ -57,6 +57,7 @@ const own = "\xff\xff\xff\xff\xff\xff\xff\xff"
 const (
 	chainKey   = own + "chain"   // in each commit: the hash of its mark
 	restoreKey = own + "restore" // there while a restore is not finished
+	adoptedKey = own + "adopted" // in the commit that took a folder over, see adopt
 )
 
 // badgersOwn begins the keys badger keeps for itself.

@@ -23,14 +23,17 @@
 //     such key" for it.
 //   - fn runs in the goroutine of its caller, when the writer says so. What goes
 //     wrong in it (a panic, a test that ends) concerns its caller alone.
-//   - After a failed commit or count nothing is read or written any more.
+//   - After a failed commit or count, or a table that badger could not write
+//     (background.go), nothing is read or written any more.
 //   - No value is as long as badger's value threshold, so the value log, which
 //     passes over failed syncs, is never used.
 //   - badger writes through memory maps, so a full disk kills the process: who
 //     opens a store keeps the disk from getting full.
-//   - The folder has mode 0700, since badger makes files with mode 0644.
+//   - The folder has mode 0700, since badger makes files with the mode that the
+//     mask of the process leaves of 0666; those that others could read are closed
+//     at the next Open.
 //
-// It must not import anything of pecgate but kv. Its tests make their own data.
+// It must not import anything of pecgate but kv and planted. Its tests make their own data.
 package badger
 
 import (
@@ -49,6 +52,7 @@ import (
 	"github.com/dgraph-io/badger/v4/options" // when it verifies checksums
 
 	"pecgate/mailbox/kv"
+	"pecgate/mailbox/planted"
 )
 
 // Options says where the store is.
@@ -61,7 +65,23 @@ type Options struct {
 	// Now is the clock behind Store.Now; nil means time.Now.
 	Now func() time.Time
 
+	// Form is the key of the record that says in which form the owner keeps all
+	// others. Judge, when given, gets its newest value (nil: there is none) and
+	// whether the commits of the folder are counted, before anything in the folder
+	// is changed; its error is the answer of Open. Without a Judge that agrees, a
+	// folder whose commits nobody counted is ErrCorrupt; with it, it is taken over.
+	Form  []byte
+	Judge func(value []byte, counted bool) error
+
+	// NoRoom is asked by Close, which has badger write its memory table to disk:
+	// on a full one it would die. Where it says yes, badger is left as a crash
+	// leaves it, until the process ends. nil: there is always room.
+	NoRoom func() bool
+
 	tune func(badger.Options) badger.Options // tests make small tables
+	step func()                              // tests end here, between the steps of adopt
+
+	behind *background // made by Open
 }
 
 // Store is an open folder of records.
@@ -70,7 +90,9 @@ type Store struct {
 	lock    *os.File
 	db      *badger.DB
 	journal *journal
+	behind  *background
 	now     func() time.Time
+	noRoom  func() bool
 
 	// Tests let these fail.
 	put   func(mark, []item) error // one synced commit; of the writer
@@ -104,7 +126,8 @@ var _ kv.Store = (*Store)(nil)
 // Open opens the folder and makes it when there is none. It reads all tables,
 // at the speed of the disk or of the memory that has them already. It answers
 // kv.ErrInUse when the folder is open elsewhere, kv.ErrCorrupt, with the name of
-// the file, when records are damaged or missing, and kv.ErrFormat.
+// the file, when records are damaged or missing, kv.ErrFormat, and what Judge
+// says. After ErrFormat and an error of Judge every byte is as it was.
 func Open(o Options) (*Store, error) {
 	if o.Dir == "" {
 		return nil, errors.New("kv: open: no folder given")
@@ -127,14 +150,19 @@ func Open(o Options) (*Store, error) {
 }
 
 func openLocked(o Options, lock *os.File) (*Store, error) {
-	j, found, err := checkFolder(o.Dir)
+	j, found, err := checkFolder(o)
 	if err != nil {
 		return nil, err
 	}
+	if err := closeFiles(o.Dir); err != nil {
+		return nil, errors.Join(err, j.close())
+	}
+	o.behind = newBackground(o.Dir)
 	db, err := openDB(settings(o))
 	if err != nil {
 		return nil, errors.Join(err, j.close())
 	}
+	o.behind.use(db, nil)
 	err = sameAsFound(db, found)
 	if err == nil && found.seq > j.mark.seq {
 		err = j.write(found)
@@ -147,7 +175,9 @@ func openLocked(o Options, lock *os.File) (*Store, error) {
 		lock:    lock,
 		db:      db,
 		journal: j,
+		behind:  o.behind,
 		now:     o.Now,
+		noRoom:  o.NoRoom,
 		count:   j.write,
 		last:    found,
 		good:    found.seq,
@@ -164,6 +194,7 @@ func openLocked(o Options, lock *os.File) (*Store, error) {
 	s.discard()
 	go s.run()
 	go s.runCounter()
+	s.behind.use(db, func(err error) { _ = s.fail(err) })
 	return s, nil
 }
 
@@ -185,7 +216,7 @@ func openLocked(o Options, lock *os.File) (*Store, error) {
 // writer. The folder is locked before badger sees it.
 func settings(o Options) badger.Options {
 	b := badger.DefaultOptions(o.Dir).
-		WithSyncWrites(true).
+		WithSyncWrites(!planted.Is(planted.NoSync) && !planted.Is(planted.NoSyncRecords)).
 		WithMemTableSize(8 << 20).
 		WithNumMemtables(2).
 		WithBaseTableSize(1 << 20).
@@ -200,7 +231,7 @@ func settings(o Options) badger.Options {
 		WithDetectConflicts(false).
 		WithBypassLockGuard(true).
 		WithChecksumVerificationMode(options.OnBlockRead).
-		WithLogger(logger{o.Log})
+		WithLogger(logger{o.Log, o.behind})
 	b.TableSizeMultiplier = 1
 	if o.tune != nil {
 		b = o.tune(b)
@@ -258,7 +289,11 @@ func (s *Store) View(ctx context.Context, fn func(kv.Reader) error) error {
 	defer t.Discard()
 	r := &reader{ctx: ctx, txn: t}
 	defer func() { r.ended = true }()
-	return fn(r)
+	err := fn(r)
+	if berr := s.behind.check(); berr != nil {
+		return s.fail(berr) // what fn saw may not be all
+	}
+	return err
 }
 
 // begin counts a call, unless the store takes no more.
@@ -295,7 +330,11 @@ func (s *Store) Close() error {
 		<-s.ended
 		close(s.stopCounter)
 		<-s.counterEnded
-		if err := errors.Join(s.db.Close(), s.journal.close(), s.lock.Close()); err != nil {
+		var err error
+		if !s.behind.failed() && (s.noRoom == nil || !s.noRoom()) {
+			err = s.db.Close()
+		}
+		if err = errors.Join(err, s.journal.close(), s.lock.Close()); err != nil {
 			s.closeErr = fmt.Errorf("kv: close: %w", err)
 		}
 	})
@@ -304,7 +343,8 @@ func (s *Store) Close() error {
 
 // logger gives badger's messages on as lines.
 type logger struct {
-	log func(slog.Level, string)
+	log    func(slog.Level, string)
+	behind *background
 }
 
 func (l logger) line(level slog.Level, format string, args []any) {
@@ -312,6 +352,7 @@ func (l logger) line(level slog.Level, format string, args []any) {
 		text := strings.TrimSpace(fmt.Sprintf(format, args...))
 		l.log(level, strings.ReplaceAll(text, "\n", "; ")) // some of them are tables
 	}
+	l.behind.hear(format, args)
 }
 
 func (l logger) Errorf(f string, a ...any)   { l.line(slog.LevelError, f, a) }

@@ -38,7 +38,11 @@ func tablesOf(dir string) (map[uint64]badger.TableManifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("file %s: %w: %s", badger.ManifestFilename, kv.ErrCorrupt, firstLine(err))
 	}
-	return m.Tables, nil
+	c, err := readList(dir)
+	if err != nil || c.whole {
+		return m.Tables, err
+	}
+	return c.tables, nil
 }
 
 // missingManifest refuses a folder that has tables or logs but no list of
@@ -57,15 +61,16 @@ func missingManifest(dir string) error {
 }
 
 // checkTables reads all tables of a folder, compares all their checksums, and
-// gives the mark of the newest commit that is in them. No table is trusted
-// because an earlier run found it good: badger answers "no such key" for a
-// block it cannot read, and takes it for the end of the table when it compacts.
+// gives what they say together. No table is trusted because an earlier run found
+// it good: badger answers "no such key" for a block it cannot read, and takes it
+// for the end of the table when it compacts.
 //
 // While the store is open, tables come and go: live passes over those that went.
-func checkTables(ctx context.Context, dir string, live bool) (mark, error) {
+func checkTables(ctx context.Context, dir string, form []byte, live bool) (tableCheck, error) {
+	all := tableCheck{form: sighting{key: form}}
 	tables, err := tablesOf(dir)
 	if err != nil {
-		return mark{}, err
+		return all, err
 	}
 	ids := make([]uint64, 0, len(tables))
 	for id := range tables {
@@ -73,12 +78,10 @@ func checkTables(ctx context.Context, dir string, live bool) (mark, error) {
 	}
 	slices.Sort(ids)
 	var (
-		wg     sync.WaitGroup
-		mu     sync.Mutex
-		next   int
-		newest mark
-		upTo   uint64
-		errs   []error
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		next int
+		errs []error
 	)
 	for range min(runtime.GOMAXPROCS(0), maxReaders, len(ids)) {
 		wg.Go(func() {
@@ -92,9 +95,9 @@ func checkTables(ctx context.Context, dir string, live bool) (mark, error) {
 				id := ids[next]
 				next++
 				mu.Unlock()
-				c, err := tableCheck{}, ctx.Err()
+				c, err := tableCheck{form: sighting{key: form}}, ctx.Err()
 				if err == nil {
-					buffer, c, err = checkTable(dir, id, tables[id].Compression, buffer)
+					buffer, err = c.read(dir, id, tables[id].Compression, buffer)
 				}
 				mu.Lock()
 				switch {
@@ -104,10 +107,7 @@ func checkTables(ctx context.Context, dir string, live bool) (mark, error) {
 				case err != nil:
 					errs = append(errs, fmt.Errorf("file %s: %w", table.IDToFilename(id), err))
 				default:
-					upTo = max(upTo, c.upTo)
-					if c.mark.seq > newest.seq {
-						newest = c.mark
-					}
+					all.add(c)
 				}
 				mu.Unlock()
 			}
@@ -115,30 +115,50 @@ func checkTables(ctx context.Context, dir string, live bool) (mark, error) {
 	}
 	wg.Wait()
 	if len(errs) > 0 {
-		return mark{}, errs[0]
+		return all, errs[0]
 	}
-	if upTo != newest.seq && !live {
-		return mark{}, fmt.Errorf("%w: the tables have records of commit %d, but not its chain", kv.ErrCorrupt, upTo)
-	}
-	return newest, nil
+	return all, nil
 }
 
 // maxReaders bounds how many tables are in memory at once.
 const maxReaders = 4
 
-// tableCheck is what a good table says.
+// tableCheck is what good tables say.
 type tableCheck struct {
-	upTo uint64 // its newest commit
-	mark mark   // the newest one whose chain it has
+	upTo    uint64   // their newest commit
+	mark    mark     // the newest one whose chain they have
+	adopted uint64   // the commit that took a folder over, see adopt
+	form    sighting // of Options.Form
 }
 
-// checkTable checks one table. It reads the file and does not map it, so a bad
-// disk is an error and no signal. badger answers some damage with a panic of
-// its own code; here that is one more way of saying so.
-func checkTable(dir string, id uint64, compression options.CompressionType, buffer []byte) (_ []byte, c tableCheck, err error) {
+func (c *tableCheck) add(o tableCheck) {
+	c.upTo, c.adopted = max(c.upTo, o.upTo), max(c.adopted, o.adopted)
+	if o.mark.seq > c.mark.seq {
+		c.mark = o.mark
+	}
+	c.form.see(o.form.seq, o.form.value)
+}
+
+// sighting is the newest value of one key that was seen.
+type sighting struct {
+	key   []byte
+	seq   uint64 // of the commit that wrote it; 0: none was seen
+	value []byte // nil: it was deleted
+}
+
+func (s *sighting) see(seq uint64, value []byte) {
+	if seq > s.seq {
+		s.seq, s.value = seq, value
+	}
+}
+
+// read checks one table. It reads the file and does not map it, so a bad disk
+// is an error and no signal. badger answers some damage with a panic of its own
+// code; here that is one more way of saying so. buffer is used again.
+func (c *tableCheck) read(dir string, id uint64, compression options.CompressionType, buffer []byte) (_ []byte, err error) {
 	data, err := readAll(table.NewFilename(id, dir), buffer)
 	if err != nil {
-		return buffer, c, err
+		return buffer, err
 	}
 	defer func() {
 		if recover() != nil {
@@ -154,19 +174,39 @@ func checkTable(dir string, id uint64, compression options.CompressionType, buff
 		err = t.VerifyChecksum()
 	}
 	if err != nil {
-		return data, c, fmt.Errorf("%w: %s", kv.ErrCorrupt, firstLine(err))
+		return data, fmt.Errorf("%w: %s", kv.ErrCorrupt, firstLine(err))
 	}
 	c.upTo = t.MaxVersion()
-	it := t.NewIterator(table.NOCACHE)
-	defer it.Close()
-	it.Seek(y.KeyWithTs([]byte(chainKey), math.MaxUint64))
-	if it.Valid() && bytes.Equal(y.ParseKey(it.Key()), []byte(chainKey)) {
-		c.mark.seq = y.ParseTs(it.Key())
-		if copy(c.mark.chain[:], it.ValueCopy().Value) != len(c.mark.chain) {
-			return data, c, fmt.Errorf("%w: the chain of commit %d is no hash", kv.ErrCorrupt, c.mark.seq)
+	if seq, v, ok := newestIn(t, []byte(chainKey)); ok {
+		c.mark.seq = seq
+		if copy(c.mark.chain[:], v) != len(c.mark.chain) {
+			return data, fmt.Errorf("%w: the chain of commit %d is no hash", kv.ErrCorrupt, seq)
 		}
 	}
-	return data, c, nil
+	if seq, _, ok := newestIn(t, []byte(adoptedKey)); ok {
+		c.adopted = seq
+	}
+	if len(c.form.key) > 0 {
+		if seq, v, ok := newestIn(t, c.form.key); ok {
+			c.form.see(seq, v)
+		}
+	}
+	return data, nil
+}
+
+// newestIn gives the newest value of a key in a table; nil: it was deleted.
+func newestIn(t *table.Table, key []byte) (seq uint64, value []byte, ok bool) {
+	it := t.NewIterator(table.NOCACHE)
+	defer it.Close()
+	it.Seek(y.KeyWithTs(key, math.MaxUint64))
+	if !it.Valid() || !bytes.Equal(y.ParseKey(it.Key()), key) {
+		return 0, nil, false
+	}
+	v := it.ValueCopy()
+	if v.Meta&metaDelete != 0 {
+		return y.ParseTs(it.Key()), nil, true
+	}
+	return y.ParseTs(it.Key()), append([]byte{}, v.Value...), true
 }
 
 // readAll is os.ReadFile into a buffer that is used again.

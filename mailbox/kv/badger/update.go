@@ -175,22 +175,20 @@ func (s *Store) fold() bool {
 
 // finish commits a fold and leaves its calls to the counter, who also answers
 // those of a fold without writes: they have read what may not be counted yet.
-// It answers false when the commit failed, which is the end of the store.
+// It answers false when the commit failed, or what they read cannot be believed,
+// which is the end of the store.
 func (s *Store) finish(fold *overlay, calls []*call) bool {
-	if len(fold.items) > 0 {
-		next := s.last.next(fold.items)
-		if err := s.put(next, fold.items); err != nil {
-			err = fmt.Errorf("%w: %w", kv.ErrFailed, err)
-			s.mu.Lock()
-			if s.failed == nil {
-				s.failed = err
-			}
-			s.mu.Unlock()
-			end(calls, err)
-			return false
-		}
-		s.last = next
+	err := s.behind.check() // what the calls read
+	next := s.last
+	if err == nil && len(fold.items) > 0 {
+		next = s.last.next(fold.items)
+		err = s.put(next, fold.items)
 	}
+	if err != nil {
+		end(calls, s.fail(err))
+		return false
+	}
+	s.last = next
 	s.later(answer{upTo: s.last, items: fold.items, calls: calls})
 	return true
 }

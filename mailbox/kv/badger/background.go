@@ -1,0 +1,294 @@
+package badger
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4" // its iterators keep its tables
+)
+
+// background watches what badger does behind the scenes, where it goes on after
+// errors that must not be passed over:
+//
+//   - A memory table cannot be written out. badger logs it and tries again, for
+//     ever, with a list of tables that names what is not there (undone.go).
+//   - Tables are merged and one of the new ones cannot be made (no descriptor, no
+//     room, a failed sync). badger drops the error, takes the others for all, and
+//     removes the old tables: committed records are gone.
+//
+// Both are the end of the store, like any other failed write, and the next Open
+// finds everything. badger has no errors to give for it, but it says in its log
+// how many tables a merge begins to make, and when a merge is done. From the
+// first such line to the last an iterator keeps the old tables on disk; then as
+// many tables must be in the list as were begun. Until that is known no state
+// that was read is answered, and nothing that was read leads to a commit (check).
+// Only while badger is being opened or closed there is no iterator.
+//
+// Merges run one at a time, so that it is known whose tables are in the list.
+type background struct {
+	dir string
+
+	mu     sync.Mutex
+	turn   sync.Cond // holder changed
+	db     *badger.DB
+	err    error
+	tell   func(error)
+	holder int        // number of the worker that merges; none: noWorker
+	begun  int        // tables that it began to make
+	pin    func()     // lets the old tables go
+	before carriedOut // the list when it began
+	file   os.FileInfo
+	seen   int64 // length of the list that was judged
+}
+
+const noWorker = -1
+
+// Lines of badger's log. Each test of this package that merges tables fails if
+// they are others.
+const (
+	lineMade    = "[%d] LOG Compact. Added %d keys." // worker, keys: a table is about to be made
+	lineMerged  = "[Compactor: %d] Compaction for level: %d DONE"
+	lineFailed  = "[Compactor: %d] LOG Compact FAILED"
+	lineUnmoved = "error flushing memtable to disk"
+)
+
+func newBackground(dir string) *background {
+	b := &background{dir: dir, holder: noWorker}
+	b.turn.L = &b.mu
+	return b
+}
+
+// use gives the database, and whom to tell of a failure.
+func (b *background) use(db *badger.DB, tell func(error)) {
+	b.mu.Lock()
+	b.db, b.tell = db, tell
+	err := b.err
+	b.mu.Unlock()
+	if err != nil && tell != nil {
+		tell(err)
+	}
+}
+
+// hear gets each line that badger logs, in the goroutine that does the work.
+// The goroutine of a failure ends here: its deferred functions run, but it does
+// not try again.
+func (b *background) hear(format string, args []any) {
+	if b == nil {
+		return
+	}
+	switch {
+	case strings.HasPrefix(format, lineMade) && len(args) > 1:
+		worker, ok1 := args[0].(int)
+		keys, ok2 := args[1].(uint64)
+		if !ok1 || !ok2 {
+			b.fail(fmt.Errorf("badger's log is not as expected: %T, %T", args[0], args[1]))
+		}
+		b.making(worker, keys > 0)
+	case strings.HasPrefix(format, lineMerged) && len(args) > 0:
+		if worker, ok := args[0].(int); ok && !b.merged(worker) {
+			runtime.Goexit()
+		}
+	case strings.HasPrefix(format, lineFailed) && len(args) > 1:
+		if worker, ok := args[0].(int); ok && b.holds(worker) {
+			b.fail(fmt.Errorf("merge tables: %w", firstOf(args[1])))
+			runtime.Goexit()
+		}
+	case strings.HasPrefix(format, lineUnmoved) && len(args) > 0:
+		b.fail(fmt.Errorf("write a table: %w", firstOf(args[0])))
+		runtime.Goexit()
+	}
+}
+
+// maxLine bounds what is told of badger's line: it can list whole tables.
+const maxLine = 300
+
+func firstOf(arg any) error {
+	line := firstLine(fmt.Errorf("%v", arg))
+	return errors.New(line[:min(len(line), maxLine)])
+}
+
+// making waits until no other worker merges, and keeps the tables that are there.
+// After a failure it waits for ever: badger would go on without the table.
+func (b *background) making(worker int, any bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.err != nil || b.holder != noWorker && b.holder != worker {
+		b.turn.Wait()
+	}
+	if b.holder == noWorker {
+		b.holder, b.begun = worker, 0
+		if err := b.begin(); err != nil {
+			b.failLocked(err)
+			for {
+				b.turn.Wait()
+			}
+		}
+	}
+	if any {
+		b.begun++
+	}
+}
+
+// begin keeps what is there.
+func (b *background) begin() (err error) {
+	b.pin = pinTables(b.db)
+	if b.before, err = readList(b.dir); err != nil {
+		return err
+	}
+	b.file, err = os.Stat(filepath.Join(b.dir, badger.ManifestFilename))
+	if err == nil {
+		b.seen = b.file.Size()
+	}
+	return err
+}
+
+// pinTables keeps the files of all tables until it is called. While badger is
+// being opened or closed it cannot.
+func pinTables(db *badger.DB) (letGo func()) {
+	letGo = func() {}
+	if db == nil {
+		return letGo
+	}
+	defer func() { _ = recover() }() // badger's answer when it is being closed
+	txn := db.NewTransactionAt(math.MaxUint64, false)
+	it := txn.NewIterator(badger.IteratorOptions{AllVersions: true})
+	return func() {
+		it.Close()
+		txn.Discard()
+	}
+}
+
+func (b *background) holds(worker int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.holder == worker
+}
+
+// merged judges a merge that is done, and lets the old tables go if it was good.
+func (b *background) merged(worker int) (good bool) {
+	b.mu.Lock()
+	if b.holder != worker {
+		b.mu.Unlock()
+		return true
+	}
+	good = b.judge() == nil
+	pin := b.pin
+	if good {
+		b.holder, b.pin = noWorker, nil
+		b.turn.Broadcast()
+	}
+	b.mu.Unlock()
+	if good {
+		pin()
+	}
+	return good
+}
+
+// check says whether what was read until now can be believed. It costs nothing
+// but while tables are merged.
+func (b *background) check() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil {
+		return b.err
+	}
+	if b.holder == noWorker {
+		return nil
+	}
+	return b.judge()
+}
+
+// judge looks at what came to the list since the merge began.
+func (b *background) judge() error {
+	name := filepath.Join(b.dir, badger.ManifestFilename)
+	now, err := os.Stat(name)
+	if err != nil {
+		return b.failLocked(err)
+	}
+	if os.SameFile(now, b.file) && now.Size() == b.seen {
+		return nil
+	}
+	list, err := os.ReadFile(name)
+	if err != nil {
+		return b.failLocked(err)
+	}
+	sets, err := parseList(list)
+	if err != nil {
+		return b.failLocked(fmt.Errorf("file %s: %w", badger.ManifestFilename, err))
+	}
+	made, known := b.made(sets, os.SameFile(now, b.file))
+	if known && made != b.begun {
+		return b.failLocked(fmt.Errorf("tables were merged, and %d of %d new ones could not be made", b.begun-made, b.begun))
+	}
+	b.seen = now.Size()
+	return nil
+}
+
+// made counts the tables that the merge has put into the list; not known before
+// it has put any there. Where badger has written the list anew, which it does
+// after thousands of merges, they are told by what was there before.
+func (b *background) made(sets []changes, same bool) (n int, known bool) {
+	if same {
+		for _, s := range sets {
+			if s.to > int(b.file.Size()) && !s.flush {
+				return len(s.made), true
+			}
+		}
+		return 0, false
+	}
+	now := map[uint64]badger.TableManifest{}
+	for _, s := range sets {
+		maps.Copy(now, s.made)
+		for _, id := range s.removed {
+			delete(now, id)
+		}
+	}
+	level0, removed := 0, 0
+	for id, t := range now {
+		if _, old := b.before.tables[id]; !old && t.Level == 0 {
+			level0++ // or it is of a memory table
+		} else if !old {
+			n++
+		}
+	}
+	for id := range b.before.tables {
+		if _, still := now[id]; !still {
+			removed++
+		}
+	}
+	if n == 0 && level0 > 0 && b.begun == 1 {
+		n = 1 // merged inside level 0
+	}
+	return n, removed > 0
+}
+
+func (b *background) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failLocked(err)
+}
+
+func (b *background) failLocked(err error) error {
+	if b.err == nil {
+		b.err = err
+		if b.tell != nil {
+			b.tell(err)
+		}
+	}
+	return b.err
+}
+
+// failed says that badger must not be closed: workers wait for ever, and a close
+// would write what does not belong to what is on disk.
+func (b *background) failed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err != nil
+}

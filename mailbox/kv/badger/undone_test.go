@@ -1,0 +1,200 @@
+package badger
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/dgraph-io/badger/v4"       // name of its list of tables
+	"github.com/dgraph-io/badger/v4/table" // names of its tables
+
+	"pecgate/mailbox/kv"
+)
+
+// appendSet writes a set behind the list of tables, as badger does before it
+// carries it out.
+func appendSet(t *testing.T, dir string, level uint64, made, removed []uint64) {
+	t.Helper()
+	var body []byte
+	change := func(b ...byte) { body = append(append(body, fieldChange<<3|2, byte(len(b))), b...) }
+	number := func(field byte, v uint64) []byte { return binary.AppendUvarint([]byte{field << 3}, v) }
+	for _, id := range made {
+		change(slices.Concat(number(fieldTable, id), number(fieldLevel, level))...)
+	}
+	for _, id := range removed {
+		change(slices.Concat(number(fieldTable, id), number(fieldOperation, operationRemove))...)
+	}
+	set := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
+	set = binary.BigEndian.AppendUint32(set, crc32.Checksum(body, castagnoli()))
+	f, err := os.OpenFile(filepath.Join(dir, badger.ManifestFilename), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write(append(set, body...))
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestA7_ListOfWhatWasNotCarriedOut: the sync of badger's list of tables failed,
+// and badger removed the new tables again: the list names them, nothing is lost.
+// Where something is lost the store is refused all the same.
+func TestA7_ListOfWhatWasNotCarriedOut(t *testing.T) {
+	const never = 9000 // no table has this number
+	fixtures := fixtures(t)
+	closed, killed := fixtures[0], fixtures[1]
+	for name, c := range map[string]struct {
+		from  fixture
+		plant func(dir string, ids []uint64)
+		good  bool
+	}{
+		"a memory table": {killed, func(dir string, _ []uint64) { appendSet(t, dir, 0, []uint64{never}, nil) }, true},
+		"tables merged": {closed, func(dir string, ids []uint64) {
+			appendSet(t, dir, 1, []uint64{never, never + 1}, ids)
+		}, true},
+		"tables merged into nothing": {closed, func(dir string, ids []uint64) { appendSet(t, dir, 1, nil, ids) }, true},
+		"tables merged, and a memory table after them": {killed, func(dir string, ids []uint64) {
+			appendSet(t, dir, 1, []uint64{never}, ids)
+			appendSet(t, dir, 0, []uint64{never + 1}, nil)
+		}, true},
+		"a memory table whose log is gone": {closed, func(dir string, ids []uint64) {
+			remove(t, table.NewFilename(ids[len(ids)-1], dir))
+		}, false},
+		"a memory table that is not the newest": {killed, func(dir string, _ []uint64) {
+			appendSet(t, dir, 0, []uint64{never}, nil)
+			appendSet(t, dir, 0, []uint64{never + 1}, nil)
+		}, false},
+		"tables merged, and one of them gone": {closed, func(dir string, ids []uint64) {
+			appendSet(t, dir, 1, []uint64{never}, ids)
+			remove(t, table.NewFilename(ids[0], dir))
+		}, false},
+		"a set that is damaged": {killed, func(dir string, _ []uint64) {
+			appendSet(t, dir, 0, []uint64{never}, nil)
+			appendSet(t, dir, 0, []uint64{never + 1}, nil)
+			name := filepath.Join(dir, badger.ManifestFilename)
+			st, err := os.Stat(name)
+			if err := errors.Join(err, flip(name, st.Size()-12, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			copyFolder(t, c.from.dir, dir)
+			tables, err := tablesOf(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids := slices.Sorted(maps.Keys(tables))
+			c.plant(dir, ids)
+			for range 2 {
+				s, err := Open(Options{Dir: dir, tune: small})
+				if err == nil {
+					err = errors.Join(whole(s, c.from.records), s.Close())
+				}
+				if c.good && err != nil {
+					t.Error(err)
+				}
+				if !c.good && !errors.Is(err, kv.ErrCorrupt) {
+					t.Errorf("not refused: %v", err)
+				}
+			}
+		})
+	}
+}
+
+func remove(t *testing.T, name string) {
+	t.Helper()
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestA7_FailedTableEndsTheStore: a table cannot be made, when a memory table is
+// written out or when tables are merged. badger would go on, in the latter case
+// without what was in it. The store ends instead, and all is there when it is
+// opened again.
+func TestA7_FailedTableEndsTheStore(t *testing.T) {
+	var merges atomic.Int32
+	t.Run("tables", func(t *testing.T) {
+		for _, c := range []struct{ first, most int }{{1, 1}, {3, 20}, {4, 1}, {5, 1}, {6, 20}, {9, 1}} {
+			t.Run(fmt.Sprintf("%d from %d on", c.most, c.first), func(t *testing.T) {
+				t.Parallel()
+				if strings.Contains(blocked(t, c.first, c.most), "merged") {
+					merges.Add(1)
+				}
+			})
+		}
+	})
+	if merges.Load() < 2 {
+		t.Errorf("only %d failed when tables were merged", merges.Load())
+	}
+}
+
+// blocked lets a process write until it cannot make one of these tables, and
+// gives what it said.
+func blocked(t *testing.T, first, most int) string {
+	dir := t.TempDir()
+	c := child(t, "blocked", dir)
+	c.Env = append(c.Env, fmt.Sprintf("%s=%d %d", blockedTables, first, most))
+	out, err := c.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	count, what, _ := strings.Cut(string(out), " ")
+	n, err := strconv.Atoi(count)
+	if err != nil || n < 100 {
+		t.Fatalf("%q: %v", out, err)
+	}
+	for k := range most {
+		remove(t, table.NewFilename(uint64(first+k), dir))
+	}
+	s, err := Open(Options{Dir: dir, tune: small})
+	if err == nil {
+		err = errors.Join(whole(s, n*each), s.Close())
+	}
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+	return what
+}
+
+const blockedTables = "PECGATE_KV_BLOCKED"
+
+// writeBlocked writes until a table cannot be made, because a folder stands in
+// its place, and tells how many updates were promised, and the error.
+func writeBlocked(dir string) {
+	var first, most int
+	_, err := fmt.Sscan(os.Getenv(blockedTables), &first, &most)
+	fail(err)
+	s, err := Open(Options{Dir: dir, tune: small})
+	fail(err)
+	for k := range most {
+		fail(os.Mkdir(table.NewFilename(uint64(first+k), dir), 0o700))
+	}
+	n := 0
+	for ; n < 20000; n++ {
+		if err = s.Update(context.Background(), func(tx kv.Txn) error { return damageRecords(tx, n) }); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, kv.ErrFailed) || strings.Contains(err.Error(), "\n") {
+		fail(fmt.Errorf("after %d updates: %v", n, err))
+	}
+	if verr := s.View(context.Background(), func(kv.Reader) error { return nil }); !errors.Is(verr, kv.ErrFailed) {
+		fail(fmt.Errorf("it still reads: %v", verr))
+	}
+	_ = s.Close() // the process ends
+	fmt.Print(n, " ", err)
+	os.Exit(0)
+}
