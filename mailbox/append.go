@@ -21,7 +21,7 @@ func (s *Store) Append(ctx context.Context, k FolderKey, p Person, in *Intake, f
 		in.Abort()
 		return 0, 0, err
 	}
-	st, err := in.Store(ctx, Origin{Box: k.Box, Direction: Own, User: login, Folder: string(k.Role), Date: date})
+	st, err := in.Store(ctx, Origin{Box: k.Box, Direction: Own, User: login, Folder: string(k.Role), Name: k.Name, Date: date})
 	if err != nil {
 		return 0, 0, err
 	}

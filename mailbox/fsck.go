@@ -14,7 +14,6 @@ import (
 	"pecgate/mailbox/audit"
 	"pecgate/mailbox/events"
 	"pecgate/mailbox/kv"
-	"pecgate/mailbox/kv/badger"
 	"pecgate/mailbox/segment"
 )
 
@@ -35,6 +34,7 @@ const (
 	BadKey       Trouble = "key that is malformed"
 	NoRecords    Trouble = "records that cannot be opened"
 	NoSegments   Trouble = "segments that cannot be opened"
+	NoFile       Trouble = "segment that records name and that is missing"
 	NoBytes      Trouble = "message whose bytes are not where its record says"
 	RemovedBytes Trouble = "message whose bytes are marked as removed"
 	DoomedBytes  Trouble = "removal noted for the bytes of a message that is there"
@@ -92,6 +92,8 @@ const maxFindings = 1000
 // A repair raises or recomputes counters and takes away index keys that point
 // to nothing, and a note of a removal that a record contradicts. It never
 // touches bytes, the record of a message, a folder's entry or the audit log.
+// Where lost or damaged bytes keep the store from opening, it lets it open
+// without them: it adds files and changes none, and what is lost is still told.
 type FsckReport struct {
 	Segments int                   `json:"segments"`
 	Messages int64                 `json:"messages"` // records of messages
@@ -186,12 +188,12 @@ func Fsck(ctx context.Context, o Options, how FsckOptions) (_ *FsckReport, err e
 		return nil, fmt.Errorf("check the segments: %w", err)
 	}
 	defer func() { err = errors.Join(err, disk.free()) }()
-	records, err := badger.Open(badger.Options{Dir: filepath.Join(o.Dir, "records"), Now: o.Now})
+	records, err := openRecords(o, false)
 	switch {
 	case errors.Is(err, kv.ErrCorrupt):
 		x.r.find(NoRecords, "records", err.Error())
 	case err != nil:
-		return nil, fmt.Errorf("open the records: %w", err)
+		return nil, err
 	default:
 		x.s.records = records
 		defer func() { err = errors.Join(err, records.Close()) }()
@@ -316,15 +318,10 @@ func (x *fsck) scan(prefix []byte, look func(k, v []byte) error) error {
 func (x *fsck) format() error {
 	return x.view(func() error {
 		have, err := x.tx.number("plan")
-		switch {
-		case err != nil:
-			return err
-		case have > plan:
-			return fmt.Errorf("%w (format %d, this one knows %d)", ErrNewer, have, plan)
-		case have < plan:
-			return fmt.Errorf("mailbox: the records are of format %d, this check knows %d: start the appliance once, which brings them up", have, plan)
+		if err == nil && have < plan {
+			err = ErrOlder
 		}
-		return nil
+		return err
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"pecgate/mailbox/segment"
@@ -141,6 +142,13 @@ func (x *fsck) segments(disk *frozen) error {
 		x.o.Progress(min(read*orphansFrom/max(total, 1), orphansFrom))
 	}
 	o := segment.Options{Dir: disk.dir, FS: disk}
+	var names named
+	if x.s.records != nil {
+		if names, err = x.s.named(x.ctx, disk.dir); err != nil {
+			return err
+		}
+		o.Named = names.furthest
+	}
 	sum, err := segment.Check(x.ctx, o, segment.CheckOptions{Deep: x.o.Deep}, func(f segment.Finding) { x.segmentFinding(&f) })
 	if err != nil {
 		return fmt.Errorf("check the segments: %w", err)
@@ -150,13 +158,31 @@ func (x *fsck) segments(disk *frozen) error {
 	if x.s.records == nil {
 		return nil
 	}
+	var lost []*FsckFinding
+	for _, n := range names.missing {
+		lost = append(lost, x.r.find(NoFile, segment.FileName(n), ""))
+	}
+	if slices.Contains(names.missing, o.Named.Segment) {
+		o.Named = segment.Place{} // told
+	}
 	x.s.bytes, err = segment.Open(o)
-	if errors.Is(err, segment.ErrCorrupt) {
-		x.r.find(NoSegments, "segments", err.Error())
-		x.s.bytes, err = nil, nil
+	damaged := errors.Is(err, segment.ErrCorrupt)
+	if damaged {
+		lost = append(lost, x.r.find(NoSegments, "segments", err.Error()))
+		o.ReadOnly = true
+		x.s.bytes, err = segment.Open(o) // for what can be read
 	}
 	if err != nil {
 		return fmt.Errorf("open the segments: %w", err)
+	}
+	if !x.o.Repair || len(lost) == 0 {
+		return nil
+	}
+	if err := segment.Forgo(disk.FS, disk.dir, names.missing, damaged); err != nil {
+		return fmt.Errorf("repair: %w", err)
+	}
+	for _, f := range lost {
+		x.r.repaired(f)
 	}
 	return nil
 }

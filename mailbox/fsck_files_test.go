@@ -81,7 +81,8 @@ func TestFsckFindsDamagedFiles(t *testing.T) {
 			c.plant(t, dir)
 			for _, how := range []FsckOptions{{}, {Deep: true}, {Repair: true}} {
 				r := check(t, dir, how)
-				if want := how.Deep || !c.deep; want != (r.Counts[c.want].Found > 0) || want == r.OK() || r.Repaired > int64(r.Counts[LeftOver].Repaired) {
+				if want := how.Deep || !c.deep; want != (r.Counts[c.want].Found > 0) || want == r.OK() ||
+					r.Repaired > r.Counts[LeftOver].Repaired+r.Counts[NoFile].Repaired {
 					t.Errorf("%+v: %v", how, r.Counts)
 				}
 				for _, f := range r.Findings {
@@ -257,10 +258,9 @@ func BenchmarkFsck(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/messages/1e3, "µs/message")
 }
 
-// TestFsckSeesWhatTheNextStartWouldCut: damage in the message that was stored
-// last looks like the end of an unfinished write. A record names it, so it is
-// told before a start cuts it off.
-func TestFsckSeesWhatTheNextStartWouldCut(t *testing.T) {
+// TestFsckSeesWhatTheNextStartRefuses: damage in the message that was stored
+// last looks like the end of an unfinished write, but a record names it.
+func TestFsckSeesWhatTheNextStartRefuses(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(Options{Dir: dir})
 	if err != nil {
@@ -270,8 +270,14 @@ func TestFsckSeesWhatTheNextStartWouldCut(t *testing.T) {
 	put(t, s, inbox, text("two"), Filing{})
 	closed(t, s)
 	flip(t, filepath.Join(dir, "segments", "0000000000000002.tar"), "body of two")
+	if _, err := Open(Options{Dir: dir}); !errors.Is(err, ErrSegments) {
+		t.Errorf("open: %v", err)
+	}
 	r := check(t, dir, FsckOptions{})
-	if r.Left != 1 || r.Counts[NoBytes].Found != 1 || r.Findings[0].Where != "message 2" || r.Counts[Trouble(segment.Unfinished)].Found != 1 {
+	if r.Left != 2 || r.Counts[Trouble(segment.BadMessage)].Found != 1 || r.Counts[NoSegments].Found != 1 || !strings.Contains(r.Findings[0].Where, "message 2") {
 		t.Errorf("%+v", r.Counts)
+		for _, f := range r.Findings {
+			t.Errorf("%+v", *f)
+		}
 	}
 }

@@ -21,11 +21,14 @@ type Origin struct {
 	At         time.Time `json:"at"`
 	User       string    `json:"user,omitempty"` // login
 	Submission string    `json:"submission,omitempty"`
-	From       string    `json:"from,omitempty"` // envelope
-	To         []string  `json:"to,omitempty"`   // envelope
+	From       string    `json:"from,omitempty"`  // envelope
+	To         []string  `json:"to,omitempty"`    // envelope
+	Alias      string    `json:"alias,omitempty"` // the client's Message-ID, where it was replaced
 	Folder     string    `json:"folder,omitempty"`
+	Name       string    `json:"name,omitempty"`        // of a folder that the person made
 	Validity   uint32    `json:"uidvalidity,omitempty"` // provider's, with UID
 	UID        uint32    `json:"uid,omitempty"`
+	UIDL       string    `json:"uidl,omitempty"` // by POP3, in place of folder, validity and UID
 	Date       time.Time `json:"date,omitzero"`
 }
 
@@ -171,48 +174,53 @@ func (s *Store) refuse(ctx context.Context, st *Stored) {
 	}
 }
 
-func (s *Store) record(ctx context.Context, st *Stored, fn func(*Tx, *Message) error) (*Message, error) {
-	offsets, err := st.Index.MarshalBinary()
-	if err != nil {
-		return nil, err
-	}
-	var m *Message
+func (s *Store) record(ctx context.Context, st *Stored, fn func(*Tx, *Message) error) (m *Message, err error) {
 	err = s.Update(ctx, func(tx *Tx) error {
-		n, err := tx.next("message")
-		if err != nil {
-			return err
-		}
-		m = &Message{
-			ID: MessageID(n), Ref: st.Ref, Box: st.Origin.Box, Direction: st.Origin.Direction,
-			Submission: st.Origin.Submission, MessageID: pec.NormalizeID(st.Index.MessageID),
-			Arrived: st.Origin.At, Date: st.Origin.At,
-		}
-		if !st.Origin.Date.IsZero() {
-			m.Date = st.Origin.Date
-		}
-		if err := tx.w.Put(key("mi", m.ID), offsets); err != nil {
-			return err
-		}
-		if err := tx.w.Put(key("mh", st.Ref.Sum[:], m.ID), nil); err != nil {
-			return err
-		}
-		if m.MessageID != "" {
-			if err := tx.w.Put(msgidKey(m), nil); err != nil {
-				return err
-			}
-		}
-		if err := tx.refer(m); err != nil {
-			return err
-		}
-		if err := fn(&Tx{s: s, r: tx.r, w: tx.w, now: tx.now, parsed: st.Index, parsedID: m.ID}, m); err != nil {
-			return err
-		}
-		return tx.PutMessage(m)
+		m, err = tx.record(st, fn)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("record a message: %w", err)
 	}
 	return m, nil
+}
+
+// record is Record in a transaction.
+func (tx *Tx) record(st *Stored, fn func(*Tx, *Message) error) (*Message, error) {
+	offsets, err := st.Index.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	n, err := tx.next("message")
+	if err != nil {
+		return nil, err
+	}
+	m := &Message{
+		ID: MessageID(n), Ref: st.Ref, Box: st.Origin.Box, Direction: st.Origin.Direction,
+		Submission: st.Origin.Submission, MessageID: pec.NormalizeID(st.Index.MessageID),
+		Arrived: st.Origin.At, Date: st.Origin.At,
+	}
+	if !st.Origin.Date.IsZero() {
+		m.Date = st.Origin.Date
+	}
+	if err := tx.w.Put(key("mi", m.ID), offsets); err != nil {
+		return nil, err
+	}
+	if err := tx.w.Put(key("mh", st.Ref.Sum[:], m.ID), nil); err != nil {
+		return nil, err
+	}
+	if m.MessageID != "" {
+		if err := tx.w.Put(msgidKey(m), nil); err != nil {
+			return nil, err
+		}
+	}
+	if err := tx.refer(m); err != nil {
+		return nil, err
+	}
+	if err := fn(&Tx{s: tx.s, r: tx.r, w: tx.w, now: tx.now, parsed: st.Index, parsedID: m.ID}, m); err != nil {
+		return nil, err
+	}
+	return m, tx.PutMessage(m)
 }
 
 // maxKeyText bounds what of a stranger's Message-ID goes into a key, in bytes.

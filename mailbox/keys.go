@@ -40,7 +40,9 @@ import (
 //	a/s                                 audit log (mailbox/audit): its size and newest leaf
 //	a/h a/e a/t  number                 its tree, its lines, its signed heads
 //	n/  name NUL                        counters and marks: message, folder, person, audit,
-//	                                    uidvalidity; plan, fill (format), retention (JSON)
+//	                                    uidvalidity; plan, fill (format), retention (JSON),
+//	                                    removed (how far the bytes of removals reach),
+//	                                    backups, restored (JSON)
 //	r/  room NUL key                    records of other rooms (Tx.Space)
 
 func key(prefix string, parts ...any) []byte {

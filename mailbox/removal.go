@@ -133,23 +133,7 @@ func (tx *Tx) erase(m *Message) error {
 // bounded by the people who ever saw the folder.
 func (s *Store) clearPersonal(ctx context.Context, p Place) error {
 	var left [][]byte
-	err := s.View(ctx, func(tx *Tx) error {
-		left = nil
-		prefix := key("v", p.Folder)
-		return tx.r.Scan(prefix, nil, func(k, _ []byte) (bool, error) {
-			who := Person(tailUint32(k))
-			for _, k := range [][]byte{key("gp", p.Folder, who, p.UID), key("h", p.Folder, who, p.UID)} {
-				has, err := tx.has(k)
-				if err != nil {
-					return false, err
-				}
-				if has {
-					left = append(left, k)
-				}
-			}
-			return true, nil
-		})
-	})
+	err := s.View(ctx, func(tx *Tx) (err error) { left, err = tx.ofPersons(p, allPersonal); return err })
 	for part := range slices.Chunk(left, 500) {
 		if err != nil {
 			return err
@@ -173,6 +157,10 @@ const doomed = 256
 
 // finishRemovals removes the bytes that no record names any more.
 func (s *Store) finishRemovals(ctx context.Context) error {
+	if !s.copying.TryLock() {
+		return nil // a backup copies them: later
+	}
+	defer s.copying.Unlock()
 	for more := true; more; {
 		var refs []segment.Ref
 		err := s.View(ctx, func(tx *Tx) error {
@@ -198,13 +186,14 @@ func (s *Store) finishRemovals(ctx context.Context) error {
 		} else if err != nil && !errors.Is(err, segment.ErrNotFound) {
 			return fmt.Errorf("remove bytes: %w", err)
 		}
+		upTo := s.bytes.Durable()
 		err = s.Update(ctx, func(tx *Tx) error {
 			for _, ref := range refs {
 				if err := tx.w.Delete(doomedKey(ref)); err != nil {
 					return err
 				}
 			}
-			return nil
+			return tx.noteRemoved(upTo)
 		})
 		if err != nil {
 			return fmt.Errorf("remove bytes: %w", err)

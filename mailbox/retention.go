@@ -30,30 +30,10 @@ type Retained struct {
 	Waiting bool
 }
 
-// The clock is believed when calls came on trustedDays different days, one
-// after the other, none further than maxPause from the one before.
-const (
-	trustedDays = 3
-	maxPause    = 48 * time.Hour
-)
-
 // retention is the state between two calls.
 type retention struct {
+	EvenClock
 	Cursor MessageID `json:"cursor"` // the last one looked at
-	Seen   time.Time `json:"seen"`   // of the last call
-	Days   int       `json:"days"`   // different days, in a row
-}
-
-// look takes note of the time of a call.
-func (r *retention) look(now time.Time, zone *time.Location) {
-	since := now.Sub(r.Seen)
-	switch {
-	case r.Seen.IsZero() || since < 0 || since > maxPause:
-		r.Days = 1
-	case now.In(zone).Format(time.DateOnly) != r.Seen.In(zone).Format(time.DateOnly):
-		r.Days = min(r.Days+1, trustedDays)
-	}
-	r.Seen = now.UTC()
 }
 
 // Retain removes messages whose age is over, on which no hold lies and that
@@ -78,7 +58,7 @@ func (s *Store) Retain(ctx context.Context, r Retention) (out Retained, err erro
 		if err := tx.getJSON(key("n", "retention"), &state); err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		if state.look(now, s.opt.Zone); state.Days < trustedDays {
+		if !state.Look(now, s.opt.Zone) {
 			out.Waiting = true
 			return nil
 		}

@@ -15,7 +15,6 @@ import (
 	"pecgate/mailbox/audit"
 	"pecgate/mailbox/events"
 	"pecgate/mailbox/kv"
-	"pecgate/mailbox/kv/badger"
 	"pecgate/mailbox/mime"
 	"pecgate/mailbox/segment"
 )
@@ -50,6 +49,7 @@ type Store struct {
 	bytes     *segment.Store
 	snapshots snapshotCache
 	flight    flight
+	copying   sync.RWMutex // held for reading while a backup copies: no bytes are removed
 	space     space
 	audit     *audit.Log
 	failed    chan error // holds the first failure
@@ -75,10 +75,11 @@ func Open(o Options) (*Store, error) {
 	if o.Free == nil {
 		o.Free = func() (DiskFree, error) { return diskFree(o.Dir) }
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the store's folder: %w", err)
+	if err := privateDir(o.Dir); err != nil {
+		return nil, err
 	}
 	s := &Store{opt: o, failed: make(chan error, 1)}
+	s.space.s = s
 	if d, err := o.Free(); err != nil {
 		return nil, err
 	} else if d.Bytes < o.MinFree {
@@ -87,24 +88,28 @@ func Open(o Options) (*Store, error) {
 	if err := recordsThere(o.Dir); err != nil {
 		return nil, err
 	}
-	bytes, err := segment.Open(segment.Options{Dir: filepath.Join(o.Dir, "segments")})
-	if err != nil {
-		return nil, fmt.Errorf("open the message segments: %w", err)
-	}
-	records, err := badger.Open(badger.Options{Dir: filepath.Join(o.Dir, "records"), Now: o.Now})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the records: %w", err), bytes.Close())
-	}
-	s.records, s.bytes = records, bytes
-	if err := s.openSpace(); err != nil {
-		return nil, errors.Join(err, s.Close())
+	var err error
+	if s.records, err = openRecords(o, true); err != nil {
+		return nil, err
 	}
 	// The time these take is bounded by the store, and half of it is of no use.
 	ctx := context.Background()
+	if err := s.upgradeRecords(ctx); err != nil {
+		return nil, errors.Join(err, s.records.Close())
+	}
+	if err := s.openBytes(ctx); err != nil {
+		return nil, errors.Join(err, s.records.Close())
+	}
+	if err := s.openSpace(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	if err := s.openAudit(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	if err := s.upgrade(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if err := s.finishRestore(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -114,6 +119,9 @@ func Open(o Options) (*Store, error) {
 // new one would be made, and everything would stand there as if it had never
 // been filed, sent or read.
 func recordsThere(dir string) error {
+	if err := restoreEnded(dir); err != nil {
+		return err
+	}
 	if _, err := os.Stat(filepath.Join(dir, "records")); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -121,7 +129,8 @@ func recordsThere(dir string) error {
 	if err != nil || len(found) == 0 {
 		return err
 	}
-	return fmt.Errorf("%w: %s is not there, but messages are in %s; put the folder back from a backup",
+	return fmt.Errorf("%w: %s is not there, but messages are in %s; put the folder back from a backup, "+
+		"or make all records anew with `pecgate fsck --rebuild`",
 		ErrRecordsMissing, filepath.Join(dir, "records"), filepath.Join(dir, "segments"))
 }
 

@@ -2,7 +2,6 @@ package mailbox
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 
@@ -29,16 +28,16 @@ func (s *Store) openAudit(ctx context.Context) error {
 	}
 	key, err := audit.OpenKey(filepath.Join(s.opt.Dir, auditKey), name)
 	if err != nil {
-		return fmt.Errorf("open the audit log: %w", err)
+		return fmt.Errorf("open the audit log (files %s, %[1]s.pub and %s): %w", auditKey, auditHeads, err)
 	}
 	s.audit, err = audit.New(audit.Options{
 		Prefix: []byte("a/"), Key: key, File: filepath.Join(s.opt.Dir, auditHeads), Now: s.opt.Now,
 	})
 	if err != nil {
-		return fmt.Errorf("open the audit log: %w", err)
+		return fmt.Errorf("open the audit log (files %s, %[1]s.pub and %s): %w", auditKey, auditHeads, err)
 	}
-	if err := s.audit.Start(ctx, s.records); err != nil {
-		return fmt.Errorf("open the audit log: %w", err)
+	if err := s.startAudit(ctx); err != nil {
+		return fmt.Errorf("open the audit log (files %s, %[1]s.pub and %s): %w", auditKey, auditHeads, err)
 	}
 	if !key.Made() {
 		return nil
@@ -72,46 +71,4 @@ func (s *Store) SignAudit(ctx context.Context) error {
 // progress, which may be nil, is told the lines checked and their number.
 func (s *Store) VerifyAudit(ctx context.Context, progress func(done, total int64)) (*audit.Report, error) {
 	return s.audit.Verify(ctx, s.records, progress)
-}
-
-// adoptAudit takes the lines of format 0, which stood under plain numbers, into
-// the log.
-func (s *Store) adoptAudit(ctx context.Context) error {
-	for more := true; more; {
-		err := s.Update(ctx, func(tx *Tx) error {
-			var old [][]byte
-			var lines []AuditLine
-			prefix := key("a")
-			err := tx.r.Scan(prefix, nil, func(k, v []byte) (bool, error) {
-				// A number below 2^56 begins with a zero byte, the log's own keys
-				// with a letter.
-				if len(k) != len(prefix)+8 || k[len(prefix)] != 0 {
-					return false, nil
-				}
-				var l AuditLine
-				if err := json.Unmarshal(v, &l); err != nil {
-					return false, err
-				}
-				old, lines = append(old, append([]byte(nil), k...)), append(lines, l)
-				return len(old) < 100, nil
-			})
-			if err != nil {
-				return err
-			}
-			for i, l := range lines {
-				if _, err := s.audit.Append(tx.w, l); err != nil {
-					return err
-				}
-				if err := tx.w.Delete(old[i]); err != nil {
-					return err
-				}
-			}
-			more = len(old) > 0
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("take over the audit lines of before: %w", err)
-		}
-	}
-	return nil
 }

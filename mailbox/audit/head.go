@@ -30,6 +30,8 @@ type Head struct {
 	Root   tlog.Hash
 	At     time.Time
 	Note   string // the signed note, from which all the rest is read
+
+	key string // which signed it: name and hash
 }
 
 // OpenHead reads a signed note. It is believed if one of these public keys
@@ -62,12 +64,16 @@ func openHead(text string, known note.Verifiers) (h Head, err error) {
 	}
 	for _, s := range n.Sigs {
 		if s.Name == h.Name {
-			h.Note = text
+			h.Note, h.key = text, keyName(s.Name, s.Hash)
 			return h, nil
 		}
 	}
 	return h, fmt.Errorf("it was signed for another log: %w", ErrHead)
 }
+
+// keyName is the beginning of a public key as Key.Public writes it: enough to
+// tell one from another.
+func keyName(name string, hash uint32) string { return fmt.Sprintf("%s+%08x", name, hash) }
 
 // headText is the text of a head; see doc.go.
 func headText(h Head) string {
@@ -258,7 +264,8 @@ func (l *Log) sign(tx kv.Txn) (Head, error) {
 			return h, nil
 		}
 	}
-	h := Head{Name: l.opt.Key.signer.Name(), Number: st.heads, Size: st.size, At: l.opt.Now().UTC().Truncate(time.Microsecond)}
+	signer := l.opt.Key.signer
+	h := Head{key: keyName(signer.Name(), signer.KeyHash()), Name: signer.Name(), Number: st.heads, Size: st.size, At: l.opt.Now().UTC().Truncate(time.Microsecond)}
 	if h.Root, err = l.root(tx, st.size); err != nil {
 		return Head{}, err
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"pecgate/mailbox/planted"
 )
 
 const maxHeadFile = 256 << 20 // bytes: at one head an hour, more than 80 years
@@ -76,7 +78,7 @@ func addHeads(file string, notes []string) error {
 	if err == nil {
 		_, err = f.WriteAt(b, end)
 	}
-	if err == nil {
+	if err == nil && !planted.Is(planted.NoSync) {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())

@@ -21,6 +21,7 @@ func (c *check) readHeads(file *[]string) error {
 	notes := map[int64]string{} // of the records
 	var next, size int64
 	var at time.Time
+	var before Head
 	for {
 		list, err := c.read(kindHead, next, maxSize, chunk)
 		if err != nil {
@@ -46,6 +47,11 @@ func (c *check) readHeads(file *[]string) error {
 			if h.Size < size {
 				c.fault(h.Size, "head %d signs %d entries, one before it %d", h.Number, h.Size, size)
 			}
+			if before.key != "" && h.key != before.key {
+				c.finding(size, "from head %d on another key signs: %s, up to head %d it was %s; "+
+					"so it is where a backup was restored or the key was lost, both keys are in the file of public keys", h.Number, h.key, before.Number, before.key)
+			}
+			before = h
 			if h.At.Before(at) {
 				c.finding(h.Size, "head %d: the clock went back by %s", h.Number, at.Sub(h.At))
 			}

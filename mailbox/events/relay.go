@@ -15,15 +15,30 @@ func (l *Log) Attempt(mailbox, submission string, number int, class, stage strin
 		"class", class, "stage", stage, "code", code, "error", text)
 }
 
+// At is where a message stands at the provider: in a folder, or by POP3 under
+// its unique-id.
+type At struct {
+	Folder string
+	UID    uint32
+	UIDL   string
+}
+
+func (a At) with(mailbox string, more ...any) []any {
+	at := []any{"mailbox", mailbox, "folder", Clip(a.Folder), "uid", a.UID}
+	if a.UIDL != "" {
+		at = []any{"mailbox", mailbox, "uidl", Clip(a.UIDL)}
+	}
+	return append(at, more...)
+}
+
 // Fetched is a message of the provider that is now in the store.
-func (l *Log) Fetched(mailbox, folder string, uid uint32, kind, verdict, reason, submission string) {
-	l.out.Info("fetched", "mailbox", mailbox, "folder", Clip(folder), "uid", uid, "kind", kind, "verdict", verdict,
-		"reason", Clip(reason), "submission", submission)
+func (l *Log) Fetched(mailbox string, at At, kind, verdict, reason, submission string) {
+	l.out.Info("fetched", at.with(mailbox, "kind", kind, "verdict", verdict, "reason", Clip(reason), "submission", submission)...)
 }
 
 // Refetched is a message of the provider that the store already had.
-func (l *Log) Refetched(mailbox, folder string, uid uint32) {
-	l.out.Info("fetched again", "mailbox", mailbox, "folder", Clip(folder), "uid", uid)
+func (l *Log) Refetched(mailbox string, at At) {
+	l.out.Info("fetched again", at.with(mailbox)...)
 }
 
 // PollFailed is a round of fetching that ended early.
@@ -37,6 +52,29 @@ func (l *Log) Fault(room, mailbox string, err error) {
 }
 
 // Poison is a message that stays at the provider because it cannot be fetched.
-func (l *Log) Poison(mailbox, folder string, uid uint32, err error) {
-	l.out.Error("message set aside", "mailbox", mailbox, "folder", Clip(folder), "uid", uid, "error", Clip(err.Error()))
+func (l *Log) Poison(mailbox string, at At, err error) {
+	l.out.Error("message set aside", at.with(mailbox, "error", Clip(err.Error()))...)
+}
+
+// IDsChanged is a maildrop whose messages all have other unique-ids than before.
+func (l *Log) IDsChanged(mailbox string, before, now int) {
+	l.out.Warn("the provider has given all messages new ids, they are compared by content", "mailbox", mailbox, "before", before, "now", now)
+}
+
+// CopyRule says what becomes of the copies at the provider from now on, and how
+// many stood there when the rule came.
+func (l *Log) CopyRule(mailbox, rule string, standing int) {
+	l.out.Warn("rule for the provider's copies", "mailbox", mailbox, "rule", rule, "standing", standing)
+}
+
+// CopyKept is a message whose copy stays at the provider although its time is
+// over: the reason says what is doubtful about it.
+func (l *Log) CopyKept(mailbox string, at At, reason string) {
+	l.out.Error("the provider's copy is kept", at.with(mailbox, "reason", Clip(reason))...)
+}
+
+// CopiesDeleted is how many copies at the provider were deleted in a round, and
+// how many of those asked for are there still.
+func (l *Log) CopiesDeleted(mailbox string, gone, left int) {
+	l.out.Info("provider's copies deleted", "mailbox", mailbox, "gone", gone, "left", left)
 }

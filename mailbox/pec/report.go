@@ -1,6 +1,10 @@
 package pec
 
-import "time"
+import (
+	"time"
+
+	"pecgate/mailbox/planted"
+)
 
 // Kind is what a message is, in the words of `pecgate verify --json`. The
 // numbers below are the twelve types of PEC in the order of RFC 6109.
@@ -123,7 +127,7 @@ type Report struct {
 // Read gives those verdicts to the kinds below only with a daticert.xml, so the
 // answer survives storing the Report as JSON.
 func (r *Report) Believed() bool {
-	if !r.good() || r.Relayed {
+	if !r.good() && !planted.Is(planted.ReceiptBelieved) || r.Relayed {
 		return false
 	}
 	switch r.Kind {

@@ -36,6 +36,7 @@ const (
 	AnyAnswerIsGood  Bug = "any-answer-is-good"       // a temporary refusal at the dot counts as taken
 	RetryIsAnother   Bug = "retry-is-another"         // a client's identical retry becomes a second submission
 	SameIDSuppressed Bug = "same-id-suppressed"       // another message with a Message-ID used before is dropped with 250
+	RestoredResends  Bug = "restored-resends"         // after a restore what the backup calls unsent is sent at once
 	PINInThreadTopic Bug = "pin-left-in-thread-topic" // the PIN is cut from the subject only
 
 	// Taking in.
@@ -49,7 +50,7 @@ const (
 func All() []Bug {
 	return []Bug{
 		NoSync, NoSyncSegment, NoSyncRecords, ReplyBeforeCommit, CommitErrorIgnored, CutTailSilently, SkipRecordCount, SkipHashCheck, ServeOtherBytes,
-		IntentNotWritten, ResendUncertain, AnyAnswerIsGood, RetryIsAnother, SameIDSuppressed, PINInThreadTopic,
+		IntentNotWritten, ResendUncertain, AnyAnswerIsGood, RetryIsAnother, SameIDSuppressed, RestoredResends, PINInThreadTopic,
 		CursorBeforeRecord, DedupeByMessageID, ReceiptBelieved, WrongMailbox,
 	}
 }
