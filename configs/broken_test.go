@@ -181,14 +181,14 @@ func TestG11_Files(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "policy.yaml: it is not a regular file"},
-		{"policy readable by all", chmod("policy.yaml", 0o644), "policy.yaml: its mode 0644 lets others read or change it: chmod 0640 (or 0600)"},
-		{"policy writable by the group", chmod("policy.yaml", 0o660), "policy.yaml: its mode 0660 lets others read or change it: chmod 0640 (or 0600)"},
-		{"pecgate.yaml writable by all", chmod("pecgate.yaml", 0o666), "pecgate.yaml: its mode 0666 lets others change it: chmod 0644 (or stricter)"},
-		{"key readable by all", chmod("tls/key.pem", 0o604), "pecgate.yaml:4:8: key: file tls/key.pem: its mode 0604 lets others read or change it: chmod 0640 (or 0600)"},
+		{"policy readable by all", chmod("policy.yaml", 0o644), "policy.yaml: its mode 0644 lets others read or change it: run `chmod 0640 policy.yaml`"},
+		{"policy writable by the group", chmod("policy.yaml", 0o660), "policy.yaml: its mode 0660 lets others read or change it: run `chmod 0640 policy.yaml`"},
+		{"pecgate.yaml writable by all", chmod("pecgate.yaml", 0o666), "pecgate.yaml: its mode 0666 lets others change it: run `chmod 0644 pecgate.yaml`"},
+		{"key readable by all", chmod("tls/key.pem", 0o604), "pecgate.yaml:4:8: key: file tls/key.pem: its mode 0604 lets others read or change it: run `chmod 0640 tls/key.pem`"},
 		{"CA writable by the group", func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, "pecgate.yaml"), goodAppliance+"provider_trust: [pec-ca.pem]\n", 0o644)
 			chmod("pec-ca.pem", 0o664)(t, dir)
-		}, "pecgate.yaml:5:18: provider_trust: file pec-ca.pem: its mode 0664 lets others change it: chmod 0644 (or stricter)"},
+		}, "pecgate.yaml:5:18: provider_trust: file pec-ca.pem: its mode 0664 lets others change it: run `chmod 0644 pec-ca.pem`"},
 		{"huge policy", func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, "policy.yaml"), goodPolicy+strings.Repeat("# and so on\n", maxPolicy/10), 0o600)
 		}, "policy.yaml: it is larger than 4MiB"},

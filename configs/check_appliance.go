@@ -55,6 +55,9 @@ func (f *findings) checkAppliance(d *decoder, a *Appliance) {
 	if err := CheckDataDir(a.DataDir); err != nil {
 		d.refuse("data_dir", "data_dir: %v", err)
 	}
+	if err := f.keepers.auditKey(a.DataDir); err != nil {
+		d.refuse("data_dir", "data_dir: file %s: %v", auditKey, err)
+	}
 	f.listeners(d, a)
 	if need("tls.certificate", a.TLS.Certificate) && need("tls.key", a.TLS.Key) {
 		a.TLS.Certificate, a.TLS.Key = a.Path(a.TLS.Certificate), a.Path(a.TLS.Key)
@@ -64,7 +67,7 @@ func (f *findings) checkAppliance(d *decoder, a *Appliance) {
 	}
 	for i, name := range a.ProviderTrust {
 		a.ProviderTrust[i] = a.Path(name)
-		if err := readCAs(a.ProviderTrust[i]); err != nil {
+		if err := f.keepers.readCAs(a.ProviderTrust[i]); err != nil {
 			d.refuse(fmt.Sprintf("provider_trust[%d]", i), "provider_trust: file %s: %v", shownName(name), err)
 		}
 	}
@@ -78,7 +81,7 @@ func (f *findings) checkAppliance(d *decoder, a *Appliance) {
 	if s.CA != "" {
 		name := s.CA
 		s.CA = a.Path(name)
-		if err := readCAs(s.CA); err != nil {
+		if err := f.keepers.readCAs(s.CA); err != nil {
 			d.refuse("outgoing.smarthost.ca", "ca: file %s: %v", shownName(name), err)
 		}
 	}
@@ -163,11 +166,11 @@ func listenAddress(s string) (netip.AddrPort, error) {
 
 // keyPair reads the certificate of the listeners: it must exist, fit its key, and the key must be private.
 func (f *findings) keyPair(d *decoder, a *Appliance) {
-	certificate, _, err := readRegular(a.TLS.Certificate, maxPEM)
+	certificate, err := f.keepers.readUnwritable(a.TLS.Certificate, maxPEM)
 	if err != nil {
 		d.refuse("tls.certificate", "certificate: file %s: %v", shownName(a.TLS.Certificate), err)
 	}
-	key, keyErr := readPrivate(a.TLS.Key, maxPEM)
+	key, keyErr := f.keepers.readPrivate(a.TLS.Key, maxPEM)
 	if keyErr != nil {
 		d.refuse("tls.key", "key: file %s: %v", shownName(a.TLS.Key), keyErr)
 	}
@@ -194,12 +197,9 @@ func (f *findings) keyPair(d *decoder, a *Appliance) {
 }
 
 // readCAs checks that a file holds certificates and nothing that is not PEM.
-func readCAs(name string) error {
-	b, info, err := readRegular(name, maxPEM)
+func (k keepers) readCAs(name string) error {
+	b, err := k.readUnwritable(name, maxPEM)
 	if err != nil {
-		return err
-	}
-	if err := unwritable(info.Mode()); err != nil {
 		return err
 	}
 	found := 0

@@ -293,7 +293,7 @@ func (c *policyCheck) secret(m *Mailbox, path string) {
 	if s.File != "" {
 		name := s.File
 		s.File = c.appliance.Path(name)
-		if _, err := s.Resolve(); err != nil {
+		if _, err := s.resolve(c.keepers); err != nil {
 			c.refuse(at+".file", "%v", err)
 		}
 	}

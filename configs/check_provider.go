@@ -35,9 +35,11 @@ func (c *policyCheck) provider(i int, m *Mailbox, path string) {
 	}
 	from, ports := p.IMAP, defaultPorts{tls: 993, starttls: 143}
 	if in.Protocol == "pop3" {
-		c.refuse(path+"incoming.protocol", "protocol: pop3 is not available in this version: use imap")
 		from, ports = p.POP3, defaultPorts{tls: 995, starttls: 110}
-		known = false // the server is told when the protocol works
+		if known && p.Name != "" && from.Host == "" && in.Host == "" {
+			c.refuse(path+"incoming.protocol", "protocol: no POP3 server of %s is known: write its host too, or use imap", p.Name)
+			known = false
+		}
 	}
 	s := Server{Host: in.Host, Port: in.Port, Security: in.Security, Timeout: in.Timeout, CA: in.CA}
 	c.server(&s, from, path+"incoming", known, ports)
@@ -106,7 +108,7 @@ func (c *policyCheck) server(s *Server, p presetServer, path string, needHost bo
 	if s.CA != "" {
 		name := s.CA
 		s.CA = c.appliance.Path(name)
-		if err := readCAs(s.CA); err != nil {
+		if err := c.keepers.readCAs(s.CA); err != nil {
 			c.refuse(path+".ca", "ca: file %s: %v", shownName(name), err)
 		}
 	}

@@ -28,15 +28,6 @@ func (c *policyCheck) laterPolicy() {
 	}
 	for i := range c.policy.Mailboxes {
 		m, path := &c.policy.Mailboxes[i], fmt.Sprintf("mailboxes[%d].", i)
-		if m.ProviderCopy.Mode != "keep" {
-			c.later(path+"provider_copy", "provider_copy", "nothing is deleted at the provider")
-		}
-		if m.ProviderCopyReceipts != m.ProviderCopy && m.ProviderCopyReceipts.Mode != "keep" {
-			c.later(path+"provider_copy_receipts", "provider_copy_receipts", "nothing is deleted at the provider")
-		}
-		if !m.Keep.Forever {
-			c.later(path+"keep", "keep", "our own copy is kept forever")
-		}
 		if m.Uncertain == "resend" {
 			c.later(path+"uncertain", "uncertain: resend", "a person decides")
 		}

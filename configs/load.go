@@ -53,6 +53,7 @@ type findings struct {
 	faults   []Fault
 	warnings []Fault
 	sums     Sums
+	keepers  keepers
 	now      time.Time // for warnings only: what is right today is no fault tomorrow
 }
 
@@ -107,7 +108,7 @@ func (f *findings) appliance(shown, path string) (*Appliance, string) {
 		d.fault(Position{File: shown}, "%v", err)
 		return nil, ""
 	}
-	if err := unwritable(info.Mode()); err != nil {
+	if err := shut(path, info.Mode(), 0o022); err != nil {
 		d.fault(Position{File: shown}, "%v", err)
 	}
 	f.sums.Config = sum(b)
@@ -123,6 +124,10 @@ func (f *findings) appliance(shown, path string) (*Appliance, string) {
 		return nil, ""
 	}
 	a.dir = filepath.Dir(path)
+	f.keepers = keepersOf(a.Path(a.DataDir))
+	if err := f.keepers.owned(path, info); err != nil {
+		d.fault(Position{File: shown}, "%v", err)
+	}
 	f.warnings = append(f.warnings, strayEnvironment()...)
 	name := a.PolicyFile
 	f.checkAppliance(d, a)
@@ -141,7 +146,7 @@ func (f *findings) policy(shown string, a *Appliance) *Policy {
 		d.fault(Position{File: shown}, "%v", err)
 		return nil
 	}
-	if err := private(info.Mode()); err != nil {
+	if err := f.keepers.private(a.PolicyFile, info); err != nil {
 		d.fault(Position{File: shown}, "%v", err)
 	}
 	f.sums.Policy = sum(b)

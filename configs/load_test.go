@@ -48,8 +48,6 @@ func TestExamplesLoad(t *testing.T) {
 	want := []string{
 		"api has no effect in this version: no HTTP service is started",
 		"outgoing has no effect in this version: notices and forwarded messages are not sent",
-		"provider_copy has no effect in this version: nothing is deleted at the provider",
-		"provider_copy_receipts has no effect in this version: nothing is deleted at the provider",
 		"reply_to has no effect in this version: no Reply-To is added",
 		"relays has no effect in this version: no relay listener is started",
 	}
@@ -313,7 +311,7 @@ func TestWarnings(t *testing.T) {
 		{"no pin", "    pin: " + hash + "\n", "", ""},
 		{"no pin where required", "    admin", "    pin_required: true\n    admin", ""},
 		{"split", "    admin", "    split: blind\n    admin", "10:12: split has no effect in this version: blind copies are refused and nothing is split"},
-		{"keep", "    admin", "    keep: 3650d\n    admin", "10:11: keep has no effect in this version: our own copy is kept forever"},
+		{"keep", "    admin", "    keep: 3650d\n    admin", ""},
 		{"resend", "    admin", "    uncertain: resend\n    admin", "10:16: uncertain: resend has no effect in this version: a person decides"},
 		{"compose", "{user: mario}", "{user: mario, compose: true}", "12:32: compose has no effect in this version: the member cannot send, and nobody can approve"},
 		{"delete", "{user: mario}", "{user: mario, delete: true, approve: true}", "12:31: delete has no effect in this version: nothing is removed for all"},

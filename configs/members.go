@@ -54,11 +54,13 @@ type Mailbox struct {
 	Receipt string `yaml:"receipt" default:"complete" oneof:"complete,brief,synthetic"`
 	// Who gets the receipts: sender (default), receivers, both.
 	ReceiptsTo string `yaml:"receipts_to" default:"sender" oneof:"sender,receivers,both"`
-	// The provider's copy of a message: keep (default), delete, or an age since our verified copy.
+	// The provider's copy of a message: keep (default), delete, or an age since our verified copy. What stood there
+	// when the rule came stays for three days more, so that a mistake can be taken back.
 	ProviderCopy CopyRule `yaml:"provider_copy" default:"keep"`
 	// The same for receipts. Default as provider_copy.
 	ProviderCopyReceipts CopyRule `yaml:"provider_copy_receipts"`
-	// Our own copy: forever (default) or an age.
+	// Our own copy: forever (default) or an age since it arrived. What is under a legal hold or belongs to a submission
+	// that is not over stays. A new age counts once the clock has gone on evenly for three days.
 	Keep Retention `yaml:"keep" default:"forever"`
 	// After a hand-over that nobody knows the end of: hold (default) or resend.
 	Uncertain string `yaml:"uncertain" default:"hold" oneof:"hold,resend"`

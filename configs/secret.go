@@ -9,7 +9,7 @@ import (
 
 // Secret says where a password is. It holds no secret itself; the password is read when it is used.
 type Secret struct {
-	// File that holds the password, one line; must not be readable by others.
+	// File that holds the password, one line; mode 0600 or 0640, of root or of the user that pecgate runs as.
 	File string `yaml:"file"`
 	// Environment variable that holds the password.
 	Env string `yaml:"env"`
@@ -25,12 +25,14 @@ func (s Secret) IsZero() bool { return s == Secret{} }
 
 // Resolve reads the password. One line end at the end of a file is not part of it. An error names the file or the
 // variable, never their content.
-func (s Secret) Resolve() (string, error) {
+func (s Secret) Resolve() (string, error) { return s.resolve(keepersOf("")) }
+
+func (s Secret) resolve(k keepers) (string, error) {
 	var text, from string
 	switch {
 	case s.File != "":
 		from = "file " + shownName(s.File)
-		b, err := readPrivate(s.File, maxSecret)
+		b, err := k.readPrivate(s.File, maxSecret)
 		if err != nil {
 			return "", fmt.Errorf("password from %s: %w", from, err)
 		}

@@ -37,35 +37,6 @@ func readRegular(name string, limit int64) ([]byte, fs.FileInfo, error) {
 	return b, info, nil
 }
 
-// readPrivate reads a file that others must be able neither to read nor to change.
-func readPrivate(name string, limit int64) ([]byte, error) {
-	b, info, err := readRegular(name, limit)
-	if err != nil {
-		return nil, err
-	}
-	if err := private(info.Mode()); err != nil {
-		return nil, err
-	}
-	return b, nil
-}
-
-// private refuses what others can read or the group can change. A group that reads is good: root:pecgate 0640 is the
-// usual way to give a file to the service and keep it from changing it.
-func private(m fs.FileMode) error {
-	if m.Perm()&0o027 != 0 {
-		return fmt.Errorf("its mode %04o lets others read or change it: chmod 0640 (or 0600)", m.Perm())
-	}
-	return nil
-}
-
-// unwritable refuses what group or others can change.
-func unwritable(m fs.FileMode) error {
-	if m.Perm()&0o022 != 0 {
-		return fmt.Errorf("its mode %04o lets others change it: chmod 0644 (or stricter)", m.Perm())
-	}
-	return nil
-}
-
 // plain takes the file name out of a file error, because the fault names it already.
 func plain(err error) error {
 	var p *fs.PathError

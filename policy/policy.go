@@ -27,17 +27,18 @@ type User struct {
 type Mailbox struct {
 	Address     string // lower case
 	Name        string
-	Active      bool     // false: nothing is sent; what is stored stays readable
-	PINRequired bool     // every submission needs the PIN of its user
-	PINMethods  []string // subject, reply, header, password
-	Receipt     string   // complete, brief, synthetic
-	ReceiptsTo  string   // sender, receivers, both
-	Split       string   // never, blind, always
-	ReplyTo     string   // address put into Reply-To; empty: none
-	Admin       string   // login of the mailbox administrator
-	SharedSeen  bool     // \Seen is common to all members
-	Recipients  int      // most recipients of one message; 0: no limit
-	Product     int64    // most octets of size x recipients; 0: no limit
+	Active      bool          // false: nothing is sent; what is stored stays readable
+	PINRequired bool          // every submission needs the PIN of its user
+	PINMethods  []string      // subject, reply, header, password
+	Receipt     string        // complete, brief, synthetic
+	ReceiptsTo  string        // sender, receivers, both
+	Split       string        // never, blind, always
+	ReplyTo     string        // address put into Reply-To; empty: none
+	Admin       string        // login of the mailbox administrator
+	SharedSeen  bool          // \Seen is common to all members
+	Recipients  int           // most recipients of one message; 0: no limit
+	Product     int64         // most octets of size x recipients; 0: no limit
+	Keep        time.Duration // age at which our copy of a message may go; 0: never
 	Members     []Member
 	Line        string // file:line, for explain
 }

@@ -23,17 +23,37 @@ type Account struct {
 	Username       string
 	Password       func() (string, error) `json:"-"` // read at each use, kept nowhere
 	SMTP, IMAP     Endpoint
+	POP3           Endpoint      // with a Host: fetched from there in place of IMAP
 	Folders        []string      // of the provider, polled; nil: INBOX
 	Every          time.Duration // between polls
 	UncertainAfter time.Duration // how long receipts are waited for
 	MaxMessage     int64         // bytes, of one that is fetched
+	Copy           CopyRule      // what becomes of the provider's copy of a message
+	CopyReceipts   CopyRule      // the same of a receipt
+}
+
+// CopyRule says what becomes of the provider's copy of a message that is ours:
+// the zero value keeps it.
+type CopyRule struct {
+	Delete bool
+	After  time.Duration // this long after our copy came to be; 0: at once
+}
+
+func (r CopyRule) String() string {
+	switch {
+	case !r.Delete:
+		return "keep"
+	case r.After <= 0:
+		return "delete"
+	}
+	return r.After.String()
 }
 
 // same tells whether a worker can go on with the other's settings. The
 // password is read anew at each use and does not matter.
 func (a Account) same(b Account) bool {
 	return a.Box == b.Box && a.Active == b.Active && a.Admin == b.Admin && a.Username == b.Username &&
-		a.SMTP.same(b.SMTP) && a.IMAP.same(b.IMAP) && slices.Equal(a.Folders, b.Folders) &&
+		a.SMTP.same(b.SMTP) && a.IMAP.same(b.IMAP) && a.POP3.same(b.POP3) && a.Copy == b.Copy && a.CopyReceipts == b.CopyReceipts && slices.Equal(a.Folders, b.Folders) &&
 		a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.MaxMessage == b.MaxMessage
 }
 

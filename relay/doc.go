@@ -22,7 +22,10 @@
 //   - A receipt that carries another content than was sent is told and changes
 //     no outcome: the signed receipt decides.
 //   - The cursor of a provider's folder moves in the transaction that records
-//     the message.
+//     the message; by POP3 the ids that were fetched are the cursor.
+//   - Nothing is deleted at the provider but what provider_copy says, and that
+//     only when our bytes were read back and hashed and what stands there is what
+//     was fetched (clear.go). A doubt keeps it there for good.
 //   - One mailbox that is slow or broken delays no other: each has its own
 //     sender and fetcher.
 //

@@ -8,12 +8,14 @@ import (
 	"math"
 	"time"
 
+	"pecgate/mailbox"
+	"pecgate/mailbox/mime"
 	"pecgate/relay/fetch"
 )
 
-// perRound is how many messages of a folder one round takes at most; a full
-// round is followed by another at once.
-const perRound = 500
+// messagesPerRound is how many messages of a folder one round takes at most; a
+// full round is followed by another at once.
+const messagesPerRound = 500
 
 // fetch polls a mailbox's folders until ctx ends: every Account.Every, and
 // quickly for a while after something was sent.
@@ -54,8 +56,8 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 	}
 }
 
-// poll takes in what is new in each folder. more tells that a folder holds
-// more than one round takes.
+// poll takes in what is new at the provider. more tells that there is more than
+// one round takes.
 func (s *Service) poll(ctx context.Context, w *worker) (more bool, err error) {
 	if err := s.opt.Store.Room(); err != nil {
 		return false, err
@@ -64,14 +66,23 @@ func (s *Service) poll(ctx context.Context, w *worker) (more bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("read the provider's password: %w", err)
 	}
-	e := w.acc.IMAP
-	session, err := fetch.Dial(ctx, fetch.Server{
+	e, protocol, poll := w.acc.IMAP, "IMAP", s.pollFolders
+	if w.acc.POP3.Host != "" {
+		e, protocol, poll = w.acc.POP3, "POP3", s.pollMaildrop
+	}
+	more, err = poll(ctx, w, fetch.Server{
 		Host: e.Host, Port: e.Port, Security: e.Security, Roots: e.Roots, Timeout: e.Timeout,
 		Username: w.acc.Username, Password: password, MaxMessage: w.acc.MaxMessage,
 	})
 	if errors.Is(err, fetch.ErrAuthRefused) {
-		w.suspend("IMAP login refused: set the right password in the policy; "+err.Error(), password)
+		w.suspend(protocol+" login refused: set the right password in the policy; "+err.Error(), password)
 	}
+	return more, err
+}
+
+// pollFolders takes in what is new in each folder, by IMAP.
+func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) (more bool, err error) {
+	session, err := fetch.Dial(ctx, srv)
 	if err != nil {
 		return false, err
 	}
@@ -106,15 +117,23 @@ func (s *Service) pollFolder(ctx context.Context, w *worker, session *fetch.Sess
 		// At first contact, and where all UIDs begin anew, what stands there is
 		// history. Nothing is doubled: messages are known by their content.
 		c = cursor{UIDValidity: st.UIDValidity, HistoryTo: history(st)}
-		if err := s.forgetAside(ctx, w.acc.Box, folder); err != nil {
-			return false, err
+		for _, prefix := range []string{asidesPrefix(w.acc.Box, folder), foldersPrefix(w.acc.Box, folder)} {
+			if err := s.forget(ctx, prefix); err != nil {
+				return false, err
+			}
 		}
 		if err := s.writeCursor(ctx, w.acc.Box, folder, c); err != nil {
 			return false, err
 		}
 	}
 	var stumbled uint32 // UID; the session's own error about it says nothing new
-	st, err = session.New(ctx, folder, fetch.Cursor{UIDValidity: c.UIDValidity, UID: c.UID}, perRound,
+	behind := func(uid uint32) func(*mailbox.Tx) error {
+		return func(tx *mailbox.Tx) error {
+			c.UID = uid
+			return tx.Space(room).Put(cursorKey(w.acc.Box, folder), c)
+		}
+	}
+	st, err = session.New(ctx, folder, fetch.Cursor{UIDValidity: c.UIDValidity, UID: c.UID}, s.perRound,
 		func(ctx context.Context, it fetch.Item) error {
 			err := it.Problem
 			if err == nil {
@@ -122,19 +141,27 @@ func (s *Service) pollFolder(ctx context.Context, w *worker, session *fetch.Sess
 			}
 			if err != nil {
 				stumbled = it.UID
-				return s.stumble(ctx, w, folder, &c, it.UID, err)
+				return s.stumble(ctx, w, spotOf(it), err, behind(it.UID))
 			}
 			c.UID = it.UID
-			delete(w.tries, asideKey(w.acc.Box, folder, c.UIDValidity, it.UID))
+			delete(w.tries, spotOf(it))
 			return nil
 		})
 	if broken := new(fetch.MessageError); errors.As(err, &broken) && broken.UID != stumbled {
 		// The session broke at one message: after its tries the next round
 		// begins behind it.
-		return false, errors.Join(err, s.stumble(ctx, w, folder, &c, broken.UID, broken.Err))
+		at := spot{folder: folder, validity: broken.UIDValidity, uid: broken.UID}
+		return false, errors.Join(err, s.stumble(ctx, w, at, broken.Err, behind(broken.UID)))
 	}
 	if err != nil {
 		return false, err
+	}
+	for _, uid := range st.Gone {
+		at := spot{folder: folder, validity: st.UIDValidity, uid: uid}
+		err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return seenButGone(tx, w.acc.Box, at, byAnother) })
+		if err != nil {
+			return false, err
+		}
 	}
 	if !st.More && c.HistoryTo == math.MaxUint32 {
 		c.HistoryTo = c.UID
@@ -142,7 +169,20 @@ func (s *Service) pollFolder(ctx context.Context, w *worker, session *fetch.Sess
 			return false, err
 		}
 	}
-	return st.More, s.retryAside(ctx, w, session, folder, c)
+	if err := s.retryAside(ctx, w, session, folder, c); err != nil || st.More {
+		return st.More, err
+	}
+	// Nothing is deleted before all is taken in: a folder whose UIDs began anew is
+	// read to its end first.
+	return false, s.clearFolder(ctx, w, session, folder, c.UIDValidity)
+}
+
+// byAnother is why a message went that we did not ask to delete.
+const byAnother = "another client moved or deleted it"
+
+// seenButGone notes a message that was there and went before it was taken in.
+func seenButGone(tx *mailbox.Tx, box string, at spot, why string) error {
+	return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "arrival", Box: box, Result: "seen but gone", Reason: why, More: at.facts()})
 }
 
 // history is the UID up to which a folder's messages stood there before us.
@@ -174,15 +214,33 @@ func (w *worker) seenCertificate(expires time.Time) {
 	w.certificate(expires)
 }
 
-// copyBody reads a message whole; the count is compared with what was
-// announced.
-func copyBody(to io.Writer, it fetch.Item) error {
-	n, err := io.Copy(to, it.Body)
-	if err == nil && n != it.Size {
+// headBytes is how much of a message's beginning is kept while it is read, for
+// the time in its header.
+const headBytes = 32 << 10
+
+// copyBody reads a message whole. Where the size was announced the count is
+// compared with it; where no time of arrival was told it is that of the topmost
+// Received, unless that lies ahead of now.
+func copyBody(to io.Writer, it *fetch.Item, now time.Time) error {
+	body := it.Body
+	var head head
+	if it.InternalDate.IsZero() {
+		body = io.TeeReader(body, &head)
+	}
+	n, err := io.Copy(to, body)
+	if err == nil && it.Size >= 0 && n != it.Size {
 		err = fmt.Errorf("%d bytes instead of %d", n, it.Size)
 	}
-	if err != nil {
-		return fmt.Errorf("read message %d of %s: %w", it.UID, it.Folder, err)
+	if at := mime.ReceivedDate(head); err == nil && at.Before(now.Add(24*time.Hour)) && at.Year() > 1980 {
+		it.InternalDate = at
 	}
-	return nil
+	return err
+}
+
+// head keeps the beginning of what is written to it.
+type head []byte
+
+func (h *head) Write(p []byte) (int, error) {
+	*h = append(*h, p[:min(len(p), headBytes-len(*h))]...)
+	return len(p), nil
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	"pecgate/mailbox"
 	"pecgate/mailbox/pec"
+	"pecgate/mailbox/planted"
 	"pecgate/relay/fetch"
 )
 
@@ -22,19 +24,48 @@ type cursor struct {
 
 func cursorKey(box, folder string) string { return "c/" + strings.ToLower(box) + "/" + folder }
 
-// takeIn stores one message of the provider, reads what it is, files it and
-// applies it, all durable together with the cursor before it returns nil.
+// taking is a message of the provider about to be taken in.
+type taking struct {
+	it      fetch.Item
+	listed  int64 // its size by the provider's list
+	history bool
+	// moved notes how far the provider's folder has been fetched; nil: nothing
+	// to note but the message itself.
+	moved func(tx *mailbox.Tx) error
+}
+
+// takeIn takes in one message of a folder and moves the folder's cursor.
 func (s *Service) takeIn(ctx context.Context, acc Account, c cursor, it fetch.Item) error {
+	if planted.Is(planted.CursorBeforeRecord) {
+		early := c
+		early.UIDValidity, early.UID = it.UIDValidity, max(c.UID, it.UID)
+		if err := s.writeCursor(ctx, acc.Box, it.Folder, early); err != nil {
+			return err
+		}
+	}
+	c.UIDValidity, c.UID = it.UIDValidity, max(c.UID, it.UID)
+	return s.take(ctx, acc, taking{
+		it: it, listed: it.Size, history: it.UID <= c.HistoryTo,
+		moved: func(tx *mailbox.Tx) error { return tx.Space(room).Put(cursorKey(acc.Box, it.Folder), c) },
+	})
+}
+
+// take stores one message of the provider, reads what it is, files it and
+// applies it, all durable together with what is noted of the provider's copy
+// before it returns nil.
+func (s *Service) take(ctx context.Context, acc Account, t taking) error {
 	in, err := s.opt.Store.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer in.Abort() // no effect after Store
-	if err := copyBody(in, it); err != nil {
-		return err
+	at := spotOf(t.it)
+	if err := copyBody(in, &t.it, s.opt.Store.Now()); err != nil {
+		return fmt.Errorf("read %s: %w", at, err)
 	}
 	st, err := in.Store(ctx, mailbox.Origin{
-		Box: acc.Box, Direction: mailbox.In, Folder: it.Folder, Validity: it.UIDValidity, UID: it.UID, Date: it.InternalDate.UTC(),
+		Box: acc.Box, Direction: mailbox.In, Folder: at.folder, Validity: at.validity, UID: at.uid, UIDL: at.id,
+		Date: t.it.InternalDate.UTC(),
 	})
 	if err != nil {
 		return err
@@ -48,30 +79,40 @@ func (s *Service) takeIn(ctx context.Context, acc Account, c cursor, it fetch.It
 	if err != nil {
 		return err
 	}
-	c.UIDValidity, c.UID = it.UIDValidity, max(c.UID, it.UID)
-	m, err := s.opt.Store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) error {
-		if err := tx.Space(room).Put(cursorKey(acc.Box, it.Folder), c); err != nil {
+	// fetched notes the provider's copy of m, and how far we are.
+	fetched := func(tx *mailbox.Tx, m *mailbox.Message) error {
+		err := stand(tx, acc.Box, at, standing{
+			Message: m.ID, Size: t.listed, Since: m.Arrived, Receipt: report.Believed() && aboutSending(report.Kind),
+		})
+		if err == nil && t.moved != nil {
+			err = t.moved(tx)
+		}
+		return err
+	}
+	var old *mailbox.Message
+	m, err := s.opt.Store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) (err error) {
+		if old, err = s.have(tx, acc.Box, m); err != nil {
 			return err
 		}
-		switch known, err := s.have(tx, acc.Box, m); {
-		case err != nil:
-			return err
-		case known:
+		if old != nil {
 			return errKnown
 		}
-		m.History = it.UID <= c.HistoryTo
+		if err := fetched(tx, m); err != nil {
+			return err
+		}
+		m.History = t.history
 		m.Kind, m.Verdict, m.Reason = report.Kind, report.Verdict, report.Reason
 		return s.file(tx, acc, report, found, m)
 	})
 	if errors.Is(err, errKnown) {
 		// The bytes that came again go by themselves: nothing was recorded of them.
-		s.opt.Events.Refetched(acc.Box, it.Folder, it.UID)
-		return s.writeCursor(ctx, acc.Box, it.Folder, c)
+		s.opt.Events.Refetched(acc.Box, at.at())
+		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return fetched(tx, old) })
 	}
 	if err != nil {
 		return err
 	}
-	s.opt.Events.Fetched(acc.Box, it.Folder, it.UID, string(m.Kind), m.Verdict, m.Reason, m.Submission)
+	s.opt.Events.Fetched(acc.Box, at.at(), string(m.Kind), m.Verdict, m.Reason, m.Submission)
 	if m.Submission == "" {
 		return nil
 	}
@@ -86,13 +127,16 @@ func (s *Service) takeIn(ctx context.Context, acc Account, c cursor, it fetch.It
 // errKnown: the mailbox has this message already.
 var errKnown = errors.New("relay: the message is there already")
 
-// have tells whether the mailbox already has the message of m, by content: a
-// UIDVALIDITY that changed or a cursor lost must double nothing, and a forged
-// equal Message-ID must suppress nothing.
-func (s *Service) have(tx *mailbox.Tx, box string, m *mailbox.Message) (bool, error) {
+// have returns the message of the mailbox that is the same as m, by content, or
+// nil: a UIDVALIDITY that changed or a cursor lost must double nothing, and a
+// forged equal Message-ID must suppress nothing.
+func (s *Service) have(tx *mailbox.Tx, box string, m *mailbox.Message) (*mailbox.Message, error) {
 	ids, err := tx.ByContent(m.Ref.Sum)
+	if planted.Is(planted.DedupeByMessageID) {
+		ids, err = tx.ByMessageID(box, m.MessageID)
+	}
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	for _, id := range ids {
 		if id == m.ID {
@@ -103,17 +147,30 @@ func (s *Service) have(tx *mailbox.Tx, box string, m *mailbox.Message) (bool, er
 			continue
 		}
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		if places, err := tx.Places(id); err != nil || (len(places) > 0 && old.Direction == mailbox.In && old.Box == m.Box) {
-			return err == nil, err
+		places, err := tx.Places(id)
+		if err != nil {
+			return nil, err
+		}
+		if len(places) > 0 && old.Direction == mailbox.In && old.Box == m.Box {
+			return old, nil
 		}
 	}
-	return false, nil
+	return nil, nil
 }
 
-// file applies a message that arrived and puts it into its folder.
+// file applies a message that arrived, puts it into its folder, and notes it.
 func (s *Service) file(tx *mailbox.Tx, acc Account, r *pec.Report, found *finding, m *mailbox.Message) error {
+	line, err := s.sortIn(tx, acc, r, found, m)
+	if err != nil {
+		return err
+	}
+	return tx.Audit(line)
+}
+
+// sortIn is file without the audit line, which it returns.
+func (s *Service) sortIn(tx *mailbox.Tx, acc Account, r *pec.Report, found *finding, m *mailbox.Message) (mailbox.AuditLine, error) {
 	to, how := place(r)
 	if to == mailbox.RoleInbox && r.Believed() && late(r, m) {
 		// As of its signing time all is right. But that is the signer's word, and
@@ -127,7 +184,7 @@ func (s *Service) file(tx *mailbox.Tx, acc Account, r *pec.Report, found *findin
 	if r.Believed() && aboutSending(r.Kind) {
 		sub, err := applyReceipt(tx, acc.Box, r, m, found)
 		if err != nil {
-			return err
+			return line, err
 		}
 		switch {
 		case sub != nil:
@@ -139,30 +196,39 @@ func (s *Service) file(tx *mailbox.Tx, acc Account, r *pec.Report, found *findin
 		default:
 			line.Reason = strings.TrimPrefix(line.Reason+"; tied to no submission", "; ")
 			if err := wait(tx, acc.Box, r, m); err != nil {
-				return err
+				return line, err
 			}
 		}
 	}
 	if r.Believed() && r.Kind == pec.Transport && !m.History {
 		if err := tx.EnterRegister(m, m.Arrived); err != nil {
-			return err
+			return line, err
 		}
 	}
-	if r.Believed() && (r.Kind == pec.TakenInCharge || r.Kind == pec.VirusDetected) {
-		// Between providers only: of use to the administrator at most. One that only
-		// says so is seen like any other anomaly.
+	if forAdmin(r) {
 		admin, err := tx.EnsurePerson(acc.Admin)
 		if err != nil {
-			return err
+			return line, err
 		}
 		how.Audience = admin
 	}
 	line.More = map[string]string{"folder": string(to), "sha256": m.SHA256()}
-	if err := tx.Audit(line); err != nil {
-		return err
+	box := acc.Box
+	if planted.Is(planted.WrongMailbox) && r.Kind == pec.Transport {
+		for _, other := range s.opt.Accounts() {
+			if strings.ToLower(other.Box) != acc.Box {
+				box = strings.ToLower(other.Box)
+			}
+		}
 	}
-	_, _, err := tx.File(mailbox.FolderKey{Box: acc.Box, Role: to}, m, how)
-	return err
+	_, _, err := tx.File(mailbox.FolderKey{Box: box, Role: to}, m, how)
+	return line, err
+}
+
+// forAdmin tells whether a message is between providers only: of use to the
+// administrator at most. One that only says so is seen like any other anomaly.
+func forAdmin(r *pec.Report) bool {
+	return r.Believed() && (r.Kind == pec.TakenInCharge || r.Kind == pec.VirusDetected)
 }
 
 // aboutSending tells whether a message of this kind tells a sender what became

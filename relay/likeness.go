@@ -54,6 +54,9 @@ func (s *Service) compare(ctx context.Context, box string, r *pec.Report, sha256
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
+	if errors.Is(err, mailbox.ErrNotFound) {
+		return nil, nil // its time was over
+	}
 	if err != nil {
 		s.opt.Events.Fault("compare", box, fmt.Errorf("receipt of submission: %w", err))
 		return nil, nil

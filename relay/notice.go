@@ -13,11 +13,16 @@ import (
 	"pecgate/relay/submit"
 )
 
-// notice is a message from the gateway to the person who submitted something.
-// It stands in the person's own INBOX.
+// notice is a message from the gateway to a person: who submitted something, or
+// an administrator. It stands in the person's own INBOX.
 type notice struct {
 	from, subject, text string
-	about               *Submission
+	user                string         // login
+	person              mailbox.Person // 0: that of user
+	box                 string         // PEC mailbox it is about
+	about               string         // submission, if it is about one
+	name                string         // in its Message-ID
+	refers              string         // Message-ID it refers to
 	at                  time.Time
 }
 
@@ -60,7 +65,10 @@ func makeNotice(sub *Submission, o Options, subjectIT, subjectEN, it, en, detail
 		text += "\n" + detail + "\n"
 	}
 	text += fmt.Sprintf("\nid: %s\nMessage-ID: <%s>\nmailbox: %s\nto: %s\n", sub.ID, sub.MsgID, sub.Box, strings.Join(to, ", "))
-	return &notice{from: o.Address, subject: subject, text: text, about: sub, at: o.Store.Now()}
+	return &notice{
+		from: o.Address, subject: subject, text: text, user: sub.User, person: sub.Person, box: sub.Box,
+		about: sub.ID, name: sub.ID, refers: sub.MsgID, at: o.Store.Now(),
+	}
 }
 
 // bytes is the notice as a message (RFC 5322), base64 so that no word of a
@@ -69,11 +77,13 @@ func (n *notice) bytes() []byte {
 	var b strings.Builder
 	header := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
 	header("From", n.from)
-	header("To", n.about.Box)
+	header("To", n.box)
 	header("Subject", mime.QEncoding.Encode("utf-8", n.subject))
 	header("Date", n.at.Format(time.RFC1123Z))
-	header("Message-ID", fmt.Sprintf("<notice.%s.%d@%s>", n.about.ID, n.at.UnixNano(), domainOf(n.from)))
-	header("References", "<"+n.about.MsgID+">")
+	header("Message-ID", fmt.Sprintf("<notice.%s.%d@%s>", n.name, n.at.UnixNano(), domainOf(n.from)))
+	if n.refers != "" {
+		header("References", "<"+n.refers+">")
+	}
 	header("Auto-Submitted", "auto-generated") // RFC 3834
 	header("MIME-Version", "1.0")
 	header("Content-Type", "text/plain; charset=utf-8")
@@ -100,7 +110,7 @@ var errNothingToTell = errors.New("relay: nothing to tell")
 
 // file puts the notice into the person's INBOX together with what it tells of.
 // with says whether there is something to tell.
-func (n *notice) file(ctx context.Context, store *mailbox.Store, sub *Submission, with func(*mailbox.Tx) (bool, error)) error {
+func (n *notice) file(ctx context.Context, store *mailbox.Store, with func(*mailbox.Tx) (bool, error)) error {
 	alone := func() error {
 		return store.Update(ctx, func(tx *mailbox.Tx) error { _, err := with(tx); return err })
 	}
@@ -112,7 +122,7 @@ func (n *notice) file(ctx context.Context, store *mailbox.Store, sub *Submission
 	if _, err := in.Write(n.bytes()); err != nil {
 		return alone()
 	}
-	st, err := in.Store(ctx, mailbox.Origin{Direction: mailbox.Own, User: sub.User, Submission: sub.ID})
+	st, err := in.Store(ctx, mailbox.Origin{Direction: mailbox.Own, User: n.user, Submission: n.about})
 	if err != nil {
 		return alone() // it fails too where the store is broken
 	}
@@ -125,8 +135,14 @@ func (n *notice) file(ctx context.Context, store *mailbox.Store, sub *Submission
 		if !tell {
 			return errNothingToTell
 		}
-		m.Submission = sub.ID
-		_, _, err = tx.File(mailbox.FolderKey{Owner: sub.Person, Role: mailbox.RoleInbox}, m, mailbox.Filing{Audience: sub.Person})
+		who := n.person
+		if who == 0 {
+			if who, err = tx.EnsurePerson(n.user); err != nil {
+				return err
+			}
+		}
+		m.Submission = n.about
+		_, _, err = tx.File(mailbox.FolderKey{Owner: who, Role: mailbox.RoleInbox}, m, mailbox.Filing{Audience: who})
 		return err
 	})
 	if errors.Is(err, errNothingToTell) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pecgate/mailbox"
+	"pecgate/mailbox/planted"
 )
 
 // retryWindow is how long the client's identical retry of a submission is
@@ -50,7 +51,7 @@ func MsgIDUsed(tx *mailbox.Tx, box, msgid string) (bool, error) {
 // client's retry: the same fingerprint within 24 hours, unless that one has
 // ended without leaving. It returns "" where there is none.
 func Repeated(tx *mailbox.Tx, fingerprint string) (string, error) {
-	if fingerprint == "" {
+	if fingerprint == "" || planted.Is(planted.RetryIsAnother) {
 		return "", nil
 	}
 	var id string
@@ -94,14 +95,12 @@ func Fingerprint(user, box, clientMsgID string, to []string, hashes ...string) s
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Enqueue puts a submission into the queue, in the transaction that records
-// its message. The message's Submission field is set by the caller.
-func Enqueue(tx *mailbox.Tx, t Ticket, m *mailbox.Message) (*Submission, error) {
-	sp := tx.Space(room)
-	now := tx.Now().UTC()
+// begin makes a submission of a message, of a time, and makes its Message-IDs
+// known. ErrMsgIDUsed leaves everything as it was. The caller saves it.
+func begin(tx *mailbox.Tx, t Ticket, m *mailbox.Message, at time.Time) (*Submission, error) {
 	s := &Submission{
 		ID: t.ID, MsgID: t.MsgID, Alias: t.Alias, Box: strings.ToLower(t.Box), User: t.User, Person: t.Person,
-		Message: m.ID, SHA256: m.SHA256(), SubmittedAt: now, State: Queued, Since: now,
+		Message: m.ID, SHA256: m.SHA256(), SubmittedAt: at, State: Queued, Since: at,
 	}
 	for _, a := range t.To {
 		s.Recipients = append(s.Recipients, Recipient{Address: a, State: Waiting})
@@ -118,9 +117,21 @@ func Enqueue(tx *mailbox.Tx, t Ticket, m *mailbox.Message) (*Submission, error) 
 		case !errors.Is(err, ErrNotFound):
 			return nil, err
 		}
-		if err := sp.Put(msgidKey(s.Box, id), s.ID); err != nil {
+		if err := tx.Space(room).Put(msgidKey(s.Box, id), s.ID); err != nil {
 			return nil, err
 		}
+	}
+	return s, nil
+}
+
+// Enqueue puts a submission into the queue, in the transaction that records
+// its message. The message's Submission field is set by the caller.
+func Enqueue(tx *mailbox.Tx, t Ticket, m *mailbox.Message) (*Submission, error) {
+	sp := tx.Space(room)
+	now := tx.Now().UTC()
+	s, err := begin(tx, t, m, now)
+	if err != nil {
+		return nil, err
 	}
 	if t.Retry != "" {
 		if err := sp.Put("t/"+t.Retry, s.ID); err != nil {
@@ -134,7 +145,7 @@ func Enqueue(tx *mailbox.Tx, t Ticket, m *mailbox.Message) (*Submission, error) 
 	if len(t.Edits) > 0 {
 		more["edits"] = strings.Join(t.Edits, ", ")
 	}
-	err := tx.Audit(mailbox.AuditLine{Actor: t.User, Event: "submission", Box: s.Box, Subject: s.ID, Result: "queued", From: t.Remote, More: more})
+	err = tx.Audit(mailbox.AuditLine{Actor: t.User, Event: "submission", Box: s.Box, Subject: s.ID, Result: "queued", From: t.Remote, More: more})
 	if err != nil {
 		return nil, err
 	}

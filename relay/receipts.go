@@ -211,7 +211,7 @@ func (s *Submission) derive() {
 func (s *Submission) keywords() (set, clear []string) {
 	has := map[string]bool{
 		"$PecAccepted":  s.State == Accepted,
-		"$PecUncertain": s.State == Uncertain || (s.State == Held && s.StateReason == ReasonUncertain),
+		"$PecUncertain": s.State == Uncertain || (s.State == Held || s.State == Cancelled) && s.mayHaveLeft(),
 		"$PecFailed":    s.State == NotAccepted,
 	}
 	certified, delivered := 0, 0

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pecgate/mailbox"
+	"pecgate/mailbox/planted"
 	"pecgate/relay/submit"
 )
 
@@ -207,6 +208,9 @@ func (s *Service) attempt(stopping context.Context, w *worker, sub *Submission) 
 
 // intend makes it durable that the dot will be sent, if the lease still holds.
 func (s *Service) intend(ctx context.Context, sub *Submission) error {
+	if planted.Is(planted.IntentNotWritten) {
+		return nil
+	}
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		now, err := load(tx, sub.ID)
 		if err != nil {
@@ -232,7 +236,7 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 	defer cancel()
 	w.sent(r)
 	s.opt.Events.Attempt(sub.Box, sub.ID, sub.Attempts, string(r.Class), string(r.Stage), r.Code, r.Err)
-	to, why := outcomeOf(r, s.opt.Store.Now().Sub(sub.SubmittedAt), s.opt.Schedule)
+	to, why := outcomeOf(r, s.opt.Store.Now().Sub(sub.begun()), s.opt.Schedule)
 	var wait time.Duration
 	err := s.settle(ctx, sub, noticeOf(sub, to, r, s.opt), func(tx *mailbox.Tx, now *Submission) (*due, bool, error) {
 		wait = 0
@@ -274,6 +278,9 @@ func outcomeOf(r submit.Result, age time.Duration, sched Schedule) (State, Reaso
 	case submit.Permanent:
 		return NotAccepted, ReasonRefused
 	case submit.Temporary:
+		if planted.Is(planted.AnyAnswerIsGood) && r.Stage == submit.StageDot {
+			return HandedOver, ""
+		}
 		if age > sched.GiveUp {
 			return NotAccepted, ReasonExpired
 		}
@@ -298,7 +305,7 @@ func (s *Service) settle(ctx context.Context, sub *Submission, n *notice, change
 	if n == nil {
 		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { _, err := do(tx); return err })
 	}
-	return n.file(ctx, s.opt.Store, sub, do)
+	return n.file(ctx, s.opt.Store, do)
 }
 
 // step moves a submission and tells its story; the caller saves it.
@@ -320,7 +327,7 @@ func (s *Service) step(tx *mailbox.Tx, sub *Submission, to State, why Reason, te
 func (s *Service) interrupted(tx *mailbox.Tx, sub *Submission, why string) error {
 	t := tx.Now().UTC()
 	to := Queued
-	if sub.Intent {
+	if sub.Intent && !planted.Is(planted.ResendUncertain) {
 		to = Uncertain
 	}
 	if err := s.step(tx, sub, to, "", why); err != nil {

@@ -29,6 +29,8 @@ type Options struct {
 type Service struct {
 	opt    Options
 	reload chan struct{}
+	// perRound is messagesPerRound; tests take fewer.
+	perRound int
 
 	mu      sync.Mutex
 	workers map[string]*worker // by mailbox
@@ -39,8 +41,11 @@ type worker struct {
 	acc   Account
 	stop  context.CancelFunc
 	done  sync.WaitGroup
-	hurry chan struct{}  // something was sent: receipts will come
-	tries map[string]int // of messages that cannot be fetched; the fetcher's alone
+	hurry chan struct{} // something was sent: receipts will come
+	tries map[spot]int  // of messages that cannot be fetched; the fetcher's alone
+	// lookedTo is how far it was looked for copies to delete, by prefix; the
+	// fetcher's alone.
+	lookedTo map[string]string
 
 	ended atomic.Bool
 
@@ -56,12 +61,15 @@ func New(o Options) *Service {
 		o.Events = events.Discard()
 	}
 	o.Schedule = o.Schedule.orDefault()
-	return &Service{opt: o, reload: make(chan struct{}, 1), workers: map[string]*worker{}}
+	return &Service{opt: o, reload: make(chan struct{}, 1), perRound: messagesPerRound, workers: map[string]*worker{}}
 }
 
 // Run recovers what a crash left behind, then sends and fetches until ctx
 // ends, and returns when every worker has stopped.
 func (s *Service) Run(ctx context.Context) error {
+	if err := s.Restored(ctx); err != nil {
+		return err
+	}
 	if err := s.recover(ctx); err != nil {
 		return err
 	}
@@ -121,7 +129,7 @@ func (s *Service) fit(ctx context.Context) {
 
 func (s *Service) start(ctx context.Context, a Account) *worker {
 	ctx, stop := context.WithCancel(ctx)
-	w := &worker{acc: a, secret: a.Password, stop: stop, hurry: make(chan struct{}, 1), tries: map[string]int{}, facts: BoxStatus{Address: a.Box}}
+	w := &worker{acc: a, secret: a.Password, stop: stop, hurry: make(chan struct{}, 1), tries: map[spot]int{}, lookedTo: map[string]string{}, facts: BoxStatus{Address: a.Box}}
 	w.done.Go(func() {
 		var both sync.WaitGroup
 		both.Go(func() { s.send(ctx, w) })

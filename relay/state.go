@@ -24,6 +24,10 @@ type Reason string
 // The reasons that exist so far.
 const (
 	ReasonUncertain Reason = "uncertain" // nobody knows whether the provider took it
+	ReasonRestored  Reason = "restored"  // the records are those of a backup: it may have left since
+	ReasonOperator  Reason = "operator"  // a person said so
+	ReasonPIN       Reason = "pin"       // waits for the sender's PIN
+	ReasonApproval  Reason = "approval"  // waits for a member who approves
 	ReasonRefused   Reason = "refused"   // the provider's 5xx
 	ReasonFormal    Reason = "formal"    // avviso di non accettazione
 	ReasonVirus     Reason = "virus"     // avviso di non accettazione per virus
@@ -48,13 +52,16 @@ func edges(from State) []State {
 	case Held:
 		return []State{Queued, Cancelled, HandedOver, Accepted, NotAccepted}
 	case ToApprove:
-		return []State{Queued, Cancelled}
+		// A receipt comes only where the records are those of a backup, and the
+		// approval came after it.
+		return []State{Queued, Cancelled, HandedOver, Accepted, NotAccepted}
 	case Queued:
 		// A receipt of an earlier attempt may come after a temporary refusal:
 		// then the provider had taken the message all the same.
 		return []State{Attempting, Held, Cancelled, HandedOver, Accepted, NotAccepted}
 	case Attempting:
-		return []State{Queued, Uncertain, HandedOver, Accepted, NotAccepted}
+		// Held after a restore: what the backup calls under way has ended since.
+		return []State{Queued, Uncertain, Held, HandedOver, Accepted, NotAccepted}
 	case Uncertain:
 		return []State{HandedOver, Accepted, NotAccepted, Held, Queued}
 	case HandedOver:
@@ -77,11 +84,18 @@ func (s *Submission) move(to State, why Reason) error {
 	for _, next := range edges(s.State) {
 		if next == to {
 			s.State, s.StateReason = to, why
+			s.Doubt = s.Doubt || to == Uncertain || why == ReasonRestored
 			s.derive()
 			return nil
 		}
 	}
 	return fmt.Errorf("relay: submission %s cannot go from %s to %s", s.ID, s.State, to)
+}
+
+// mayHaveLeft tells whether nobody can say that the provider never took it.
+func (s *Submission) mayHaveLeft() bool {
+	return s.Doubt || s.Intent || s.State == Attempting || !s.HandedOver.IsZero() ||
+		s.StateReason == ReasonUncertain || s.StateReason == ReasonRestored // as it was before Doubt
 }
 
 // waiting tells whether the sender still has something to do for the state.

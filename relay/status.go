@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +24,8 @@ type BoxStatus struct {
 	CertificateExpires time.Time `json:"certificate_expires"` // null until a certificate was seen
 
 	sendError, fetchError string
-	aside                 int // messages of the provider that could not be taken in
+	aside                 map[string]int   // messages of the provider that could not be taken in, by folder
+	clearErrors           map[string]error // why the provider's copies are not deleted, by folder
 }
 
 // MarshalJSON writes every key always: a time that is not known is null.
@@ -47,12 +50,6 @@ type Status struct {
 	Queue     map[State]int `json:"queue"`
 	Overdue   int           `json:"overdue"` // recipients that a receipt is late for
 	Space     Space         `json:"space"`
-}
-
-// Space is the room on the store's disk, in bytes.
-type Space struct {
-	Free    int64 `json:"free"`
-	AtFloor bool  `json:"at_floor"` // nothing is accepted or fetched until there is more
 }
 
 // Status tells how everything stands.
@@ -98,11 +95,8 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return st, err
 	}
-	if st.Space.Free, err = s.opt.Store.Free(); err != nil {
-		return st, err
-	}
-	st.Space.AtFloor = s.opt.Store.Room() != nil
-	return st, nil
+	st.Space, err = spaceOf(ctx, s.opt.Store)
+	return st, err
 }
 
 func (w *worker) status() BoxStatus {
@@ -117,8 +111,16 @@ func (w *worker) status() BoxStatus {
 	case b.fetchError != "":
 		b.LastError = "fetching: " + b.fetchError
 	}
-	if b.aside > 0 {
-		note := fmt.Sprintf("%d messages could not be fetched and stay at the provider; the log says why", b.aside)
+	aside := 0
+	for _, n := range b.aside {
+		aside += n
+	}
+	if aside > 0 {
+		note := fmt.Sprintf("%d messages could not be fetched and stay at the provider; the log says why", aside)
+		b.LastError = strings.TrimPrefix(b.LastError+"; "+note, "; ")
+	}
+	for _, folder := range slices.Sorted(maps.Keys(b.clearErrors)) {
+		note := "provider_copy: " + b.clearErrors[folder].Error()
 		b.LastError = strings.TrimPrefix(b.LastError+"; "+note, "; ")
 	}
 	return b
@@ -181,10 +183,26 @@ func (w *worker) certificate(expires time.Time) {
 	}
 }
 
-func (w *worker) setAside(n int) {
+func (w *worker) setAside(folder string, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.facts.aside = n
+	if w.facts.aside == nil {
+		w.facts.aside = map[string]int{}
+	}
+	w.facts.aside[folder] = n
+}
+
+// cleared keeps how the deletion of the provider's copies in a folder went.
+func (w *worker) cleared(folder string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if delete(w.facts.clearErrors, folder); err == nil {
+		return
+	}
+	if w.facts.clearErrors == nil {
+		w.facts.clearErrors = map[string]error{}
+	}
+	w.facts.clearErrors[folder] = err
 }
 
 // hurryUp makes the fetcher look for receipts now.

@@ -29,8 +29,15 @@ import (
 //	k/<mailbox>           the provider of a mailbox: who signed its last acceptance
 //	w/<mailbox>/<identifier>NUL<message>  receipt that waits for its submission
 //	q/<mailbox>/<id>      due: what the sender has to do
-//	c/<mailbox>/<folder>  cursor of a provider's folder
+//	c/<mailbox>/<folder>  cursor of a provider's folder; by POP3 the folder is empty and
+//	                      the record says only that the maildrop was met
 //	a/<mailbox>/<folder>/<uidvalidity>/<uid>  message of the provider that could not be fetched
+//	a/<mailbox>//<unique-id>  the same, by POP3
+//	d/<mailbox>/<folder>/<uidvalidity>/<uid>  message of ours as it stands at the provider
+//	u/<mailbox>/<unique-id>   the same, by POP3: together they are the cursor. Without c/ the
+//	                      a/, d/ and u/ of a folder mean nothing: first contact drops them
+//	g/<mailbox>           since when which rule for the provider's copies holds
+//	told/restored/<login> the restore of which the administrator was told
 //	bell/<mailbox>        written to wake the sender
 const room = "relay"
 
@@ -51,11 +58,15 @@ type Submission struct {
 	Recipients  []Recipient       `json:"-"` // records of their own
 	Attempts    int               `json:"attempts"`
 	Intent      bool              `json:"intent,omitempty"` // the dot may have been sent in the last attempt
-	HandedOver  time.Time         `json:"handed_over,omitzero"`
-	Register    uint64            `json:"register,omitempty"` // number among what the mailbox sent in that year
-	Since       time.Time         `json:"since"`              // of the present state
-	Events      int               `json:"events"`
-	Fence       uint64            `json:"fence"` // number of the newest lease
+	// Doubt: some hand-over of it may have come to its end unseen. It stays,
+	// whatever becomes of later attempts: a person who says "not sent" would err.
+	Doubt      bool      `json:"doubt,omitempty"`
+	Released   time.Time `json:"released,omitzero"` // by a person, the last time
+	HandedOver time.Time `json:"handed_over,omitzero"`
+	Register   uint64    `json:"register,omitempty"` // number among what the mailbox sent in that year
+	Since      time.Time `json:"since"`              // of the present state
+	Events     int       `json:"events"`
+	Fence      uint64    `json:"fence"` // number of the newest lease
 
 	// What receipts said of the whole; HandedOver follows from it where the
 	// provider's 250 is not on record.
@@ -364,6 +375,10 @@ func register(tx *mailbox.Tx, s *Submission) error {
 	if err != nil {
 		return err
 	}
+	if m.History && s.Attempts == 0 {
+		return nil // the number that it may have had is lost: another would contradict it
+	}
+	m.History = false // it leaves, again or for the first time
 	if err := tx.EnterRegister(m, s.HandedOver); err != nil {
 		return err
 	}

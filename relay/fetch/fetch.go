@@ -1,5 +1,5 @@
 // Package fetch reads new messages from the IMAP service of a PEC provider
-// (RFC 9051, RFC 3501) over TLS.
+// (RFC 9051, RFC 3501) over TLS, or from its POP3 service (relay/pop3).
 //
 // It owns the dialog with the provider and nothing else: no cursor, no storage,
 // no schedule, no retry. A Session is one connection and belongs to one
@@ -9,10 +9,13 @@
 //   - No login before TLS is good (relay/upstream); STARTTLS is never given up,
 //     PREAUTH is refused, nothing said before TLS is used after it
 //     (reliability.md C19).
-//   - Nothing is ever changed at the provider: EXAMINE and BODY.PEEK only.
+//   - Nothing is changed at the provider by reading: EXAMINE and BODY.PEEK only.
+//     What Remove and Maildrop.Delete are told to delete goes, and nothing else:
+//     by UID EXPUNGE, never by EXPUNGE or CLOSE, which take what others marked.
 //   - A message is handed out byte for byte, and its Body ends in io.EOF only
 //     when the bytes are as many as announced by the literal and by
-//     RFC822.SIZE, and the command that asked for them was completed with OK.
+//     RFC822.SIZE, and the command that asked for them was completed with OK; by
+//     POP3 when the final dot came and LIST agrees.
 //     The library ends a torn literal with a clean EOF; here it never does.
 //   - Messages come in ascending UID order, each once, the next one not before
 //     the callback returned, whatever the order of the provider's answers (C12).
@@ -71,8 +74,9 @@ type Item struct {
 	Folder       string
 	UIDValidity  uint32
 	UID          uint32
-	InternalDate time.Time
-	Size         int64
+	ID           string    // by POP3, in place of Folder, UIDValidity and UID
+	InternalDate time.Time // zero by POP3
+	Size         int64     // -1: known at the end of Body only
 	// Body gives exactly Size bytes and then io.EOF, or an error; it must be
 	// read to its io.EOF before the message may be kept. Valid until the
 	// callback returns. Never nil.
@@ -111,6 +115,12 @@ var (
 	ErrSize = errors.New("message size differs from the listed one")
 	// ErrNoAnswer: the message is there, but the provider does not give it out.
 	ErrNoAnswer = errors.New("message listed but not given out")
+	// ErrNoIDs: by POP3, messages that cannot be told from each other.
+	ErrNoIDs = errors.New("messages without usable ids")
+	// ErrRefused: the provider will not delete, for example because it has no
+	// UID EXPUNGE (RFC 4315), without which what others marked would go too. The
+	// session goes on.
+	ErrRefused = errors.New("the provider does not delete")
 )
 
 // MessageError says at which message a session broke. The session is over; the
@@ -120,10 +130,14 @@ type MessageError struct {
 	Folder      string
 	UIDValidity uint32
 	UID         uint32
+	ID          string // by POP3, in place of the others
 	Err         error
 }
 
 func (e *MessageError) Error() string {
+	if e.ID != "" {
+		return fmt.Sprintf("message %q: %v", e.ID, e.Err)
+	}
 	return fmt.Sprintf("message %d of %s: %v", e.UID, e.Folder, e.Err)
 }
 

@@ -97,9 +97,13 @@ func (s *Session) explain(ctx context.Context, what string, err error) error {
 
 // examine opens a folder for reading only.
 func (s *Session) examine(ctx context.Context, folder string) (State, error) {
+	return s.selectFolder(ctx, folder, true)
+}
+
+func (s *Session) selectFolder(ctx context.Context, folder string, readOnly bool) (State, error) {
 	var data *imap.SelectData
 	err := s.do(ctx, "open "+folder, func() (err error) {
-		data, err = s.c.Select(folder, &imap.SelectOptions{ReadOnly: true}).Wait()
+		data, err = s.c.Select(folder, &imap.SelectOptions{ReadOnly: readOnly}).Wait()
 		return err
 	})
 	var no *imap.Error

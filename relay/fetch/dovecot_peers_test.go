@@ -1,0 +1,269 @@
+//go:build peers
+
+package fetch
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pecgate/relay/upstream/upstreamtest"
+)
+
+// dovecot is a private Dovecot on loopback with one mailbox.
+type dovecot struct {
+	dir   string
+	ports map[string]int // imaps, imap, pop3s, pop3
+}
+
+const dovecotConf = `
+base_dir = %[1]s/run
+state_dir = %[1]s/state
+log_path = %[1]s/log
+listen = 127.0.0.1
+protocols = imap pop3
+ssl = required
+ssl_cert = <%[1]s/cert.pem
+ssl_key = <%[1]s/key.pem
+mail_location = maildir:%[1]s/mail
+disable_plaintext_auth = yes
+auth_mechanisms = plain login
+passdb {
+  driver = passwd-file
+  args = scheme=PLAIN username_format=%%u %[1]s/users
+}
+userdb {
+  driver = static
+  args = uid=nobody gid=nogroup home=%[1]s
+}
+service imap-login {
+  chroot =
+  inet_listener imap {
+    port = %[2]d
+  }
+  inet_listener imaps {
+    port = %[3]d
+    ssl = yes
+  }
+}
+service pop3-login {
+  chroot =
+  inet_listener pop3 {
+    port = %[4]d
+  }
+  inet_listener pop3s {
+    port = %[5]d
+    ssl = yes
+  }
+}
+`
+
+// startDovecot runs Dovecot with these messages in the inbox.
+func startDovecot(t *testing.T, messages ...string) *dovecot {
+	t.Helper()
+	d := &dovecot{dir: t.TempDir(), ports: map[string]int{}}
+	// Its processes run as other users and have to get here.
+	for dir := d.dir; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ports []any
+	for _, name := range []string{"imap", "imaps", "pop3", "pop3s"} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		d.ports[name] = ln.Addr().(*net.TCPAddr).Port
+		ports = append(ports, d.ports[name])
+		ln.Close()
+	}
+	cert := authority().Server(t, nil)
+	key, err := x509.MarshalECPrivateKey(cert.PrivateKey.(*ecdsa.PrivateKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chain strings.Builder
+	for _, c := range cert.Certificate {
+		chain.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c}))
+	}
+	d.write(t, "cert.pem", chain.String())
+	d.write(t, "key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: key})))
+	d.write(t, "users", registerLogin+":{PLAIN}"+registerPassword+"\n")
+	d.write(t, "dovecot.conf", fmt.Sprintf(dovecotConf, append([]any{d.dir}, ports...)...))
+	for i, m := range messages {
+		// As a provider's own software stores it: lines end in LF.
+		d.write(t, fmt.Sprintf("mail/cur/%d.M%d.host:2,", 1_700_000_000+i, i), strings.ReplaceAll(m, "\r\n", "\n"))
+	}
+	d.write(t, "mail/new/.keep", "")
+	d.write(t, "mail/tmp/.keep", "")
+	const nobody = 65534 // on every Debian
+	err = filepath.WalkDir(filepath.Join(d.dir, "mail"), func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chown(path, nobody, -1)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	cmd := exec.Command("dovecot", "-F", "-c", filepath.Join(d.dir, "dovecot.conf"))
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil || t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(d.dir, "log"))
+			t.Logf("dovecot ended: %v\n%s\n%s", err, &said, log)
+		}
+	})
+	for _, port := range d.ports {
+		up := false
+		for i := 0; i < 400 && !up; i++ {
+			c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+			if up = err == nil; up {
+				c.Close()
+				continue
+			}
+			time.Sleep(50 * time.Millisecond) // until it listens
+		}
+		if !up {
+			t.Fatal("dovecot does not listen")
+		}
+	}
+	return d
+}
+
+func (d *dovecot) write(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join(d.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const registerLogin, registerPassword = "protocollo", "segreta b"
+
+func (d *dovecot) server(name, security string) Server {
+	return Server{
+		Host: upstreamtest.Host, Port: d.ports[name], Security: security, Roots: authority().Roots(),
+		Username: registerLogin, Password: registerPassword, Timeout: 20 * time.Second,
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", strconv.Itoa(d.ports[name])))
+		},
+	}
+}
+
+// TestDovecotPOP3: a server that others wrote gives every message unchanged,
+// over TLS from the first byte and after STLS; what was deleted is gone.
+func TestDovecotPOP3(t *testing.T) {
+	messages := []string{
+		"From: a@x.example\r\nSubject: one\r\n\r\n.\r\n..\r\n+OK\r\n",
+		"Subject: two\r\n\r\n" + strings.Repeat("x", 100_000) + "\r\n.\r\n",
+		"Subject: perché\r\nTo: è@x.example\r\n\r\n\xe8 8 bit\r\n",
+		"Subject: many lines\r\n\r\n" + strings.Repeat(".riga\r\n", 5000),
+	}
+	d := startDovecot(t, messages...)
+	for name, security := range map[string]string{"pop3s": "tls", "pop3": "starttls"} {
+		m := dialMaildrop(t, d.server(name, security))
+		list, err := m.List(t.Context())
+		if err != nil || len(list) != len(messages) {
+			t.Fatalf("%s: %v, %v", name, list, err)
+		}
+		var have []got
+		if err := m.Fetch(t.Context(), list, keepDrop(&have)); err != nil || !slices.Equal(bodies(have), messages) {
+			t.Errorf("%s: %v, %.200q", name, err, bodies(have))
+		}
+		for i, l := range list {
+			ours := messages[i]
+			same, err := m.Same(t.Context(), l, strings.NewReader(ours), int64(len(ours)))
+			other := ours[:len(ours)-3] + "Z\r\n"
+			not, err2 := m.Same(t.Context(), l, strings.NewReader(other), int64(len(other)))
+			// The end of the long one is beyond what TOP shows.
+			if err != nil || err2 != nil || !same || not && i != 3 || l.Doubtful() {
+				t.Errorf("%s: message %d: %t %t, %v %v", name, l.Number, same, not, err, err2)
+			}
+		}
+		if err := m.Quit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wrong := d.server("pop3s", "tls")
+	wrong.Password = "sbagliata"
+	if _, err := DialMaildrop(t.Context(), wrong); err == nil || !strings.Contains(err.Error(), ErrAuthRefused.Error()) {
+		t.Errorf("%v", err)
+	}
+	m := dialMaildrop(t, d.server("pop3s", "tls"))
+	list, err := m.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if refused, err := m.Delete(t.Context(), list[1:3]); err != nil || len(refused) > 0 {
+		t.Fatal(refused, err)
+	}
+	if err := m.Quit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m = dialMaildrop(t, d.server("pop3s", "tls"))
+	if left, err := m.List(t.Context()); err != nil || len(left) != 2 || left[0].ID != list[0].ID || left[1].ID != list[3].ID {
+		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
+// TestDovecotRemove: UID EXPUNGE of a server that others wrote takes what it is
+// told to, and the bytes by IMAP are those by POP3.
+func TestDovecotRemove(t *testing.T) {
+	var messages []string
+	for i := range 5 {
+		messages = append(messages, fmt.Sprintf("Subject: %d\r\n\r\n%s.\r\n", i, strings.Repeat("riga\r\n", 4000*i)))
+	}
+	d := startDovecot(t, messages...)
+	s, err := Dial(t.Context(), d.server("imaps", "tls"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var list []got
+	st, err := s.New(t.Context(), "INBOX", Cursor{}, 10, keep(&list))
+	if err != nil || len(list) != 5 {
+		t.Fatalf("%d, %v", len(list), err)
+	}
+	for i, g := range list {
+		if found, err := s.Same(t.Context(), "INBOX", st.UIDValidity, g.uid, strings.NewReader(messages[i]), int64(len(messages[i]))); err != nil || found != Equal || g.body != messages[i] {
+			t.Errorf("message %d: %d, %v", g.uid, found, err)
+		}
+	}
+	left, err := s.Remove(t.Context(), "INBOX", st.UIDValidity, []uint32{list[0].uid, list[3].uid, list[4].uid})
+	if err != nil || len(left) > 0 {
+		t.Fatal(left, err)
+	}
+	m := dialMaildrop(t, d.server("pop3s", "tls"))
+	drop, err := m.List(t.Context())
+	if err != nil || len(drop) != 2 {
+		t.Fatal(drop, err)
+	}
+	var have []got
+	if err := m.Fetch(t.Context(), drop, keepDrop(&have)); err != nil || !slices.Equal(bodies(have), messages[1:3]) {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,243 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"pecgate/mailbox"
+	"pecgate/relay/fetch"
+)
+
+// By POP3 a mailbox has no folders and no UIDs. What was fetched is known by the
+// provider's unique-ids: each has a record, made in the transaction of its
+// message, and together they are the cursor.
+
+// pollMaildrop takes in what is new, by POP3.
+func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server) (more bool, err error) {
+	drop, err := fetch.DialMaildrop(ctx, srv)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, drop.Close()) }() // after Quit it does nothing
+	w.seenCertificate(drop.CertificateExpires)
+	list, err := drop.List(ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := s.meetMaildrop(ctx, w.acc.Box, list); err != nil {
+		return false, err
+	}
+	p, err := s.planMaildrop(ctx, w, list)
+	if err != nil {
+		return false, err
+	}
+	if err := s.went(ctx, w.acc.Box, p.gone); err != nil {
+		return false, err
+	}
+	round := p.wanted[:min(len(p.wanted), s.perRound)]
+	more = len(p.wanted) > len(round)
+	stumbled := "" // ID; the session's own error about it says nothing new
+	err = drop.Fetch(ctx, round, func(ctx context.Context, it fetch.Item) error {
+		err := it.Problem
+		if err == nil {
+			err = s.take(ctx, w.acc, taking{it: it, listed: p.size[it.ID], history: p.history[it.ID]})
+		}
+		if err != nil {
+			stumbled = it.ID
+			return s.stumble(ctx, w, spotOf(it), err, nil)
+		}
+		delete(w.tries, spotOf(it))
+		return nil
+	})
+	if broken := new(fetch.MessageError); errors.As(err, &broken) && broken.ID != stumbled {
+		return false, errors.Join(err, s.stumble(ctx, w, spot{id: broken.ID}, broken.Err, nil))
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := s.retryAsideMaildrop(ctx, w, drop, p); err != nil || more {
+		return more, err
+	}
+	asked, err := s.clearMaildrop(ctx, w, drop, p)
+	if err != nil {
+		return false, err
+	}
+	// What was asked for is believed when it is listed no more: the next round
+	// tells, whatever the answer to QUIT was.
+	err = drop.Quit(ctx)
+	if asked == 0 {
+		w.cleared("", nil)
+		return false, nil // nothing depends on the answer
+	}
+	w.cleared("", err)
+	return false, nil
+}
+
+// meetMaildrop makes a record of everything that is listed at first contact: it
+// is history. Only when all have one the maildrop is met.
+func (s *Service) meetMaildrop(ctx context.Context, box string, list []fetch.Listed) error {
+	_, met, err := s.readCursor(ctx, box, "")
+	if err != nil || met {
+		return err
+	}
+	for _, prefix := range []string{maildropPrefix(box), asidesPrefix(box, "")} {
+		if err := s.forget(ctx, prefix); err != nil {
+			return err
+		}
+	}
+	for part := range slices.Chunk(list, 500) {
+		err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+			for _, l := range part {
+				if err := stand(tx, box, spot{id: l.ID}, standing{Size: l.Size, History: true}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return s.writeCursor(ctx, box, "", cursor{})
+}
+
+// plan is what a round has to do in a maildrop.
+type plan struct {
+	wanted  []fetch.Listed // to fetch: what is new, oldest first; then what is history, newest first
+	gone    []copyOf       // listed no more
+	history map[string]bool
+	size    map[string]int64
+	listed  map[string]fetch.Listed // all
+	asides  []aside                 // due
+}
+
+// planMaildrop compares what is listed with what is known.
+func (s *Service) planMaildrop(ctx context.Context, w *worker, list []fetch.Listed) (*plan, error) {
+	box := w.acc.Box
+	prefix := maildropPrefix(box)
+	due, aside, err := s.asides(ctx, asidesPrefix(box, ""))
+	if err != nil {
+		return nil, err
+	}
+	w.setAside("", len(aside))
+	p := &plan{history: map[string]bool{}, size: make(map[string]int64, len(list)), listed: make(map[string]fetch.Listed, len(list)), asides: due}
+	for _, l := range list {
+		p.size[l.ID], p.listed[l.ID] = l.Size, l
+	}
+	var fresh, old []fetch.Listed
+	known, ours := map[string]bool{}, 0
+	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		p.gone, old, ours = nil, nil, 0
+		clear(known)
+		clear(p.history)
+		return scanStanding(tx, prefix, "", func(k string, st standing) (bool, error) {
+			id := strings.TrimPrefix(k, prefix)
+			l, there := p.listed[id]
+			if st.Message > 0 {
+				ours++
+			}
+			switch {
+			case !there:
+				p.gone = append(p.gone, copyOf{at: spot{id: id}, st: st})
+			case st.Message == 0:
+				known[id], p.history[id] = true, st.History
+				old = append(old, l)
+			case st.Size == l.Size:
+				known[id] = true
+			} // else the id is used anew, for another message (C5)
+			return true, nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range list {
+		if !known[l.ID] {
+			fresh = append(fresh, l)
+		}
+	}
+	slices.SortFunc(old, func(a, b fetch.Listed) int { return b.Number - a.Number })
+	p.wanted = slices.DeleteFunc(append(fresh, old...), func(l fetch.Listed) bool { return aside[spot{id: l.ID}.asideKey(box)] })
+	if many := 10; ours >= many && len(p.gone) >= ours && len(fresh) >= ours {
+		// All ids are other ones (C6): the messages are known by their content.
+		s.opt.Events.IDsChanged(box, ours, len(fresh))
+	}
+	return p, nil
+}
+
+// retryAsideMaildrop tries what was set aside and is due again.
+func (s *Service) retryAsideMaildrop(ctx context.Context, w *worker, drop *fetch.Maildrop, p *plan) error {
+	for _, a := range p.asides {
+		at := spot{id: a.ID}
+		l, there := p.listed[a.ID]
+		asked := false
+		var trouble, err error
+		if there {
+			err = drop.Fetch(ctx, []fetch.Listed{l}, func(ctx context.Context, it fetch.Item) error {
+				asked, trouble = true, it.Problem
+				if trouble == nil {
+					trouble = s.take(ctx, w.acc, taking{it: it, listed: l.Size, history: p.history[a.ID]})
+				}
+				return nil
+			})
+			broken := new(fetch.MessageError)
+			if errors.As(err, &broken) {
+				asked, trouble = true, broken.Err
+			}
+			if !asked && err != nil {
+				return err // says nothing about the message
+			}
+		}
+		if uerr := s.triedAside(ctx, w.acc.Box, at, a, !there, trouble); uerr != nil || err != nil {
+			return errors.Join(err, uerr)
+		}
+	}
+	return nil
+}
+
+// clearMaildrop marks copies whose time is over for deletion. They go with QUIT.
+func (s *Service) clearMaildrop(ctx context.Context, w *worker, drop *fetch.Maildrop, p *plan) (asked int, err error) {
+	c, err := s.clearing(ctx, w.acc)
+	if err != nil || !w.acc.clears() {
+		return 0, err
+	}
+	found, err := s.dueCopies(ctx, w, &c, maildropPrefix(w.acc.Box), spot{})
+	if err != nil {
+		return 0, err
+	}
+	var due []copyOf
+	for _, c := range found {
+		l, there := p.listed[c.at.id]
+		if there && l.Size == c.st.Size && !l.Doubtful() {
+			c.listed = l
+			due = append(due, c)
+		}
+	}
+	due, err = s.verified(ctx, w.acc, due, func(c copyOf, ours io.ReaderAt, size int64) (fetch.Sameness, error) {
+		same, err := drop.Same(ctx, c.listed, ours, size)
+		if !same {
+			return fetch.Other, err
+		}
+		return fetch.Equal, err
+	})
+	if err != nil || len(due) == 0 {
+		return 0, err
+	}
+	if err := s.ask(ctx, w.acc.Box, due); err != nil {
+		return 0, err
+	}
+	var list []fetch.Listed
+	for _, c := range due {
+		list = append(list, c.listed)
+	}
+	refused, err := drop.Delete(ctx, list)
+	if err != nil {
+		return 0, fmt.Errorf("delete the provider's copies: %w", err)
+	}
+	s.opt.Events.CopiesDeleted(w.acc.Box, len(due)-len(refused), len(refused))
+	return len(due) - len(refused), nil
+}

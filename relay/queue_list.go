@@ -1,0 +1,190 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"pecgate/mailbox"
+)
+
+// QueueItem is one line of `pecgate queue list`. JSON keys are stable.
+type QueueItem struct {
+	ID          string     `json:"id"`
+	MsgID       string     `json:"msgid"`
+	Mailbox     string     `json:"mailbox"`
+	User        string     `json:"user"`
+	State       State      `json:"state"`
+	StateReason Reason     `json:"state_reason"`
+	SubmittedAt time.Time  `json:"submitted_at"`
+	Since       time.Time  `json:"since"`         // of the present state
+	Attempts    int        `json:"attempts"`      // so far
+	Next        *time.Time `json:"next"`          // when something is due; null where nothing is
+	MayHaveLeft bool       `json:"may_have_left"` // nobody can say that the provider never took it
+	Recipients  []string   `json:"recipients"`
+	Last        *Event     `json:"last"` // newest line of its story
+}
+
+// QueueShown is the answer to `pecgate queue show`.
+type QueueShown struct {
+	Shown
+	Since       time.Time  `json:"since"`
+	Attempts    int        `json:"attempts"`
+	Next        *time.Time `json:"next"`
+	MayHaveLeft bool       `json:"may_have_left"`
+	Can         []string   `json:"can"` // what a person may do: retry, hold, cancel, cancel --may-have-left
+}
+
+// QueueFilter says which submissions a list is of.
+type QueueFilter struct {
+	Mailbox string  // "": of all
+	States  []State // none: those in which something is still to be done
+	After   string  // id behind which the list begins
+	Most    int     // how many at most; 0: 200
+}
+
+// QueuePage is a part of the list, oldest submission first.
+type QueuePage struct {
+	Items []QueueItem `json:"items"`
+	After string      `json:"after"` // for the next part; empty: this was the last
+}
+
+// States are all states of a submission, in the order of its way.
+func States() []State {
+	return []State{Held, ToApprove, Queued, Attempting, Uncertain, HandedOver, Accepted, NotAccepted, Cancelled}
+}
+
+// open tells whether something is still to be done before it leaves.
+func (s State) open() bool { return s.waiting() || s == Held || s == ToApprove }
+
+// queueLook is how many submissions one state of the store is searched for a
+// part of the list.
+const queueLook = 20000
+
+// Queue returns a part of the list of submissions.
+func Queue(ctx context.Context, store *mailbox.Store, f QueueFilter) (page QueuePage, err error) {
+	if f.Most <= 0 || f.Most > 200 {
+		f.Most = 200
+	}
+	box := strings.ToLower(f.Mailbox)
+	wanted := func(s *Submission) bool {
+		if box != "" && s.Box != box {
+			return false
+		}
+		if len(f.States) == 0 {
+			return s.State.open()
+		}
+		return slices.Contains(f.States, s.State)
+	}
+	err = store.View(ctx, func(tx *mailbox.Tx) error {
+		page = QueuePage{Items: []QueueItem{}}
+		var found []*Submission
+		looked := 0
+		from := "s/" + f.After
+		err := tx.Space(room).ScanFrom("s/", from, func(k string, raw []byte) (bool, error) {
+			id := strings.TrimPrefix(k, "s/")
+			if id == f.After {
+				return true, nil
+			}
+			if looked++; looked > queueLook || len(found) == f.Most {
+				return false, nil
+			}
+			sub := new(Submission)
+			if err := json.Unmarshal(raw, sub); err != nil {
+				return false, fmt.Errorf("submission %s: %w", id, err)
+			}
+			page.After = id
+			if wanted(sub) {
+				found = append(found, sub)
+			}
+			return true, nil
+		})
+		if err != nil {
+			return err
+		}
+		if looked <= queueLook && len(found) < f.Most {
+			page.After = ""
+		}
+		for _, sub := range found {
+			it, err := queueItem(tx, sub.ID)
+			if err != nil {
+				return err
+			}
+			page.Items = append(page.Items, it)
+		}
+		return nil
+	})
+	return page, err
+}
+
+func queueItem(tx *mailbox.Tx, id string) (it QueueItem, err error) {
+	s, err := load(tx, id)
+	if err != nil {
+		return it, err
+	}
+	it = QueueItem{
+		ID: s.ID, MsgID: s.MsgID, Mailbox: s.Box, User: s.User, State: s.State, StateReason: s.StateReason,
+		SubmittedAt: s.SubmittedAt, Since: s.Since, Attempts: s.Attempts, MayHaveLeft: s.mayHaveLeft(), Recipients: []string{},
+	}
+	for _, r := range s.Recipients {
+		it.Recipients = append(it.Recipients, r.Address)
+	}
+	if it.Next, err = nextOf(tx, s); err != nil || s.Events == 0 {
+		return it, err
+	}
+	var last Event
+	err = tx.Space(room).Get(fmt.Sprintf("e/%s/%06d", s.ID, s.Events), &last)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		return it, nil
+	}
+	it.Last = &last
+	return it, err
+}
+
+// nextOf returns when something is due for a submission, or nil.
+func nextOf(tx *mailbox.Tx, s *Submission) (*time.Time, error) {
+	var line due
+	err := tx.Space(room).Get(queueKey(s.Box, s.ID), &line)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		return nil, nil
+	}
+	at := line.At
+	if line.Lease.After(at) {
+		at = line.Lease
+	}
+	return &at, err
+}
+
+// ShowQueued is Show with what concerns the queue; ErrNotFound where there is no
+// such submission.
+func ShowQueued(ctx context.Context, store *mailbox.Store, name string) (shown QueueShown, err error) {
+	if shown.Shown, _, err = Show(ctx, store, name); err != nil {
+		return shown, err
+	}
+	err = store.View(ctx, func(tx *mailbox.Tx) error {
+		s, err := load(tx, shown.ID)
+		if err != nil {
+			return err
+		}
+		shown.Since, shown.Attempts, shown.MayHaveLeft = s.Since, s.Attempts, s.mayHaveLeft()
+		shown.Can = []string{}
+		for _, c := range []struct {
+			what string
+			no   error
+		}{{"retry", mayRetry(s)}, {"hold", mayHold(s)}, {"cancel", mayCancel(s, false)}} {
+			if c.no == nil {
+				shown.Can = append(shown.Can, c.what)
+			}
+		}
+		if mayCancel(s, false) != nil && mayCancel(s, true) == nil {
+			shown.Can = append(shown.Can, "cancel --may-have-left")
+		}
+		shown.Next, err = nextOf(tx, s)
+		return err
+	})
+	return shown, err
+}
