@@ -44,6 +44,8 @@ type Options struct {
 
 	DataDir string
 	MinFree int64 // bytes
+	// Free asks the disk of DataDir; nil: the disk itself. Tests give another.
+	Free func() (mailbox.DiskFree, error)
 
 	Certificate, Key               string   // PEM files
 	Submissions, Submission, IMAPS []string // addresses to listen on
@@ -97,7 +99,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	if g.store, err = mailbox.Open(mailbox.Options{
-		Dir: o.DataDir, MinFree: o.MinFree, Name: o.Hostname, Zone: o.Location, Events: g.events,
+		Dir: o.DataDir, MinFree: o.MinFree, Free: o.Free, Name: o.Hostname, Zone: o.Location, Events: g.events,
 	}); err != nil {
 		return nil, err
 	}
@@ -109,6 +111,10 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		Store: g.store, Reader: pec.NewReader(pec.Options{Trust: trust}), Accounts: o.Accounts,
 		Hello: o.Hostname, Address: o.Address, Language: o.Language, Schedule: o.Schedule, Events: g.events,
 	})
+	// Before anything is accepted: what comes in now is not of the backup.
+	if err := g.relay.Restored(ctx); err != nil {
+		return nil, err
+	}
 	g.smtp, err = smtpd.New(smtpd.Options{
 		Hostname: o.Hostname, MaxSize: o.MaxMessage, Policy: o.Policy, Auth: login,
 		Intake: &intake{store: g.store}, Events: g.events,
@@ -136,7 +142,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		}
 	})
 	g.run("relay", func() error { return g.relay.Run(run) })
-	g.wg.Go(func() { g.keep(run, adminOf(o.Policy)) })
+	g.wg.Go(func() { g.keep(run, o.Policy) })
 	g.wg.Go(func() { g.cert.Watch(run, time.Minute, g.events) })
 	limits := gate.NewLimits(0, 0)
 	for _, l := range []struct {
@@ -144,17 +150,18 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		addresses []string
 		mode      gate.Mode
 		alpn      string
+		busy      string
 		filter    func(*gate.Conn) net.Conn
 		serve     func(net.Listener) error
 	}{
-		{"submissions", o.Submissions, gate.ImplicitTLS, "smtp", g.smtp.Filter, g.smtp.Serve},
-		{"submission", o.Submission, gate.StartTLSSMTP, "smtp", g.smtp.Filter, g.smtp.Serve},
-		{"imaps", o.IMAPS, gate.ImplicitTLS, "imap", nil, g.imap.Serve},
+		{"submissions", o.Submissions, gate.ImplicitTLS, "smtp", smtpd.Busy, g.smtp.Filter, g.smtp.Serve},
+		{"submission", o.Submission, gate.StartTLSSMTP, "smtp", smtpd.Busy, g.smtp.Filter, g.smtp.Serve},
+		{"imaps", o.IMAPS, gate.ImplicitTLS, "imap", imapd.Busy, nil, g.imap.Serve},
 	} {
 		for _, address := range l.addresses {
 			ln, err := gate.Listen(ctx, gate.Options{
 				Name: l.name, Address: address, Mode: l.mode, Hostname: o.Hostname, Certificate: g.cert,
-				ALPN: []string{l.alpn}, Limits: limits, Filter: l.filter, Events: g.events,
+				ALPN: []string{l.alpn}, Limits: limits, Busy: l.busy, Filter: l.filter, Events: g.events,
 			})
 			if err != nil {
 				return nil, fmt.Errorf("listen on %s for %s: %w", address, l.name, err)

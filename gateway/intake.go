@@ -13,6 +13,7 @@ import (
 	"pecgate/mailbox"
 	"pecgate/mailbox/mime"
 	"pecgate/mailbox/pec"
+	"pecgate/mailbox/planted"
 	"pecgate/relay"
 )
 
@@ -25,7 +26,8 @@ var _ smtpd.Intake = (*intake)(nil)
 func (in *intake) Ready(context.Context) error { return tooFull(in.store.Room()) }
 
 // Begin starts the delivery of one submission.
-func (in *intake) Begin(ctx context.Context, s smtpd.Submission) (smtpd.Delivery, error) {
+func (in *intake) Begin(ctx context.Context, s smtpd.Submission) (_ smtpd.Delivery, err error) {
+	defer func() { err = tooFull(err) }()
 	person, err := in.store.Person(ctx, s.Identity.User)
 	if err != nil {
 		return nil, err
@@ -38,7 +40,7 @@ func (in *intake) Begin(ctx context.Context, s smtpd.Submission) (smtpd.Delivery
 		},
 	}
 	if d.main, err = in.store.Begin(ctx); err != nil {
-		return nil, tooFull(err)
+		return nil, err
 	}
 	var used bool
 	err = in.store.View(ctx, func(tx *mailbox.Tx) error {
@@ -50,7 +52,7 @@ func (in *intake) Begin(ctx context.Context, s smtpd.Submission) (smtpd.Delivery
 	}
 	if err != nil {
 		d.Abort()
-		return nil, tooFull(err)
+		return nil, err
 	}
 	return d, nil
 }
@@ -90,8 +92,9 @@ func (d *delivery) renamed(ctx context.Context) (err error) {
 }
 
 // Write takes the next bytes of the message as it will be relayed.
-func (d *delivery) Write(p []byte) (int, error) {
-	n, err := d.main.Write(p)
+func (d *delivery) Write(p []byte) (n int, err error) {
+	defer func() { err = tooFull(err) }()
+	n, err = d.main.Write(p)
 	if err != nil {
 		return n, err
 	}
@@ -133,7 +136,8 @@ func replaceMsgID(header []byte, id string) []byte {
 
 // Commit makes bytes, record, queue item, sent copy and audit line durable.
 // Only after it may the client be told 250.
-func (d *delivery) Commit(ctx context.Context) (smtpd.Receipt, error) {
+func (d *delivery) Commit(ctx context.Context) (_ smtpd.Receipt, err error) {
+	defer func() { err = tooFull(err) }()
 	keep, t := d.main, d.ticket
 	t.Retry = relay.Fingerprint(t.User, t.Box, d.sub.ClientMessageID, t.To,
 		hex.EncodeToString(d.sub.ClientHeader[:]), hex.EncodeToString(d.body.Sum(nil)))
@@ -142,6 +146,10 @@ func (d *delivery) Commit(ctx context.Context) (smtpd.Receipt, error) {
 		d.Abort()
 		return smtpd.Receipt{ID: old, Duplicate: true}, err
 	}
+	if planted.Is(planted.SameIDSuppressed) && d.other != nil {
+		d.Abort()
+		return smtpd.Receipt{ID: t.ID}, nil
+	}
 	if d.other != nil {
 		d.main.Abort()
 		keep = d.other
@@ -149,7 +157,7 @@ func (d *delivery) Commit(ctx context.Context) (smtpd.Receipt, error) {
 		t.Edits = append(t.Edits, "Message-ID replaced")
 	}
 	st, err := keep.Store(ctx, mailbox.Origin{
-		Box: t.Box, Direction: mailbox.Out, User: t.User, Submission: t.ID, From: t.Box, To: t.To,
+		Box: t.Box, Direction: mailbox.Out, User: t.User, Submission: t.ID, From: t.Box, To: t.To, Alias: t.Alias,
 	})
 	if err != nil {
 		return smtpd.Receipt{}, err
@@ -168,7 +176,7 @@ func (d *delivery) Commit(ctx context.Context) (smtpd.Receipt, error) {
 		if _, err := relay.Enqueue(tx, t, m); err != nil {
 			return err
 		}
-		return fileSent(tx, t, m)
+		return relay.FileSent(tx, t, m)
 	})
 	if errors.Is(err, errRepeated) {
 		return smtpd.Receipt{ID: old, Duplicate: true}, nil
@@ -189,27 +197,6 @@ func (d *delivery) repeated(ctx context.Context, fingerprint string) (old string
 		return err
 	})
 	return old, err
-}
-
-// fileSent puts the sent copy where its author and the mailbox's readers see
-// it, so that the copy that the client appends later is known to be the same.
-func fileSent(tx *mailbox.Tx, t relay.Ticket, m *mailbox.Message) error {
-	seen := mailbox.Filing{Audience: t.Person, For: t.Person, Flags: []string{`\Seen`}}
-	var places []mailbox.Place
-	for _, k := range []mailbox.FolderKey{
-		{Box: t.Box, Role: mailbox.RoleSent},
-		{Owner: t.Person, Role: mailbox.RoleSent},
-	} {
-		folder, uid, err := tx.File(k, m, seen)
-		if err != nil {
-			return err
-		}
-		places = append(places, mailbox.Place{Folder: folder, UID: uid})
-	}
-	if err := tx.NoteSent(t.Person, t.MsgID, m, places); err != nil {
-		return err
-	}
-	return tx.NoteSent(t.Person, t.Alias, m, places)
 }
 
 // Abort drops everything. It does nothing after Commit.

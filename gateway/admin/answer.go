@@ -32,6 +32,7 @@ type answer struct {
 	value        any           // written as JSON
 	message      messageReader // or these bytes
 	audited      bool          // only with its audit line stored
+	noted        bool          // its audit line is stored already
 }
 
 type messageReader interface {
@@ -69,10 +70,15 @@ func (c *Control) audited(event string, ask func(*http.Request) answer) http.Han
 // audit stores who asked what. Where the store cannot take it (the floor of
 // its disk included, below which nothing is written) the log does.
 func (c *Control) audit(ctx context.Context, event, peer string, a answer) error {
+	if a.noted {
+		return nil
+	}
 	l := mailbox.AuditLine{Actor: "control socket", Event: event, Box: a.box, Subject: events.Clip(a.subject), Result: "given", From: peer}
 	switch {
 	case errors.Is(a.err, relay.ErrNotFound), errors.Is(a.err, errUnknown):
 		l.Result = "not found"
+	case errors.As(a.err, new(*relay.Refusal)):
+		l.Result, l.Reason = "refused", a.err.Error()
 	case a.err != nil:
 		l.Result = "failed"
 	}
@@ -152,6 +158,10 @@ func (c *Control) write(w http.ResponseWriter, a answer) error {
 		status, value = http.StatusNotFound, said(ErrNotFound.Error())
 	case errors.Is(a.err, errUnknown):
 		status, value = http.StatusNotFound, said(errUnknown.Error())
+	case errors.As(a.err, new(*relay.Refusal)):
+		status, value = http.StatusConflict, said(a.err.Error())
+	case errors.Is(a.err, mailbox.ErrNoSpace):
+		status, value = http.StatusInsufficientStorage, said("the disk of data_dir is too full to change anything: make room there")
 	case a.err != nil:
 		c.opt.Events.Fault("control", a.box, a.err)
 		status, value = http.StatusInternalServerError, said("the appliance could not answer; its log says why")

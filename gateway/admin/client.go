@@ -37,7 +37,17 @@ func NewClient(dataDir string) *Client {
 // JSON asks for what is at path and decodes it into v. The error is
 // ErrNotRunning where nobody listens.
 func (c *Client) JSON(ctx context.Context, path string, q url.Values, v any) error {
-	body, err := c.get(ctx, path, q)
+	return c.decode(ctx, http.MethodGet, path, q, v)
+}
+
+// Change asks the appliance to change something and decodes how it stands then.
+// Its errors are those of JSON.
+func (c *Client) Change(ctx context.Context, path string, q url.Values, v any) error {
+	return c.decode(ctx, http.MethodPost, path, q, v)
+}
+
+func (c *Client) decode(ctx context.Context, method, path string, q url.Values, v any) error {
+	body, err := c.ask(ctx, method, path, q)
 	if err != nil {
 		return err
 	}
@@ -47,7 +57,7 @@ func (c *Client) JSON(ctx context.Context, path string, q url.Values, v any) err
 
 // Copy writes what is at path to w as it is.
 func (c *Client) Copy(ctx context.Context, path string, q url.Values, w io.Writer) error {
-	body, err := c.get(ctx, path, q)
+	body, err := c.ask(ctx, http.MethodGet, path, q)
 	if err != nil {
 		return err
 	}
@@ -56,11 +66,15 @@ func (c *Client) Copy(ctx context.Context, path string, q url.Values, w io.Write
 	return err
 }
 
-func (c *Client) get(ctx context.Context, path string, q url.Values) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://control"+path+"?"+q.Encode(), nil)
+func (c *Client) ask(ctx context.Context, method, path string, q url.Values) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://control"+path+"?"+q.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}
+	return c.do(req)
+}
+
+func (c *Client) do(req *http.Request) (io.ReadCloser, error) {
 	res, err := c.http.Do(req)
 	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, ErrNotRunning

@@ -90,6 +90,8 @@ func Listen(o Options) (*Control, error) {
 	mux.Handle("GET /v1/show", c.audited("show", c.show))
 	mux.Handle("GET /v1/eml", c.audited("show --eml", c.eml))
 	mux.Handle("GET /v1/audit/verify", c.audited("audit verify", c.verifyAudit))
+	c.queueRoutes(mux)
+	c.backupRoutes(mux)
 	mux.Handle("/", c.audited("unknown", c.unknown))
 	c.http = &http.Server{
 		Handler:           mux,

@@ -14,7 +14,8 @@
 //   - A handshake, the conversation before it, and the time until login each
 //     have an end that no trickle of bytes moves.
 //   - A connection counts against its limits from accept to close, whatever
-//     goes wrong between.
+//     goes wrong between. The limits leave files to the store: who runs out of
+//     them can write no more.
 //   - Close waits for every goroutine of the gate. Nothing is written to a peer
 //     with a lock held.
 //
@@ -62,6 +63,7 @@ type Options struct {
 	Absolute  time.Duration // life after login: 24 h
 
 	Limits *Limits                     // may be shared by listeners; nil: own ones with the defaults
+	Busy   string                      // the last word to a connection over the limits, behind TLS where TLS comes first; "": none
 	Filter func(c *Conn) net.Conn      // what the library gets; nil: the Conn itself
 	Events *events.Log                 // required
 	Accept func(raw net.Conn) net.Conn // puts something below TLS, for tests; nil: nothing
@@ -136,50 +138,6 @@ func (l *Listener) Close() error {
 		return nil // closed before
 	}
 	return err
-}
-
-func (l *Listener) acceptLoop() {
-	const longest = time.Second
-	delay := time.Duration(0)
-	for {
-		c, err := l.raw.Accept()
-		if err != nil {
-			if l.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			// Out of file descriptors or memory: what lives goes on, and
-			// accepting is tried again.
-			l.opt.Events.ConnRefused(l.opt.Name, "", "accept")
-			delay = min(max(2*delay, 5*time.Millisecond), longest)
-			t := time.NewTimer(delay)
-			select {
-			case <-t.C:
-			case <-l.ctx.Done():
-				t.Stop()
-				return
-			}
-			continue
-		}
-		delay = 0
-		remote := remoteAddr(c)
-		if why := l.opt.Limits.enter(remote); why != "" {
-			l.opt.Events.ConnRefused(l.opt.Name, remote.String(), why)
-			l.turnAway(c)
-			continue
-		}
-		l.wg.Go(func() { l.admit(c, remote) })
-	}
-}
-
-// turnAway ends a connection over the limits. Where the conversation begins
-// in clear the client is told why.
-func (l *Listener) turnAway(c net.Conn) {
-	if l.opt.Mode == StartTLSSMTP {
-		// A few bytes into an empty socket buffer do not wait.
-		_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-		_, _ = c.Write([]byte("421 4.3.2 Troppe connessioni, riprovare piu' tardi / too many connections, try again later\r\n"))
-	}
-	_ = c.Close()
 }
 
 // admit brings one connection to TLS and hands it to Accept.

@@ -316,7 +316,8 @@ func TestA18_TimeBeforeLoginEnds(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	e := start(t, gate.Options{Limits: gate.NewLimits(10, 2), Mode: gate.StartTLSSMTP})
+	const busy = "421 4.3.2 too many\r\n"
+	e := start(t, gate.Options{Limits: gate.NewLimits(10, 2), Mode: gate.StartTLSSMTP, Busy: busy})
 	first := make([]net.Conn, 2)
 	for i := range first {
 		c := e.dial(t)
@@ -326,7 +327,7 @@ func TestLimits(t *testing.T) {
 	}
 	c := e.dial(t)
 	b, _ := io.ReadAll(c)
-	if !bytes.HasPrefix(b, []byte("421 4.3.2 ")) {
+	if string(b) != busy {
 		t.Fatalf("third connection: %q", b)
 	}
 	// A place that is given back can be taken again, whatever ended it.

@@ -17,6 +17,7 @@ const handshakeRecord = 22
 // failed.
 func (l *Listener) secure(line *netconn.Conn) (*Conn, string) {
 	c := &Conn{l: l, line: line}
+	defer l.unlessClosed(line)()
 	if l.opt.Mode == StartTLSSMTP {
 		if why := l.startTLS(line); why != "" {
 			return nil, why

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"pecgate/mailbox/mime"
+	"pecgate/mailbox/planted"
 	"pecgate/policy"
 )
 
@@ -197,6 +198,7 @@ func (l *letter) cutPIN(header []byte) error {
 	if err != nil {
 		return unclear
 	}
+	whole := edited
 	edited, copies, err := mime.CutMark(edited, []string{"Thread-Topic"}, pinMark)
 	if err != nil {
 		return unclear
@@ -223,6 +225,9 @@ func (l *letter) cutPIN(header []byte) error {
 		}
 	}
 	l.header = edited
+	if planted.Is(planted.PINInThreadTopic) {
+		l.header = whole
+	}
 	return nil
 }
 

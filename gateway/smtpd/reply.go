@@ -14,6 +14,9 @@ import (
 	"pecgate/policy"
 )
 
+// Busy is the whole answer to a connection for which there is no room.
+const Busy = "421 4.3.2 Troppe connessioni, riprovare piu' tardi / too many connections, try again later\r\n"
+
 // refusal is an error that knows its reply.
 type refusal struct {
 	code             int

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pecgate/gateway/auth"
+	"pecgate/mailbox/planted"
 	"pecgate/policy"
 )
 
@@ -69,7 +70,13 @@ func (in *submission) receive() (r Receipt, err error) {
 	}
 	// From here the client's line no longer matters: it may be gone and still
 	// the message is accepted.
-	if r, err = in.delivery.Commit(in.srv.ctx); err != nil {
+	if planted.Is(planted.ReplyBeforeCommit) {
+		late := in.delivery
+		in.delivery = nil
+		go late.Commit(in.srv.ctx)
+		return Receipt{}, nil
+	}
+	if r, err = in.delivery.Commit(in.srv.ctx); err != nil && !planted.Is(planted.CommitErrorIgnored) {
 		return Receipt{}, err
 	}
 	in.srv.opt.Events.Submitted(r.ID, in.who.User, in.from, in.c.Remote(), len(in.to), in.edited+in.rest,

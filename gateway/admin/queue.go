@@ -1,0 +1,62 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"pecgate/relay"
+)
+
+// queueRoutes are the requests about the outgoing queue.
+func (c *Control) queueRoutes(mux *http.ServeMux) {
+	mux.Handle("GET /v1/queue", c.audited("queue list", c.queueList))
+	mux.Handle("GET /v1/queue/show", c.audited("queue show", c.queueShow))
+	mux.Handle("POST /v1/queue/retry", c.audited("queue retry", c.changed(c.opt.Relay.Retry)))
+	mux.Handle("POST /v1/queue/hold", c.audited("queue hold", c.changed(c.opt.Relay.Hold)))
+	mux.Handle("POST /v1/queue/cancel", c.audited("queue cancel", func(r *http.Request) answer {
+		knows := r.URL.Query().Get("may_have_left") == "true"
+		return c.changed(func(ctx context.Context, id string, by relay.Hand) (string, error) {
+			return c.opt.Relay.Cancel(ctx, id, knows, by)
+		})(r)
+	}))
+}
+
+func (c *Control) queueList(r *http.Request) (a answer) {
+	q := r.URL.Query()
+	f := relay.QueueFilter{Mailbox: q.Get("mailbox"), After: q.Get("after")}
+	for _, s := range q["state"] {
+		f.States = append(f.States, relay.State(s))
+	}
+	f.Most, _ = strconv.Atoi(q.Get("most")) // what is no number means the default
+	a.box = strings.ToLower(f.Mailbox)
+	a.value, a.err = relay.Queue(r.Context(), c.opt.Store, f)
+	return a
+}
+
+func (c *Control) queueShow(r *http.Request) answer {
+	name := r.URL.Query().Get("id")
+	shown, err := relay.ShowQueued(r.Context(), c.opt.Store, name)
+	if err != nil {
+		return answer{subject: name, err: err}
+	}
+	return answer{box: shown.Mailbox, subject: shown.ID, value: shown}
+}
+
+// changed makes a question of a change to one submission. Its audit line is
+// stored with the change; the answer is how the submission stands then.
+func (c *Control) changed(do func(context.Context, string, relay.Hand) (string, error)) func(*http.Request) answer {
+	return func(r *http.Request) answer {
+		name := r.URL.Query().Get("id")
+		peer, _ := r.Context().Value(peerKey{}).(string)
+		// A peer that hangs up has asked all the same.
+		ctx := context.WithoutCancel(r.Context())
+		id, err := do(ctx, name, relay.Hand{Actor: "control socket", From: peer})
+		if err != nil {
+			return answer{subject: name, err: err}
+		}
+		shown, err := relay.ShowQueued(ctx, c.opt.Store, id)
+		return answer{box: shown.Mailbox, subject: id, value: shown, err: err, noted: true}
+	}
+}
