@@ -35,16 +35,28 @@ func accountsOf(l *configs.Loaded) ([]relay.Account, error) {
 	}
 	for _, m := range l.Policy.Mailboxes {
 		smtpRoots, err1 := roots(m.SMTP.CA)
-		imapRoots, err2 := roots(m.Incoming.CA)
+		inRoots, err2 := roots(m.Incoming.CA)
 		if err := errors.Join(err1, err2); err != nil {
 			return nil, fmt.Errorf("mailbox %s: %w", m.Address, err)
 		}
-		out = append(out, relay.Account{
+		a := relay.Account{
 			Box: m.Address, Active: m.Active, Admin: m.Admin, Username: m.Username, Password: m.Password.Resolve,
 			SMTP:  relay.Endpoint{Host: m.SMTP.Host, Port: m.SMTP.Port, Security: m.SMTP.Security, Roots: smtpRoots, Timeout: m.SMTP.Timeout},
-			IMAP:  relay.Endpoint{Host: m.Incoming.Host, Port: m.Incoming.Port, Security: m.Incoming.Security, Roots: imapRoots, Timeout: m.Incoming.Timeout},
 			Every: m.Incoming.Every, UncertainAfter: m.UncertainAfter,
-		})
+			Copy: copyRuleOf(m.ProviderCopy), CopyReceipts: copyRuleOf(m.ProviderCopyReceipts),
+		}
+		in := relay.Endpoint{Host: m.Incoming.Host, Port: m.Incoming.Port, Security: m.Incoming.Security, Roots: inRoots, Timeout: m.Incoming.Timeout}
+		if m.Incoming.Protocol == "pop3" {
+			a.POP3 = in
+		} else {
+			a.IMAP = in
+		}
+		out = append(out, a)
 	}
 	return out, nil
+}
+
+// copyRuleOf is what becomes of the provider's copy.
+func copyRuleOf(c configs.CopyRule) relay.CopyRule {
+	return relay.CopyRule{Delete: c.Mode == "delete" || c.Mode == "after", After: c.After}
 }

@@ -83,14 +83,14 @@ func TestCheck(t *testing.T) {
 		t.Errorf("good: %d\n%s%s", state, out, errs)
 	}
 
-	broken := strings.Replace(policyText, "admin: lucia", "admin: luca\n    keep: 10d\n    kepp: 10d", 1)
+	broken := strings.Replace(policyText, "admin: lucia", "admin: luca\n    split: blind\n    kepp: 10d", 1)
 	if err := os.WriteFile(dir+"policy.yaml", []byte(broken), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	state, out, errs = program(t, "", "--config", config, "check")
 	want := `policy.yaml:13:12: error: admin: there is no user "luca": did you mean "lucia"?
 policy.yaml:15:5: error: unknown key "kepp": did you mean "keep"?
-policy.yaml:14:11: warning: keep has no effect in this version: our own copy is kept forever
+policy.yaml:14:12: warning: split has no effect in this version: blind copies are refused and nothing is split
 `
 	if got := strings.ReplaceAll(out, dir, ""); state != exitUsage || got != want {
 		t.Errorf("broken: %d\n%swant\n%s", state, got, want)

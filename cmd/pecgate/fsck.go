@@ -18,7 +18,7 @@ import (
 )
 
 func newFsckCommand(app *app) *cobra.Command {
-	var asJSON bool
+	var asJSON, anew bool
 	var how mailbox.FsckOptions
 	c := &cobra.Command{
 		Use:   "fsck",
@@ -35,9 +35,13 @@ recovered message.
 --deep also reads every message and compares it with its SHA-256.
 --repair puts right what is safe: counters that can be computed again, index
 keys that point to nothing, the note of a removal that a record contradicts. It
-never touches a message, its record, a folder's entry or the audit log. Keep a
+never touches a message, its record, a folder's entry or the audit log. Where
+lost or damaged bytes of messages keep the appliance from starting, it lets it
+start without them: it only adds files, and goes on to tell what is lost. Keep a
 copy of data_dir first.
 --json prints one object: the first 1,000 findings and the count of each kind.
+
+` + rebuildHelp + `
 
 Exit status 0 if nothing is wrong (any more), 1 if something is.`,
 		Example: "  pecgate fsck --deep\n  pecgate fsck --repair --json",
@@ -46,6 +50,12 @@ Exit status 0 if nothing is wrong (any more), 1 if something is.`,
 			l, err := configs.Load(app.config)
 			if err != nil {
 				return err
+			}
+			if anew {
+				if how.Deep || how.Repair {
+					return &exitError{exitUsage, "--rebuild goes alone: it checks every message anyway"}
+				}
+				return rebuildFsck(c, l, asJSON)
 			}
 			bar := newBar(c.ErrOrStderr())
 			shown := int64(-1)
@@ -72,6 +82,7 @@ Exit status 0 if nothing is wrong (any more), 1 if something is.`,
 		},
 	}
 	c.Flags().BoolVar(&how.Deep, "deep", false, "read and hash every message")
+	c.Flags().BoolVar(&anew, "rebuild", false, "make all records anew from the segments")
 	c.Flags().BoolVar(&how.Repair, "repair", false, "put right what is safe")
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	return c

@@ -20,6 +20,7 @@ import (
 	"pecgate/gateway"
 	"pecgate/gateway/admin"
 	"pecgate/gateway/auth"
+	"pecgate/mailbox"
 	"pecgate/relay"
 	"pecgate/relay/fetch"
 	"pecgate/relay/providersim"
@@ -34,7 +35,8 @@ type house struct {
 	gateway  *gateway.Gateway
 	src      *source
 	log      *syncBuffer
-	policy   string // policy.yaml with SMTPPORT and IMAPPORT for the ports of the provider
+	free     func() (mailbox.DiskFree, error) // of the disk; nil: the disk itself
+	policy   string                           // policy.yaml with SMTPPORT and IMAPPORT for the ports of the provider
 	smtps    string
 	imaps    string
 }
@@ -158,10 +160,11 @@ provider_trust: [ca.pem]
 func (h *house) writePolicy(text string) {
 	_, smtp, err1 := splitPort(h.provider.SMTPAddr())
 	_, imap, err2 := splitPort(h.provider.IMAPAddr())
-	if err := errors.Join(err1, err2); err != nil {
+	_, pop3, err3 := splitPort(h.provider.POP3Addr())
+	if err := errors.Join(err1, err2, err3); err != nil {
 		h.t.Fatal(err)
 	}
-	h.write("policy.yaml", strings.NewReplacer("SMTPPORT", fmt.Sprint(smtp), "IMAPPORT", fmt.Sprint(imap)).Replace(text))
+	h.write("policy.yaml", strings.NewReplacer("SMTPPORT", fmt.Sprint(smtp), "IMAPPORT", fmt.Sprint(imap), "POP3PORT", fmt.Sprint(pop3)).Replace(text))
 }
 
 func (h *house) write(name, content string) {
@@ -176,6 +179,15 @@ func (h *house) config() string { return filepath.Join(h.dir, "pecgate.yaml") }
 // start brings the gateway up in this process.
 func (h *house) start() *house {
 	h.t.Helper()
+	if err := h.tryStart(); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(h.stop)
+	return h
+}
+
+func (h *house) tryStart() error {
+	h.t.Helper()
 	l, err := configs.Load(h.config())
 	if err != nil {
 		h.t.Fatal(err)
@@ -188,11 +200,12 @@ func (h *house) start() *house {
 		h.t.Fatal(err)
 	}
 	opt.Schedule = relay.Schedule{First: 200 * time.Millisecond, Most: time.Second, Hurry: []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond}}
-	if h.gateway, err = gateway.Start(context.Background(), opt); err != nil {
-		h.t.Fatal(err)
+	opt.Free = h.free
+	g, err := gateway.Start(context.Background(), opt)
+	if err == nil {
+		h.gateway = g
 	}
-	h.t.Cleanup(h.stop)
-	return h
+	return err
 }
 
 func (h *house) stop() {

@@ -24,7 +24,7 @@ func policyOf(l *configs.Loaded) *policy.Policy {
 			Address: m.Address, Name: m.Name, Active: m.Active,
 			PINRequired: m.PINRequired, PINMethods: slices.Clone(m.PINMethods),
 			Receipt: m.Receipt, ReceiptsTo: m.ReceiptsTo, Split: m.Split, ReplyTo: m.ReplyTo,
-			Admin: m.Admin, SharedSeen: m.SharedSeen,
+			Admin: m.Admin, SharedSeen: m.SharedSeen, Keep: m.Keep.After,
 			Recipients: m.Limits.Recipients, Product: int64(m.Limits.Product),
 			Members: make([]policy.Member, 0, len(m.Members)), Line: m.At.FileLine(),
 		}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +15,10 @@ import (
 
 func TestPolicyOf(t *testing.T) {
 	config := configFolder(t)
+	kept := strings.Replace(policyText, "admin: lucia", "admin: lucia\n    keep: 3650d", 1)
+	if err := os.WriteFile(filepath.Join(filepath.Dir(config), "policy.yaml"), []byte(kept), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	loaded, err := configs.Load(config)
 	if err != nil {
 		t.Fatal(err)
@@ -26,10 +32,10 @@ func TestPolicyOf(t *testing.T) {
 	want := []policy.Mailbox{{
 		Address: "protocollo@pec.example.org", Active: true, PINMethods: []string{"subject"}, Receipt: "complete",
 		ReceiptsTo: "sender", Split: "never", Admin: "lucia", SharedSeen: true, Recipients: 20, Product: 100e6,
-		Line: file + ":8",
+		Keep: 3650 * 24 * time.Hour, Line: file + ":8",
 		Members: []policy.Member{
-			{User: "mario", Send: true, Receive: true, Expires: time.Date(2099, 7, 1, 0, 0, 0, 0, rome), Line: file + ":15"},
-			{User: "lucia", Send: true, Line: file + ":16"},
+			{User: "mario", Send: true, Receive: true, Expires: time.Date(2099, 7, 1, 0, 0, 0, 0, rome), Line: file + ":16"},
+			{User: "lucia", Send: true, Line: file + ":17"},
 		},
 	}}
 	if !reflect.DeepEqual(p.Mailboxes, want) {

@@ -47,9 +47,12 @@ func commands(a *app) []*cobra.Command {
 		newSimulateCommand(a),
 		newStatusCommand(a),
 		newShowCommand(a),
+		newQueueCommand(a),
 		newVerifyCommand(a),
 		newAuditCommand(a),
 		newFsckCommand(a),
+		newBackupCommand(a),
+		newRestoreCommand(a),
 	}
 }
 

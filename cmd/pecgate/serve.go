@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -43,7 +44,16 @@ func serve(ctx context.Context, config string, logTo io.Writer) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	dir := opt.DataDir
+	if info, err := os.Stat(dir); err == nil {
+		if err := ownedBy(dir, info, os.Geteuid()); err != nil {
+			return err // what this process makes there would keep the other user out
+		}
+	}
 	g, err := gateway.Start(ctx, opt)
+	if taken(err) {
+		return fmt.Errorf("the store in %s is in use: the appliance runs already (see `pecgate status`), or another command reads the store", dir)
+	}
 	if err != nil {
 		return err
 	}

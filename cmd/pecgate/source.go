@@ -42,16 +42,24 @@ func (s *source) use(l *configs.Loaded) error {
 
 func (s *source) appliance() *configs.Appliance { return s.now.Load().loaded.Appliance }
 
-// gatewayOptions are the options of a gateway on this configuration.
-func (s *source) gatewayOptions(log *slog.Logger) (gateway.Options, error) {
-	a := s.appliance()
-	var trust [][]byte
+// trustOf reads the CAs of provider_trust.
+func trustOf(a *configs.Appliance) (trust [][]byte, err error) {
 	for _, name := range a.ProviderTrust {
 		b, err := os.ReadFile(a.Path(name))
 		if err != nil {
-			return gateway.Options{}, fmt.Errorf("provider_trust: %w", err)
+			return nil, fmt.Errorf("provider_trust: %w", err)
 		}
 		trust = append(trust, b)
+	}
+	return trust, nil
+}
+
+// gatewayOptions are the options of a gateway on this configuration.
+func (s *source) gatewayOptions(log *slog.Logger) (gateway.Options, error) {
+	a := s.appliance()
+	trust, err := trustOf(a)
+	if err != nil {
+		return gateway.Options{}, err
 	}
 	return gateway.Options{
 		Hostname: a.Hostname, Language: a.Language, Location: a.Location(), Address: a.Address,

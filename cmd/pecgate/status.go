@@ -98,9 +98,38 @@ func printStatus(out io.Writer, st relay.Status, running bool, loc *time.Locatio
 	if len(queue) == 0 {
 		queue = append(queue, "none")
 	}
-	fmt.Fprintf(out, "\nTimes are of %s.\nSubmissions: %s\nOverdue recipients: %d\nFree on the disk of data_dir: %d MB\n", loc, strings.Join(queue, ", "), st.Overdue, st.Space.Free/1_000_000)
-	if st.Space.AtFloor {
-		fmt.Fprintln(out, "Below min_free: nothing is accepted or fetched until there is room.")
-	}
-	return nil
+	fmt.Fprintf(out, "\nTimes are of %s.\nSubmissions: %s\nOverdue recipients: %d\n", loc, strings.Join(queue, ", "), st.Overdue)
+	return printSpace(out, st.Space)
 }
+
+// printSpace tells what takes the room in data_dir, and what is left.
+func printSpace(out io.Writer, sp relay.Space) error {
+	if len(sp.Used) > 0 {
+		w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+		fmt.Fprintln(w, "\nSTORED\tMESSAGES\tSIZE")
+		for _, u := range sp.Used {
+			if u.Mailbox == "" {
+				u.Mailbox = "(no PEC mailbox)"
+			}
+			fmt.Fprintf(w, "%s\t%d\t%s\n", u.Mailbox, u.Messages, megabytes(u.Bytes))
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	inodes := ""
+	if sp.Inodes != nil {
+		inodes = fmt.Sprintf(", %d inodes", *sp.Inodes)
+	}
+	_, err := fmt.Fprintf(out, "\nFree on the disk of data_dir: %s%s (min_free %s; %s more are held back and given up there)\n",
+		megabytes(sp.Free), inodes, megabytes(sp.Floor), megabytes(sp.Ballast))
+	if err == nil && sp.AtFloor {
+		_, err = fmt.Fprintln(out, "Below min_free: nothing is accepted or fetched until there is room.")
+	}
+	if err == nil && sp.Level == mailbox.LevelCritical {
+		_, err = fmt.Fprintln(out, "Below a quarter of min_free: nothing at all is written.")
+	}
+	return err
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

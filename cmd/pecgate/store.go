@@ -26,7 +26,7 @@ func withStore(a *configs.Appliance, fn func(*mailbox.Store) error) error {
 		return err
 	}
 	store, err := mailbox.Open(mailbox.Options{Dir: dir, MinFree: int64(a.MinFree), Name: a.Hostname, Zone: a.Location()})
-	if errors.Is(err, segment.ErrInUse) || errors.Is(err, kv.ErrInUse) {
+	if taken(err) {
 		return fmt.Errorf("the store in %s is in use, but nothing answers on its control.sock: "+
 			"the appliance is starting or stopping, or another command reads the store; try again in a moment", dir)
 	}
@@ -39,6 +39,9 @@ func withStore(a *configs.Appliance, fn func(*mailbox.Store) error) error {
 	}
 	return errors.Join(err, store.Close())
 }
+
+// taken tells whether another process has the store open.
+func taken(err error) bool { return errors.Is(err, segment.ErrInUse) || errors.Is(err, kv.ErrInUse) }
 
 // controlError explains an error of the control socket: where it may not be
 // opened, whose it is.

@@ -1,0 +1,389 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra" // home of the command line
+
+	"pecgate/configs"
+	"pecgate/gateway/admin"
+	"pecgate/mailbox"
+	"pecgate/relay"
+)
+
+func newQueueCommand(app *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "queue",
+		Short: "the outgoing queue",
+		Long: `Shows and changes what waits to be sent. Every change is in the audit log with
+the user and process that asked for it.`,
+		Args: noArguments("use `queue list`, `show`, `retry`, `hold` or `cancel`"),
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newQueueListCommand(app), newQueueShowCommand(app),
+		newQueueChangeCommand(app, "retry", "send what is held, or what waits for its next attempt, now",
+			`Puts submissions that are held back into the queue, and lets those that wait for
+their next attempt be tried at once. It does not release what waits for a PIN or
+for a member who approves.
+
+One that may have left already (held as uncertain or restored) is sent a second
+time if it did: look into the provider's webmail first. Receipts that come
+meanwhile count as always.`),
+		newQueueChangeCommand(app, "hold", "keep submissions back until `queue retry`",
+			`Keeps submissions back that wait to be sent. One that is being handed over, or
+whose hand-over ended without an answer, cannot be held.`),
+		newQueueChangeCommand(app, "cancel", "take submissions back that have not left",
+			`Takes submissions back that have not left, for good, and tells their senders.
+
+One that may have left already (held as uncertain or restored, or released from
+there) cannot be cancelled as if it were not sent. --may-have-left gives such a
+one up: nothing is sent from here any more, its sender is told that it may have
+left, and a receipt that comes still counts.`))
+	return c
+}
+
+// queueStates reads the values of --state.
+func queueStates(words []string) (states []relay.State, err error) {
+	all := relay.States()
+	for _, w := range words {
+		switch s := relay.State(w); {
+		case w == "all":
+			return all, nil
+		case slices.Contains(all, s):
+			states = append(states, s)
+		default:
+			var names []string
+			for _, s := range all {
+				names = append(names, string(s))
+			}
+			return nil, &exitError{exitUsage, fmt.Sprintf("--state %s: there are all, %s", w, strings.Join(names, ", "))}
+		}
+	}
+	return states, nil
+}
+
+func newQueueListCommand(app *app) *cobra.Command {
+	var asJSON bool
+	var box string
+	var words []string
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "what waits to be sent",
+		Long: `Lists submissions, oldest first: those in which something is still to be done
+before they leave, or those in the states that --state names.
+--json prints one object per line.`,
+		Example: "  pecgate queue list --state held\n  pecgate queue list --mailbox protocollo@pec.example.org --json",
+		Args:    noArguments("use --mailbox and --state"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			l, err := configs.Load(app.config)
+			if err != nil {
+				return err
+			}
+			f := relay.QueueFilter{Mailbox: box}
+			if f.States, err = queueStates(words); err != nil {
+				return err
+			}
+			p := &queuePrinter{out: c.OutOrStdout(), json: asJSON, loc: l.Appliance.Location()}
+			if err := listQueue(c.Context(), l.Appliance, f, p); err != nil {
+				return err
+			}
+			return p.end()
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object per line")
+	c.Flags().StringVar(&box, "mailbox", "", "only of this PEC `ADDRESS`")
+	c.Flags().StringSliceVar(&words, "state", nil, "only in this `STATE`; may be repeated; all for every one")
+	return c
+}
+
+// listQueue shows all parts of the list, asked of the running appliance, or of
+// the store where nothing runs.
+func listQueue(ctx context.Context, a *configs.Appliance, f relay.QueueFilter, p *queuePrinter) error {
+	parts := func(part func(relay.QueueFilter) (relay.QueuePage, error)) error {
+		for {
+			page, err := part(f)
+			if err != nil {
+				return err
+			}
+			for _, it := range page.Items {
+				if err := p.line(it); err != nil {
+					return err
+				}
+			}
+			if f.After = page.After; f.After == "" {
+				return nil
+			}
+		}
+	}
+	client := admin.NewClient(a.Path(a.DataDir))
+	err := parts(func(f relay.QueueFilter) (page relay.QueuePage, err error) {
+		q := url.Values{"mailbox": {f.Mailbox}, "after": {f.After}}
+		for _, s := range f.States {
+			q.Add("state", string(s))
+		}
+		return page, client.JSON(ctx, "/v1/queue", q, &page)
+	})
+	if !errors.Is(err, admin.ErrNotRunning) {
+		return controlError(a, err)
+	}
+	if p.lines > 0 {
+		return errors.New("the appliance stopped meanwhile: the list is not whole")
+	}
+	return withStore(a, func(store *mailbox.Store) error {
+		p.note("The appliance is not running: this is what its store says.")
+		return parts(func(f relay.QueueFilter) (relay.QueuePage, error) { return relay.Queue(ctx, store, f) })
+	})
+}
+
+// queuePrinter writes the list.
+type queuePrinter struct {
+	out   io.Writer
+	json  bool
+	loc   *time.Location
+	table *tabwriter.Writer
+	lines int
+}
+
+func (p *queuePrinter) note(text string) {
+	if !p.json {
+		fmt.Fprintln(p.out, text)
+	}
+}
+
+func (p *queuePrinter) line(it relay.QueueItem) error {
+	p.lines++
+	if p.json {
+		return json.NewEncoder(p.out).Encode(it)
+	}
+	if p.table == nil {
+		p.table = tabwriter.NewWriter(p.out, 0, 8, 2, ' ', 0)
+		fmt.Fprintln(p.table, "ID\tMAILBOX\tUSER\tSTATE\tSINCE\tNEXT\tTRIES\tRECIPIENTS")
+	}
+	to := "-"
+	if n := len(it.Recipients); n > 0 {
+		if to = it.Recipients[0]; n > 1 {
+			to += fmt.Sprintf(" and %d more", n-1)
+		}
+	}
+	_, err := fmt.Fprintf(p.table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", it.ID, it.Mailbox, it.User, stateText(it.State, it.StateReason, it.MayHaveLeft),
+		it.Since.In(p.loc).Format(time.DateTime), p.next(it.Next), it.Attempts, to)
+	return err
+}
+
+func (p *queuePrinter) next(at *time.Time) string {
+	if at == nil {
+		return "-"
+	}
+	return at.In(p.loc).Format(time.DateTime)
+}
+
+func (p *queuePrinter) end() error {
+	switch {
+	case p.json:
+		return nil
+	case p.table == nil:
+		_, err := fmt.Fprintln(p.out, "no submission")
+		return err
+	}
+	if err := p.table.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(p.out, "\n%s. Times are of %s.\n", count(p.lines, "submission", "submissions"), p.loc)
+	return err
+}
+
+// stateText is a state for people.
+func stateText(s relay.State, why relay.Reason, mayHaveLeft bool) string {
+	text := string(s)
+	if why != "" {
+		text += " (" + string(why) + ")"
+	}
+	if mayHaveLeft && (s == relay.Held || s == relay.ToApprove || s == relay.Queued || s == relay.Cancelled) {
+		text += ", may have left"
+	}
+	return text
+}
+
+func newQueueShowCommand(app *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "show ID",
+		Short: "one submission, when it is tried next, and what can be done",
+		Args:  oneID("show"),
+		RunE: func(c *cobra.Command, args []string) error {
+			l, err := configs.Load(app.config)
+			if err != nil {
+				return err
+			}
+			s, err := queued(c.Context(), l.Appliance, args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(s)
+			}
+			return printQueued(c.OutOrStdout(), s, l.Appliance.Location())
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	return c
+}
+
+func oneID(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("queue %s needs one ID: of the submission, its Message-ID or its PEC identifier", what)
+		}
+		return nil
+	}
+}
+
+// queued asks the running appliance, or the store where nothing runs.
+func queued(ctx context.Context, a *configs.Appliance, id string) (s relay.QueueShown, err error) {
+	err = admin.NewClient(a.Path(a.DataDir)).JSON(ctx, "/v1/queue/show", url.Values{"id": {id}}, &s)
+	if !errors.Is(err, admin.ErrNotRunning) {
+		return s, controlError(a, err)
+	}
+	err = withStore(a, func(store *mailbox.Store) error {
+		s, err = relay.ShowQueued(ctx, store, id)
+		return err
+	})
+	return s, err
+}
+
+func printQueued(out io.Writer, s relay.QueueShown, loc *time.Location) error {
+	if err := printShown(out, s.Shown, loc); err != nil {
+		return err
+	}
+	next, can := "nothing is due", "nothing"
+	if s.Next != nil {
+		next = "next at " + s.Next.In(loc).Format(time.DateTime)
+	}
+	if len(s.Can) > 0 {
+		can = strings.Join(s.Can, ", ")
+	}
+	if s.MayHaveLeft && (s.State == relay.Held || s.State == relay.Queued || s.State == relay.ToApprove) {
+		next += "; it may have left already"
+	}
+	_, err := fmt.Fprintf(out, "In the queue: %s since %s, %s, %s\nWhat can be done: %s\n",
+		s.State, s.Since.In(loc).Format(time.DateTime), count(s.Attempts, "attempt", "attempts"), next, can)
+	return err
+}
+
+func newQueueChangeCommand(app *app, what, short, long string) *cobra.Command {
+	var asJSON, knows bool
+	c := &cobra.Command{
+		Use:   what + " ID...",
+		Short: short,
+		Long:  long + "\n\nID is the submission's id, its Message-ID or its PEC identifier.",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return fmt.Errorf("queue %s needs an ID: `pecgate queue list` shows them", what)
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			l, err := configs.Load(app.config)
+			if err != nil {
+				return err
+			}
+			ch := &queueChange{what: what, knows: knows, l: l, show: func(s relay.QueueShown) error {
+				if asJSON {
+					return json.NewEncoder(c.OutOrStdout()).Encode(s)
+				}
+				_, err := fmt.Fprintf(c.OutOrStdout(), "%s is %s\n", s.ID, stateText(s.State, s.StateReason, s.MayHaveLeft))
+				return err
+			}}
+			return ch.all(c.Context(), args, c.ErrOrStderr())
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object per ID")
+	if what == "cancel" {
+		c.Flags().BoolVar(&knows, "may-have-left", false, "also one that may have left: it is given up")
+	}
+	return c
+}
+
+// queueChange is a change to some submissions.
+type queueChange struct {
+	what  string
+	knows bool // --may-have-left
+	l     *configs.Loaded
+	show  func(relay.QueueShown) error
+}
+
+// all changes each of the submissions: one that cannot be changed stops no other.
+func (ch *queueChange) all(ctx context.Context, ids []string, errs io.Writer) error {
+	a := ch.l.Appliance
+	client := admin.NewClient(a.Path(a.DataDir))
+	q := url.Values{}
+	if ch.knows {
+		q.Set("may_have_left", "true")
+	}
+	rest := ids
+	err := ch.each(&rest, errs, func(id string) (s relay.QueueShown, err error) {
+		q.Set("id", id)
+		return s, client.Change(ctx, "/v1/queue/"+ch.what, q, &s)
+	})
+	if !errors.Is(err, admin.ErrNotRunning) {
+		return controlError(a, err)
+	}
+	return withStore(a, func(store *mailbox.Store) error {
+		r, err := relayOn(ch.l, store)
+		if err != nil {
+			return err
+		}
+		if err := r.Restored(ctx); err != nil {
+			return err
+		}
+		by := relay.Hand{Actor: "pecgate queue", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())}
+		do := map[string]func(context.Context, string, relay.Hand) (string, error){
+			"retry": r.Retry, "hold": r.Hold,
+			"cancel": func(ctx context.Context, id string, by relay.Hand) (string, error) {
+				return r.Cancel(ctx, id, ch.knows, by)
+			},
+		}[ch.what]
+		return ch.each(&rest, errs, func(name string) (relay.QueueShown, error) {
+			id, err := do(ctx, name, by)
+			if err != nil {
+				return relay.QueueShown{}, err
+			}
+			return relay.ShowQueued(ctx, store, id)
+		})
+	})
+}
+
+// each takes the ids one after the other off the list. The last error is
+// returned, those before it are printed.
+func (ch *queueChange) each(ids *[]string, errs io.Writer, do func(id string) (relay.QueueShown, error)) error {
+	var last error
+	for len(*ids) > 0 {
+		s, err := do((*ids)[0])
+		if errors.Is(err, admin.ErrNotRunning) {
+			return err
+		}
+		*ids = (*ids)[1:]
+		if err == nil {
+			err = ch.show(s)
+		} else if errors.Is(err, relay.ErrNotFound) {
+			err = admin.ErrNotFound // as the appliance says it
+		}
+		if err != nil {
+			if last != nil {
+				fmt.Fprintln(errs, "pecgate: "+oneLine(last.Error()))
+			}
+			last = err
+		}
+	}
+	return last
+}
