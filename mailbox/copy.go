@@ -193,8 +193,12 @@ func (tx *Tx) drop(f *folder, uid UID, e entry) error {
 			return err
 		}
 	}
-	if f.Key.Owner != 0 {
-		if err := tx.w.Delete(key("gp", f.ID, f.Key.Owner, uid)); err != nil {
+	// Those who may have flags here without having seen the folder; see Filing.For.
+	for _, who := range []Person{f.Key.Owner, e.Audience} {
+		if who == 0 {
+			continue
+		}
+		if err := tx.w.Delete(key("gp", f.ID, who, uid)); err != nil {
 			return err
 		}
 	}

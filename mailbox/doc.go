@@ -25,6 +25,8 @@
 //     entries. Bytes that several records name go with the last of them.
 //   - Bytes without a record become a recovered message for the administrator,
 //     each once; removed ones never do (Recover).
+//   - The segments alone are enough to find every message again, with its mailbox,
+//     direction, envelope and author (Origin, Rebuild).
 //   - Register numbers, counters of messages and bytes, and the archive's index
 //     are written in the transaction that they tell of.
 //   - Nothing new is taken while the disk has less than the floor free, and

@@ -167,6 +167,9 @@ func (s *Store) refuse(ctx context.Context, st *Stored) {
 		return err
 	})
 	if err == nil && !named {
+		err = s.writeRoom() // a write that fails for want of room is the end of the store
+	}
+	if err == nil && !named {
 		err = s.watch(s.bytes.Remove(ctx, st.Ref))
 	}
 	if err != nil {

@@ -175,6 +175,18 @@ func (sp *space) release() bool {
 	return true
 }
 
+// closingRoom is what the records may write at their end, and a few times that.
+const closingRoom = 32 << 20
+
+// noRoom tells that the records must not be closed in their usual way.
+func (o Options) noRoom() bool {
+	if o.MinFree <= 0 {
+		return false
+	}
+	d, err := o.Free()
+	return err == nil && d.Bytes < closingRoom && d.Bytes < o.MinFree
+}
+
 // Space tells how the store's disk stands.
 func (s *Store) Space() (DiskSpace, error) { return s.space.look() }
 

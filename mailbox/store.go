@@ -196,10 +196,12 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 // caller answers "temporary failure" and never "done". On a disk that is almost
 // full it answers ErrNoSpace and does nothing (LevelCritical).
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
-	if err := s.writeRoom(); err != nil {
-		return err
-	}
 	return s.watch(s.records.Update(ctx, func(t kv.Txn) error {
+		// Asked when the writer is about to commit, not when the caller began to
+		// wait for it.
+		if err := s.writeRoom(); err != nil {
+			return err
+		}
 		return fn(&Tx{s: s, r: t, w: t, now: s.opt.Now()})
 	}))
 }

@@ -30,18 +30,6 @@ import (
 // plan is the format of the records.
 const plan = 1
 
-// Formats are the formats that this release writes.
-type Formats struct {
-	Records  int `json:"records"`
-	Journal  int `json:"journal"`
-	Segments int `json:"segments"`
-}
-
-// FormatsNow returns the formats that this release writes and reads.
-func FormatsNow() Formats {
-	return Formats{Records: plan, Journal: badger.Format, Segments: segment.Format}
-}
-
 var (
 	// ErrNewer says that the store was written by a newer pecgate.
 	ErrNewer = errors.New("mailbox: the store was written by a newer pecgate, which is needed to open it; nothing was changed")

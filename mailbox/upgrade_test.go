@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"pecgate/mailbox/kv"
+	"pecgate/mailbox/kv/badger"
+	"pecgate/mailbox/segment"
 )
 
 // upgraded compares an open store with what the former one held.
@@ -294,6 +296,27 @@ func TestK11_InterruptedUpgrade(t *testing.T) {
 				t.Errorf("segment %s: %v", name, err)
 			}
 		}
+	}
+}
+
+// TestFormatsOnDisk: a new store says the formats where the table of upgrade.go
+// says that it does.
+func TestFormatsOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	put(t, s, inbox, text("one"), Filing{})
+	var number uint64
+	err := s.View(t.Context(), func(tx *Tx) (err error) { number, err = tx.number("plan"); return err })
+	if err := errors.Join(err, s.Close()); err != nil || number != plan {
+		t.Errorf("records: %d, %v", number, err)
+	}
+	journal, err := os.ReadFile(filepath.Join(dir, "records", "JOURNAL"))
+	if err != nil || binary.BigEndian.Uint16(journal[6:]) != badger.Format {
+		t.Errorf("journal: %v", err)
+	}
+	tar, err := os.ReadFile(filepath.Join(dir, "segments", "0000000000000002.tar"))
+	if err != nil || segment.Format != 1 || !bytes.HasPrefix(tar[297:], []byte("pecgate\x00")) {
+		t.Errorf("segments: %v", err)
 	}
 }
 

@@ -204,6 +204,17 @@ func (s *Store) viewValidity(ctx context.Context, id FolderID, v Viewer) (uint32
 		b := binary.BigEndian.AppendUint32([]byte{byte(v.Scope)}, validity)
 		return tx.w.Put(key("v", id, v.Person), b)
 	})
+	if errors.Is(err, ErrNoSpace) && validity == 0 {
+		// The first look of this person falls on a full disk. Reading goes on then;
+		// the same is kept at the next look.
+		err = s.View(ctx, func(tx *Tx) error {
+			f, err := tx.folderByID(id)
+			if err == nil {
+				validity = f.UIDValidity
+			}
+			return err
+		})
+	}
 	return validity, err
 }
 

@@ -136,7 +136,7 @@ type receiver struct {
 }
 
 func newReceiver(r io.Reader) (*receiver, Begin, error) {
-	rc := &receiver{r: bufio.NewReaderSize(r, maxData+64)}
+	rc := &receiver{r: bufio.NewReaderSize(r, maxData+64), buf: make([]byte, maxData)}
 	var b Begin
 	magic := make([]byte, len(streamMagic))
 	if _, err := io.ReadFull(rc.r, magic); err != nil {
@@ -173,12 +173,16 @@ func (rc *receiver) frame() (kind byte, p []byte, err error) {
 	if n > maxText || head[0] == frameData && n > maxData {
 		return 0, nil, ErrStream
 	}
-	if cap(rc.buf) < int(n) {
-		rc.buf = make([]byte, n)
-	}
-	p = rc.buf[:n]
-	if _, err := io.ReadFull(rc.r, p); err != nil {
-		return 0, nil, early(err)
+	if n <= maxData {
+		p = rc.buf[:n]
+		if _, err := io.ReadFull(rc.r, p); err != nil {
+			return 0, nil, early(err)
+		}
+	} else {
+		// What was announced is believed as it comes.
+		if p, err = io.ReadAll(io.LimitReader(rc.r, int64(n))); err != nil || len(p) < int(n) {
+			return 0, nil, early(errors.Join(err, io.ErrUnexpectedEOF))
+		}
 	}
 	if head[0] == frameFault {
 		return 0, nil, fmt.Errorf("the appliance could not go on: %s", clean(p))

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"         // writes what earlier releases wrote
@@ -35,33 +37,61 @@ func formerSettings(dir string) badger.Options {
 		WithLogger(logger{})
 }
 
-// former makes a folder of form 0: one that was closed, and the same one as a
-// kill left it, with tables and logs. records is what both hold.
+// formerCommit is what commit n of the former folders sets and deletes.
+func formerCommit(n int) (set map[string]string, gone []string) {
+	set = map[string]string{}
+	for i := range 20 {
+		set[fmt.Sprintf("k%03d", (n*7+i*13)%500)] = string(damageValue(n*20 + i)[:400])
+	}
+	if n%3 == 0 {
+		gone = append(gone, fmt.Sprintf("k%03d", n))
+		delete(set, gone[0])
+	}
+	return set, gone
+}
+
+const formerCommits = 150
+
+// writeFormer makes a folder of form 0, and closes it, or kills itself. what is
+// closed or killed, a colon, and the folder.
+func writeFormer(what string) {
+	end, dir, _ := strings.Cut(what, ":")
+	db, err := badger.Open(formerSettings(dir))
+	fail(err)
+	for n := range formerCommits {
+		tx := db.NewTransaction(true)
+		set, gone := formerCommit(n)
+		for k, v := range set {
+			fail(tx.Set([]byte(k), []byte(v)))
+		}
+		for _, k := range gone {
+			fail(tx.Delete([]byte(k)))
+		}
+		fail(tx.Commit())
+	}
+	if end == "killed" {
+		fail(syscall.Kill(os.Getpid(), syscall.SIGKILL))
+		select {} // until it comes
+	}
+	fail(db.Close())
+}
+
+// former makes two folders of form 0: one that was closed, and one that was
+// killed, with tables and logs. records is what both hold.
 func former(t *testing.T) (closed, killed string, records map[string]string) {
 	t.Helper()
 	closed, killed, records = t.TempDir(), t.TempDir(), map[string]string{}
-	db, err := badger.Open(formerSettings(closed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n := range 150 {
-		tx := db.NewTransaction(true)
-		for i := range 20 {
-			k, v := fmt.Sprintf("k%03d", (n*7+i*13)%500), string(damageValue(n*20 + i)[:400])
-			err = errors.Join(err, tx.Set([]byte(k), []byte(v)))
-			records[k] = v
-		}
-		if n%3 == 0 {
-			k := fmt.Sprintf("k%03d", n)
-			err = errors.Join(err, tx.Delete([]byte(k)))
+	for n := range formerCommits {
+		set, gone := formerCommit(n)
+		maps.Copy(records, set)
+		for _, k := range gone {
 			delete(records, k)
 		}
-		if err = errors.Join(err, tx.Commit()); err != nil {
-			t.Fatal(err)
-		}
 	}
-	copyFolder(t, closed, killed)
-	if err := db.Close(); err != nil {
+	if err := child(t, "former", "closed:"+closed).Run(); err != nil {
+		t.Fatal(err)
+	}
+	if err := child(t, "former", "killed:"+killed).Run(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Fatal(err)
 	}
 	logs, err := logsOf(killed)
@@ -92,51 +122,61 @@ func same(s *Store, records map[string]string) error {
 	})
 }
 
+// adoptAndDie takes a folder over and kills itself at a step. what is the number
+// of the step, a colon, and the folder.
+func adoptAndDie(what string) {
+	number, dir, _ := strings.Cut(what, ":")
+	last, err := strconv.Atoi(number)
+	fail(err)
+	step := 0
+	s, err := Open(Options{Dir: dir, Judge: agree, step: func() {
+		if step++; step == last {
+			fail(syscall.Kill(os.Getpid(), syscall.SIGKILL))
+			select {} // until it comes
+		}
+	}})
+	fail(err)
+	fail(s.Close())
+}
+
 // TestK11_FolderTakenOver: a folder of form 0 is taken over, and wherever that
-// ends without notice it is begun again, with the same records.
+// is killed it is begun again, with the same records.
 func TestK11_FolderTakenOver(t *testing.T) {
 	closed, killed, records := former(t)
 	for _, from := range []string{closed, killed} {
-		dir := t.TempDir()
-		copyFolder(t, from, dir)
-		var ends []string
-		s, err := Open(Options{Dir: dir, Judge: agree, step: func() {
-			to := t.TempDir()
-			copyFolder(t, dir, to)
-			ends = append(ends, to)
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(same(s, records), s.Close()); err != nil {
-			t.Error(err)
-		}
-		if len(ends) < 6 {
-			t.Fatalf("%d steps", len(ends))
-		}
-		for n, end := range ends {
-			// Twice, and used in between.
-			s, err := Open(Options{Dir: end, Judge: agree})
+		steps := 0
+		for done := false; !done; steps++ {
+			dir := t.TempDir()
+			copyFolder(t, from, dir)
+			switch err := child(t, "adopt", fmt.Sprintf("%d:%s", steps+1, dir)).Run(); {
+			case err == nil:
+				done = true
+			case !strings.Contains(err.Error(), "killed"):
+				t.Fatal(err)
+			}
+			s, err := Open(Options{Dir: dir, Judge: agree})
 			if err != nil {
-				t.Errorf("after step %d: %v", n, err)
-				continue
+				t.Fatalf("after step %d: %v", steps, err)
 			}
 			if err := errors.Join(same(s, records), s.Update(t.Context(), putOne("zz")), s.Close()); err != nil {
-				t.Errorf("after step %d: %v", n, err)
+				t.Errorf("after step %d: %v", steps, err)
+			}
+			// Counted now: nobody has to agree.
+			if s, err = Open(Options{Dir: dir}); err != nil {
+				t.Fatalf("after step %d, once more: %v", steps, err)
 			}
 			now := maps.Clone(records)
-			if s, err = Open(Options{Dir: end}); err != nil {
-				t.Errorf("after step %d, once more: %v", n, err)
-				continue
-			}
 			err = s.View(t.Context(), func(r kv.Reader) error {
 				v, err := r.Get([]byte("zz"))
 				now["zz"] = string(v)
 				return err
 			})
 			if err := errors.Join(err, same(s, now), s.Close()); err != nil {
-				t.Errorf("after step %d, once more: %v", n, err)
+				t.Errorf("after step %d, once more: %v", steps, err)
 			}
+		}
+		if steps < 6 {
+			t.Errorf("%d steps", steps)
 		}
 	}
 }

@@ -106,11 +106,17 @@ func (b *background) hear(format string, args []any) {
 	}
 }
 
-// maxLine bounds what is told of badger's line: it can list whole tables.
-const maxLine = 300
+// What is told of badger's line: the innermost error, not the tables before it.
+const (
+	maxLine = 300
+	wrapped = "err: "
+)
 
 func firstOf(arg any) error {
 	line := firstLine(fmt.Errorf("%v", arg))
+	if i := strings.LastIndex(line, wrapped); i >= 0 {
+		line = line[i+len(wrapped):]
+	}
 	return errors.New(line[:min(len(line), maxLine)])
 }
 

@@ -37,6 +37,10 @@ func TestMain(m *testing.M) {
 		writeForever(dir)
 	case "logs":
 		fillLogs(dir)
+	case "former":
+		writeFormer(dir)
+	case "adopt":
+		adoptAndDie(dir)
 	case "blocked":
 		writeBlocked(dir)
 	}

@@ -33,7 +33,8 @@ import (
 //     removed have their files, they hold the same.
 //   - The list was written anew: many are made, or none.
 //
-// From the last set back to the first that stands.
+// From the last set back to the first merge that stands. The newest memory table
+// is looked for further back: tables may be merged while it is written out.
 const (
 	listHeader = 8
 	setHeader  = 8
@@ -93,8 +94,9 @@ func readList(dir string) (c carriedOut, err error) {
 // voids says which sets are undone.
 func voids(dir string, sets []changes) (map[int]bool, error) {
 	void := map[int]bool{}
-	newest := true
-	for i := len(sets) - 1; i >= 0; i-- {
+	spent := map[uint64]bool{} // removed by sets that stand
+	newest, stands := true, false
+	for i := len(sets) - 1; i >= 0 && (newest || !stands); i-- {
 		s := sets[i]
 		files := s.removed
 		if s.flush {
@@ -106,20 +108,24 @@ func voids(dir string, sets []changes) (map[int]bool, error) {
 			if err != nil {
 				return nil, err
 			}
-			if !there {
+			if !there && !spent[id] {
 				missing++
 			}
 		}
 		switch {
-		case s.flush && missing > 0 && newest:
-			void[i] = true
 		case s.flush:
-		case len(s.removed) == 0 || missing > 0:
-			return void, nil
+			void[i] = newest && missing > 0
+			newest = false
+		case stands || len(s.removed) == 0 || missing > 0:
+			stands = true
 		default:
 			void[i] = true
 		}
-		newest = newest && !s.flush
+		if !void[i] {
+			for _, id := range s.removed {
+				spent[id] = true
+			}
+		}
 	}
 	return void, nil
 }

@@ -67,6 +67,13 @@ func TestA7_ListOfWhatWasNotCarriedOut(t *testing.T) {
 			appendSet(t, dir, 1, []uint64{never}, ids)
 			appendSet(t, dir, 0, []uint64{never + 1}, nil)
 		}, true},
+		"a memory table, and tables merged meanwhile": {killed, func(dir string, ids []uint64) {
+			appendSet(t, dir, 0, []uint64{never}, nil)
+			merged(t, dir, ids[0], never+1)
+		}, true},
+		"a memory table that was merged": {closed, func(dir string, ids []uint64) {
+			merged(t, dir, ids[len(ids)-1], never)
+		}, true},
 		"a memory table whose log is gone": {closed, func(dir string, ids []uint64) {
 			remove(t, table.NewFilename(ids[len(ids)-1], dir))
 		}, false},
@@ -111,6 +118,15 @@ func TestA7_ListOfWhatWasNotCarriedOut(t *testing.T) {
 			}
 		})
 	}
+}
+
+// merged plays a merge of one table, which stands.
+func merged(t *testing.T, dir string, from, to uint64) {
+	t.Helper()
+	if err := os.Rename(table.NewFilename(from, dir), table.NewFilename(to, dir)); err != nil {
+		t.Fatal(err)
+	}
+	appendSet(t, dir, 0, []uint64{to}, []uint64{from})
 }
 
 func remove(t *testing.T, name string) {
