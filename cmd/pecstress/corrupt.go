@@ -28,7 +28,7 @@ type corruptBounds struct {
 // gateway's own rooms in another process (corrupt_look.go), against hashes that
 // the driver and the provider have; some by the whole program over IMAP.
 func corrupt(ctx context.Context, e env) (c counts, err error) {
-	bounds := corruptBounds{flips: 40, cuts: 3, whole: 6}
+	bounds := corruptBounds{flips: 30, cuts: 2, whole: 3}
 	if e.full {
 		bounds = corruptBounds{flips: 1000, cuts: 200, whole: 60}
 	}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra" // home of the command line
 )
@@ -94,12 +95,19 @@ func (o *outside) stop() error {
 	return err
 }
 
+// askWait is how long a copy may be examined; behind that it hangs, which is as
+// bad as a crash.
+const askWait = 2 * time.Minute
+
 func (o *outside) ask(q lookAsk) (a lookAnswer, err error) {
 	if o.cmd == nil {
 		if err := o.start(); err != nil {
 			return a, err
 		}
 	}
+	process := o.cmd.Process
+	hangs := time.AfterFunc(askWait, func() { _ = process.Kill() }) // it may have ended just now
+	defer hangs.Stop()
 	b, err := json.Marshal(q)
 	if err == nil {
 		_, err = o.in.Write(append(b, '\n'))

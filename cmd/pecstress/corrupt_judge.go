@@ -85,11 +85,17 @@ func newReference(ctx context.Context, im *image, ledger []string, with looker) 
 
 func (r *reference) undamaged(ctx context.Context, with looker) (s sight, err error) {
 	err = r.inCopy(damage{}, func(dir string) (err error) {
-		s, err = with.look(ctx, dir)
+		if s, err = with.look(ctx, dir); err != nil {
+			return err
+		}
+		v, err := with.fsck(ctx, dir)
+		if err == nil && !v.good() {
+			err = fmt.Errorf("the undamaged store is not in order: %s", v)
+		}
 		return err
 	})
-	if err == nil && (s.Refused != "" || !s.Fsck.good() || len(s.Unread) > 0) {
-		err = fmt.Errorf("the undamaged store is not in order: %s, %s, %v", s.Refused, s.Fsck, s.Unread)
+	if err == nil && (s.Refused != "" || len(s.Unread) > 0) {
+		err = fmt.Errorf("the undamaged store is not in order: %s, %v", s.Refused, s.Unread)
 	}
 	return s, err
 }
@@ -107,56 +113,58 @@ func (r *reference) inCopy(d damage, fn func(dir string) error) error {
 	return errors.Join(err, os.RemoveAll(dir))
 }
 
-// judge examines one damage: once fsck comes first, as an administrator who
-// suspects something does, and once the appliance is just started. What the
-// start does must not hide the damage from a fsck that comes later.
-func (r *reference) judge(ctx context.Context, d damage, with looker) (e ending, why string, err error) {
+// judge examines one damage. The appliance is started on the copy, and what that
+// changed must not hide the damage from a fsck that comes afterwards. With first
+// somebody lets fsck look before.
+func (r *reference) judge(ctx context.Context, d damage, first bool, with looker) (e ending, why string, err error) {
+	err = r.inCopy(d, func(dir string) (err error) {
+		e, why, err = r.judgeCopy(ctx, d, dir, first, with)
+		return err
+	})
+	if errors.Is(err, errDied) {
+		return endCrash, err.Error(), nil
+	}
+	return e, why, err
+}
+
+func (r *reference) judgeCopy(ctx context.Context, d damage, dir string, first bool, with looker) (e ending, why string, err error) {
 	var before verdict
-	err = r.inCopy(d, func(dir string) (err error) {
-		before, err = with.fsck(ctx, dir)
-		return err
-	})
-	if errors.Is(err, errDied) {
-		return endCrash, "fsck: " + err.Error(), nil
-	}
-	if err != nil {
-		return "", "", err
-	}
-	var s sight
-	err = r.inCopy(d, func(dir string) (err error) {
-		s, err = with.look(ctx, dir)
-		return err
-	})
-	if errors.Is(err, errDied) {
-		return endCrash, "start: " + err.Error(), nil
-	}
-	if err != nil {
-		return "", "", err
-	}
-	if s.Refused != "" {
-		switch {
-		case !r.image.namesFile(s.Refused, d.File):
-			return endUnnamed, s.Refused, nil
-		case before.good():
-			return endBlind, s.Refused, nil
+	if first {
+		if before, err = with.fsck(ctx, dir); err != nil {
+			return "", "", err
 		}
-		return endRefused, s.Refused, nil
 	}
-	got := s.Content.without(r.content, r.first)
-	named, n := r.content.differs(got)
+	s, err := with.look(ctx, dir)
+	if err != nil {
+		return "", "", err
+	}
+	var named []string
+	n := 0
+	if s.Refused == "" {
+		got := s.Content.without(r.content, r.first)
+		if named, n = r.content.differs(got); n == 0 {
+			return endHarmless, "", nil
+		}
+		if r.content.onlyUnread(got) {
+			return endUnread, s.Unread[0], nil
+		}
+	}
+	after, err := with.fsck(ctx, dir)
+	if err != nil {
+		return "", "", err
+	}
+	found := !before.good() || !after.good()
 	switch {
-	case n == 0:
-		return endHarmless, "", nil
-	case r.content.onlyUnread(got):
-		return endUnread, s.Unread[0], nil
-	case !s.Fsck.good():
-		return endFlagged, s.Fsck.String(), nil
+	case s.Refused != "" && !r.image.namesFile(s.Refused, d.File):
+		return endUnnamed, s.Refused, nil
+	case s.Refused != "" && !found:
+		return endBlind, s.Refused, nil
+	case s.Refused != "":
+		return endRefused, s.Refused, nil
+	case found:
+		return endFlagged, after.String(), nil
 	}
-	why = fmt.Sprintf("%d differ: %s", n, strings.Join(named, ", "))
-	if !before.good() {
-		why += "; before the start " + before.String()
-	}
-	return endSilent, why, nil
+	return endSilent, fmt.Sprintf("%d differ: %s", n, strings.Join(named, ", ")), nil
 }
 
 // namesFile says whether a refusal tells where to look: it names the file, or
@@ -164,7 +172,7 @@ func (r *reference) judge(ctx context.Context, d damage, with looker) (e ending,
 // was cut names what it does not have). Of a removed log nothing is left that
 // could tell its number.
 func (im *image) namesFile(text, file string) bool {
-	if strings.Contains(text, "*"+filepath.Ext(file)) {
+	if strings.Contains(text, "*"+filepath.Ext(file)) || filepath.Base(file) == "MANIFEST" && strings.Contains(text, ".sst is missing") {
 		return true
 	}
 	for i := range im.files {
@@ -205,10 +213,10 @@ func (r *reference) tryAll(ctx context.Context, all []damage, lookers []looker, 
 					mu.Unlock()
 					return
 				}
-				d := all[next]
+				d, first := all[next], next%4 == 3
 				next++
 				mu.Unlock()
-				e, why, err := r.judge(ctx, d, with)
+				e, why, err := r.judge(ctx, d, first, with)
 				if err == nil {
 					err = ctx.Err()
 				}

@@ -21,13 +21,11 @@ type content struct {
 	Records  map[string]string `json:"records"`  // SHA-256 of the value, by key in hexadecimal
 }
 
-// sight is what somebody sees of a data_dir who starts the appliance on it, and
-// afterwards lets fsck check it.
+// sight is what somebody sees of a data_dir who starts the appliance on it.
 type sight struct {
 	Refused string   `json:"refused,omitempty"` // why it does not open
 	Unread  []string `json:"unread,omitempty"`  // messages that answer an error, and which
 	Content *content `json:"content,omitempty"`
-	Fsck    verdict  `json:"fsck"`
 }
 
 // verdict is what `pecgate fsck --deep` says.
@@ -69,22 +67,19 @@ func fsckDeep(ctx context.Context, dir string) verdict {
 	return v
 }
 
-// look opens a data_dir as a start does, reads everything, closes it and lets
-// fsck judge what is there then.
+// look opens a data_dir as a start does, and reads everything.
 func look(ctx context.Context, dir string) (sight, error) {
 	var s sight
 	c := &content{Messages: map[string]string{}, Records: map[string]string{}}
 	store, err := mailbox.Open(mailbox.Options{Dir: dir})
 	if err != nil {
 		s.Refused = err.Error()
-		s.Fsck = fsckDeep(ctx, dir)
 		return s, nil
 	}
 	err = readMessages(ctx, store, c, &s)
 	if err = errors.Join(err, store.Close()); err != nil {
 		return s, err
 	}
-	s.Fsck = fsckDeep(ctx, dir)
 	records, err := badger.Open(badger.Options{Dir: filepath.Join(dir, "records")})
 	if err != nil {
 		s.Refused = "at the second start: " + err.Error()

@@ -116,7 +116,7 @@ wrong usage.`,
 	c.Flags().StringVar(&o.dir, "dir", "", "`FOLDER` to work in, for the time of the run (default: one in the system's temporary folder)")
 	c.Flags().StringVar(&o.binary, "pecgate", "", "the gateway's `FILE` (default: built from this tree)")
 	c.Flags().StringSliceVar(&o.only, "only", nil, "these scenarios only")
-	c.Flags().DurationVar(&o.limit, "limit", 0, "give up after this time (default: 10m, with --full 90m)")
+	c.Flags().DurationVar(&o.limit, "limit", 0, "give up after this time (default: 15m, with --full 90m)")
 	c.MarkFlagsMutuallyExclusive("quick", "full")
 	return c
 }
@@ -131,7 +131,7 @@ func (o *crash) run(ctx context.Context) (err error) {
 		return err
 	}
 	if o.limit == 0 {
-		o.limit = 10 * time.Minute
+		o.limit = 15 * time.Minute
 		if o.full {
 			o.limit = 90 * time.Minute
 		}

@@ -28,5 +28,8 @@
 //
 // It may import any library and relay/providersim; of the gateway's own rooms
 // only the names of planted faults and the hash of passwords, so that no fault
-// of the gateway hides in its judge.
+// of the gateway hides in its judge. The store is imported for one thing: to open
+// damaged copies of its folder, thousands of them, in a process of its own
+// (corrupt_look.go). What it says it found there is compared with hashes that the
+// driver and the provider know.
 package main

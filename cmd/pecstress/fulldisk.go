@@ -33,7 +33,7 @@ const (
 func fulldisk(ctx context.Context, e env) (c counts, err error) {
 	rounds, hold := 1, time.Second
 	if e.full {
-		rounds, hold = 30, 4*time.Second
+		rounds, hold = 12, 6*time.Second
 	}
 	parts := []struct {
 		name string
@@ -289,6 +289,7 @@ func (f *full) stands(ctx context.Context, l level, hold time.Duration) error {
 	if l.takes && l.name != "room" {
 		f.resumed = append(f.resumed, fmt.Sprintf("%.1f", time.Since(began).Seconds()))
 	}
+	first, last := -1, -1 // messages in the folder of what arrived
 	for end := time.Now().Add(hold); time.Now().Before(end) && ctx.Err() == nil; {
 		code := f.takes(ctx)
 		if code == 452 {
@@ -297,12 +298,19 @@ func (f *full) stands(ctx context.Context, l level, hold time.Duration) error {
 		if !l.takes && code == 250 {
 			f.c.fault(&f.c.Wrong, "%s: a submission is taken", l.name)
 		}
-		if err := f.reads(ctx); err != nil && ctx.Err() == nil {
+		n, err := f.reads(ctx)
+		if err != nil && ctx.Err() == nil {
 			f.c.fault(&f.c.Wrong, "%s: people cannot read: %v", l.name, err)
+		}
+		if last = n; first < 0 {
+			first = n
 		}
 		if err := pause(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
+	}
+	if !l.takes && last > first+underWay {
+		f.c.fault(&f.c.Wrong, "%s: it fetches on: %d messages, then %d", l.name, first, last)
 	}
 	if log, err := os.ReadFile(f.w.log()); err != nil {
 		return err
@@ -312,6 +320,10 @@ func (f *full) stands(ctx context.Context, l level, hold time.Duration) error {
 	}
 	return context.Cause(ctx)
 }
+
+// underWay is how many messages may still come in that were being fetched when
+// the room went.
+const underWay = 3
 
 func answerOf(takes bool) int {
 	if takes {
@@ -346,16 +358,16 @@ func (f *full) takes(ctx context.Context) int {
 	return code
 }
 
-// reads reads the folder of what arrived. That it is all of it is judged later.
-func (f *full) reads(ctx context.Context) error {
-	p := people()[0]
-	c, err := f.w.imap(ctx, p)
+// reads reads the folder of what arrived and counts it. That it is all of it is
+// judged later.
+func (f *full) reads(ctx context.Context) (int, error) {
+	c, err := f.w.imap(ctx, people()[0])
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer c.Close() // read only
-	_, err = readFolder(c, inbox)
-	return err
+	all, err := readFolder(c, inbox)
+	return len(all), err
 }
 
 // withoutRoom stops the gateway where there is no room, tries to start it there,
@@ -460,7 +472,7 @@ func readOnly(ctx context.Context, o worldOptions) (c counts, err error) {
 	err = stop()
 	if w.running() {
 		c.Notes = append(c.Notes, "read-only: it runs on")
-		if rerr := f.reads(ctx); rerr != nil {
+		if _, rerr := f.reads(ctx); rerr != nil {
 			c.fault(&c.Wrong, "read-only: people cannot read: %v", rerr)
 		}
 	} else {

@@ -52,8 +52,12 @@ type faultPoint struct {
 
 func (f faultPoint) String() string { return fmt.Sprintf("%s, %s at n=%d", f.set.name, f.errno, f.n) }
 
-// mostPoints bounds n, should a run never be clean.
-const mostPoints = 150
+// mostPoints bounds n, should a life never be clean. Where sockets are hit too
+// there would be thousands.
+const (
+	mostPoints     = 150
+	mostEverywhere = 40
+)
 
 func sysfaultScenario() scenario {
 	return scenario{
@@ -88,19 +92,9 @@ func sysfaultSample(ctx context.Context, e env) (counts, error) {
 	return l.c, l.end(ctx)
 }
 
-// sysfaultAll raises n for each set and each error until a life is clean: no
-// thread made so many calls.
+// sysfaultAll raises n for each set until a life is clean: no thread made so many
+// calls.
 func sysfaultAll(ctx context.Context, e env) (counts, error) {
-	type row struct {
-		set   faultCalls
-		errno string
-	}
-	var rows []row
-	for _, s := range faultSets() {
-		for _, errno := range faultErrors() {
-			rows = append(rows, row{s, errno})
-		}
-	}
 	var (
 		wg    sync.WaitGroup
 		mu    sync.Mutex
@@ -108,25 +102,31 @@ func sysfaultAll(ctx context.Context, e env) (counts, error) {
 		errs  []error
 		next  int
 	)
-	for worker := range 2 {
+	sets := faultSets()
+	for range 2 {
 		wg.Go(func() {
 			for {
 				mu.Lock()
-				if next == len(rows) || len(errs) > 0 {
+				if next == len(sets) || len(errs) > 0 {
 					mu.Unlock()
 					return
 				}
-				r := rows[next]
+				s := sets[next]
 				next++
-				e.step(next, len(rows))
 				mu.Unlock()
-				l := &faultLives{e: e, name: fmt.Sprintf("%d-%s-%s", worker, strings.ReplaceAll(r.set.name, " ", "-"), r.errno)}
-				err := l.untilClean(ctx, r.set, r.errno)
+				l := &faultLives{e: e, name: strings.ReplaceAll(s.name, " ", "-")}
+				l.e.step = func(int, int) { // others count too, and nobody knows how many there will be
+					mu.Lock()
+					defer mu.Unlock()
+					e.step(next-1, len(sets))
+				}
+				last, err := l.untilClean(ctx, s)
 				err = errors.Join(err, l.end(ctx))
+				l.c.Notes = append(l.c.Notes, fmt.Sprintf("%s: %d lives, n up to %d", s.name, l.c.Cycles, last))
 				mu.Lock()
 				total.add(l.c)
 				if err != nil {
-					errs = append(errs, err)
+					errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
 				}
 				mu.Unlock()
 			}
@@ -151,18 +151,34 @@ type faultLives struct {
 // stop has interrupted is tried again only after half a minute.
 const livesEach = 24
 
-func (l *faultLives) untilClean(ctx context.Context, set faultCalls, errno string) error {
-	clean := 0
-	for n := 1; n <= mostPoints && clean < 2; n++ {
-		hit, err := l.live(ctx, faultPoint{set, errno, n})
-		if err != nil {
-			return err
+// allErrorsTo is up to which n each error is tried; behind it they take turns.
+const allErrorsTo = 6
+
+func (l *faultLives) untilClean(ctx context.Context, set faultCalls) (last int, err error) {
+	most := mostPoints
+	if set.everywhere {
+		most = mostEverywhere
+	}
+	errnos := faultErrors()
+	for clean := 0; last < most && clean < 2; {
+		last++
+		try := errnos
+		if last > allErrorsTo {
+			try = errnos[last%len(errnos):][:1]
 		}
-		if clean++; hit {
-			clean = 0
+		clean++
+		for _, errno := range try {
+			hit, err := l.live(ctx, faultPoint{set, errno, last})
+			if err != nil {
+				return last, err
+			}
+			if hit {
+				clean = 0
+			}
+			l.e.step(0, 0)
 		}
 	}
-	return nil
+	return last, nil
 }
 
 // open makes a world where there is none.
