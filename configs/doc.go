@@ -8,6 +8,8 @@
 //   - Whole: all faults are reported at once, each with file, line and column.
 //   - All or nothing: a file with a fault gives no configuration at all, so the one in use stays.
 //   - Bounded: file size, and no alias is ever expanded beyond what the structs have room for.
+//   - Kept: a file that others than root and the user of the appliance could change, or a secret that they could read, is
+//     a fault (keepers.go).
 //   - No value of a secret key, and no content of a secret file, ever stands in a fault.
 //   - Nothing is contacted. Secrets are resolved when they are used (Secret.Resolve).
 //

@@ -26,6 +26,10 @@
 //   - Nothing is deleted at the provider but what provider_copy says, and that
 //     only when our bytes were read back and hashed and what stands there is what
 //     was fetched (clear.go). A doubt keeps it there for good.
+//   - Records of a backup are not believed when they call something unsent: it is
+//     held until a receipt tells or a person decides (Restored).
+//   - What may have left once (Submission.Doubt) is never called unsent, and a
+//     person who sends it again is told and noted.
 //   - One mailbox that is slow or broken delays no other: each has its own
 //     sender and fetcher.
 //

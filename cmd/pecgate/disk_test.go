@@ -43,19 +43,8 @@ func TestK1_DiskFullAtEveryMoment(t *testing.T) {
 	d.bytes.Store(room)
 	h.start()
 	var told ledger
-	smtp := func() *wire {
-		w, err := dialWire(h.smtps, h.roots())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(w.close)
-		if code, err := w.smtpLogin("mario", "mariomario"); err != nil || code != 235 {
-			t.Fatalf("login: %d %q, %v", code, w.last, err)
-		}
-		return w
-	}
 	// Three conversations: before MAIL, before DATA, in the middle of a message.
-	idle, begun, half := smtp(), smtp(), smtp()
+	idle, begun, half := h.logged(), h.logged(), h.logged()
 	told.deliver(t, idle, letterOf("before", 2_000))
 	under := letterOf("half", 30_000)
 	text := under.text()
@@ -90,7 +79,7 @@ func TestK1_DiskFullAtEveryMoment(t *testing.T) {
 				told.add(under)
 			}
 		}
-		full("a newcomer's MAIL", smtp(), "MAIL FROM:<"+boxA+">")
+		full("a newcomer's MAIL", h.logged(), "MAIL FROM:<"+boxA+">")
 		// Nothing is fetched; the provider keeps it.
 		body := fmt.Sprint("from outside ", level)
 		if err := h.provider.SendFromOutside("x@pec.altrove.example", boxB, body, body); err != nil {

@@ -159,3 +159,17 @@ func (w *wire) imapLogin(login, password string) (status string, err error) {
 func (w *wire) polite() bool {
 	return w.torn == "" && (strings.HasPrefix(w.last, "421 ") || strings.HasPrefix(w.last, "* BYE "))
 }
+
+// logged is an SMTP conversation after login.
+func (h *house) logged() *wire {
+	h.t.Helper()
+	w, err := dialWire(h.smtps, h.roots())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(w.close)
+	if code, err := w.smtpLogin("mario", "mariomario"); err != nil || code != 235 {
+		h.t.Fatalf("login: %d %q, %v", code, w.last, err)
+	}
+	return w
+}

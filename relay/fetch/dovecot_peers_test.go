@@ -81,14 +81,17 @@ func startDovecot(t *testing.T, messages ...string) *dovecot {
 		}
 	}
 	var ports []any
+	var held []net.Listener
 	for _, name := range []string{"imap", "imaps", "pop3", "pop3s"} {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer ln.Close()
+		held = append(held, ln) // until all have one of their own
 		d.ports[name] = ln.Addr().(*net.TCPAddr).Port
 		ports = append(ports, d.ports[name])
+	}
+	for _, ln := range held {
 		ln.Close()
 	}
 	cert := authority().Server(t, nil)
