@@ -56,7 +56,8 @@ func TestK3_ReadErrorOfOneMessage(t *testing.T) {
 	if _, status, err := open().imap("FETCH 2 BODY.PEEK[]"); err == nil && status == "OK" {
 		t.Error("an unreadable message was read")
 	}
-	if log := h.log.String(); !strings.Contains(log, strings.TrimSuffix(filepath.Base(large), ".tar")) && !strings.Contains(log, "segment") {
+	number := strings.TrimLeft(strings.TrimSuffix(filepath.Base(large), ".tar"), "0")
+	if log := h.log.String(); !strings.Contains(log, "segment "+number+" ends inside a message") {
 		t.Errorf("the log does not tell of it: %s", tail(log, 1000))
 	}
 	for _, w := range []*wire{beside, open()} {
@@ -78,40 +79,10 @@ func TestK3_ReadErrorOfOneMessage(t *testing.T) {
 	if state != exitFailed || !strings.Contains(out+errs, filepath.Base(large)) {
 		t.Errorf("fsck: %d\n%s%s", state, out, errs)
 	}
-	t.Log(tail(h.log.String(), 3000)); t.Logf("fsck says:\n%s%s", out, errs)
-	// It starts with the others, or says in one line what is wrong.
-	if err := h.tryStart(); err != nil {
-		if strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), filepath.Base(large)) {
-			t.Errorf("start: %v", err)
-		}
-		t.Logf("start: %v", err)
-		return
-	}
-	t.Cleanup(h.stop)
+	h.start() // with the others
 	if _, status, err := open().imap("FETCH 1 BODY.PEEK[]"); err != nil || status != "OK" {
 		t.Errorf("after a new start: %s, %v", status, err)
 	}
-}
-
-// TestK14_SecondStart starts the appliance a second time on the same data: one
-// line, status 1, and the first does not notice.
-func TestK14_SecondStart(t *testing.T) {
-	h := loadedHouse(t).start()
-	w := h.logged()
-	var told ledger
-	told.deliver(t, w, letterOf("before", 1000))
-	// Other addresses, so that it is not they that refuse.
-	config, err := os.ReadFile(h.config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.write("second.yaml", strings.NewReplacer(h.smtps, free(t), h.imaps, free(t)).Replace(string(config)))
-	state, out, errs := program(t, "", "serve", "--config", filepath.Join(h.dir, "second.yaml"))
-	if state != exitFailed || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "in use") {
-		t.Errorf("%d %q %q", state, out, errs)
-	}
-	told.deliver(t, w, letterOf("after", 1000))
-	t.Log(h.judge(&told))
 }
 
 // TestK15_KilledInTheMiddleOfAnUpload kills the appliance while a client sends a

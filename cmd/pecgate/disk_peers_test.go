@@ -192,7 +192,7 @@ func TestA6_DiskFullWhileAccepting(t *testing.T) {
 // load, stops and starts the appliance on a full one, and looks for what is
 // lost.
 func TestK1_RealDisk(t *testing.T) {
-	const rounds = 8
+	const rounds = 4
 	h := loadedHouse(t)
 	h.minFree("20MB")
 	data := smallDisk(t, h, "size=120m")
@@ -205,7 +205,7 @@ func TestK1_RealDisk(t *testing.T) {
 		wg.Wait()
 	})
 	defer end()
-	for sender := range 4 {
+	for sender := range 2 {
 		wg.Go(func() {
 			for n := 0; ; n++ {
 				select {
@@ -229,13 +229,13 @@ func TestK1_RealDisk(t *testing.T) {
 					t.Errorf("an answer that nobody expects: %q", w.last)
 				}
 				w.close()
-				time.Sleep(50 * time.Millisecond) // all of it is to be sent on before the test ends
+				time.Sleep(100 * time.Millisecond) // all of it is to be sent on before the test ends
 			}
 		})
 	}
 	for round := range rounds {
 		done := told.len()
-		h.until("messages are accepted", func() bool { p.alive(); return told.len() > done+3 })
+		h.until("messages are accepted", func() bool { p.alive(); return told.len() > done+6 })
 		fill(t, data, []int64{15 << 20, 8 << 20, 3 << 20, 0}[round%4])
 		time.Sleep(300 * time.Millisecond) // how long it is full, not what is true
 		p.alive()

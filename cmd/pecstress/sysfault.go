@@ -152,7 +152,7 @@ type faultLives struct {
 const livesEach = 24
 
 // allErrorsTo is up to which n each error is tried; behind it they take turns.
-const allErrorsTo = 6
+const allErrorsTo = 16
 
 func (l *faultLives) untilClean(ctx context.Context, set faultCalls) (last int, err error) {
 	most := mostPoints

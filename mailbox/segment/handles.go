@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"errors"
 	"sync"
+	"syscall"
 )
 
 // handles shares open files among readers. Files nobody reads are kept, up to
@@ -18,6 +19,16 @@ type handles struct {
 	// gone are the segments unlinked while files were being opened: such a file
 	// must not be kept, or its space would not come back.
 	gone map[uint64]bool
+}
+
+// fewHandles is n, or less where the process may open so few files that idle
+// ones would take them from others.
+func fewHandles(n int) int {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		return 1
+	}
+	return max(1, int(min(uint64(n), uint64(l.Cur)/16)))
 }
 
 type handle struct {

@@ -83,7 +83,7 @@ func Open(o Options) (*Store, error) {
 		o.LargeAt = defaultLargeAt
 	}
 	if o.Handles <= 0 {
-		o.Handles = defaultHandles
+		o.Handles = fewHandles(defaultHandles)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
