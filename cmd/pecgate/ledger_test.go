@@ -78,16 +78,19 @@ func (h *house) judge(l *ledger) (v verdict) {
 		return q[relay.Attempting]+q[relay.HandedOver] == 0 && h.accepted() == len(h.provider.Ledger()) &&
 			(q[relay.Queued] == 0 || time.Now().After(patience))
 	})
-	got := map[string][]string{} // hashes of the bodies that the provider got, by Message-ID
-	for _, m := range h.provider.Ledger() {
-		got[idOf(string(m.Raw))] = append(got[idOf(string(m.Raw))], sum(bodyOf(string(m.Raw))))
-	}
+	got := h.got()
 	var kept map[string]string // hashes of the bodies of the copies kept here
-	v.promised, v.sent = len(l.promises), len(got)
+	v.promised = len(l.promises)
 	for _, p := range l.promises {
 		s, err := h.shown(p.msgid)
 		if err != nil {
 			h.t.Errorf("%s: %v", p.msgid, err)
+		}
+		if s.State == relay.Attempting || s.State == relay.HandedOver {
+			s = h.settled(p.msgid, relay.Accepted) // its next try has come
+		}
+		if len(got[p.msgid]) == 0 && s.State == relay.Accepted {
+			got = h.got()
 		}
 		g := got[p.msgid]
 		if len(g) == 0 && s.State == relay.Queued {
@@ -114,14 +117,26 @@ func (h *house) judge(l *ledger) (v verdict) {
 			h.t.Errorf("%s was sent and is %s", p.msgid, s.State)
 		}
 	}
-	// What left without its 250 being seen is whole and single all the same.
-	for id, g := range got {
+	// What left without its 250 being seen is single all the same.
+	for id, g := range h.got() {
 		if len(g) > 1 {
 			v.twice++
 			h.t.Errorf("%s was sent %d times", id, len(g))
 		}
+		v.sent++
 	}
 	return v
+}
+
+// got are the hashes of the bodies that the provider got until now, by
+// Message-ID.
+func (h *house) got() map[string][]string {
+	out := map[string][]string{}
+	for _, m := range h.provider.Ledger() {
+		id := idOf(string(m.Raw))
+		out[id] = append(out[id], sum(bodyOf(string(m.Raw))))
+	}
+	return out
 }
 
 // idOf is the Message-ID of a message of letterOf, bodyOf what follows its

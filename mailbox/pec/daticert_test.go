@@ -148,7 +148,7 @@ func TestF5_NoWayOut(t *testing.T) {
 			switch path := must(strconv.Unquote(i.Path.Value)); {
 			case path == "os", path == "net", strings.HasPrefix(path, "os/"), strings.HasPrefix(path, "net/"),
 				path == "syscall", strings.HasPrefix(path, "pecgate/") && path != "pecgate/mailbox/mime" &&
-				path != "pecgate/mailbox/pec/cms" && path != "pecgate/mailbox/planted": // planted is empty in what is shipped
+					path != "pecgate/mailbox/pec/cms" && path != "pecgate/mailbox/planted": // planted is empty in what is shipped
 				t.Errorf("%s imports %s", name, path)
 			}
 		}

@@ -36,7 +36,7 @@ func adopt(o Options) error {
 	if err := checkRegistry(o.Dir); err != nil {
 		return err
 	}
-	found, err := checkTables(context.Background(), o.Dir, o.Form, false)
+	found, err := checkTables(context.Background(), o.Dir, badger.ManifestFilename, o.Form, false)
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (c *tableCheck) uncounted(dir string) ([]logFile, error) {
 // folder, with a chain that only adopt has written.
 func (o Options) takeOver(upTo uint64, logs []logFile) error {
 	o.between()
-	if err := errors.Join(mendList(o.Dir), mendLogs(o.Dir, logs, true)); err != nil {
+	if err := errors.Join(mendList(o.Dir, badger.ManifestFilename), mendLogs(o.Dir, logs, true)); err != nil {
 		return err
 	}
 	o.between()

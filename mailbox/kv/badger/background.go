@@ -29,7 +29,8 @@ import (
 // first such line to the last an iterator keeps the old tables on disk; then as
 // many tables must be in the list as were begun. Until that is known no state
 // that was read is answered, and nothing that was read leads to a commit (check).
-// Only while badger is being opened or closed there is no iterator.
+// While badger is being opened there is no iterator; while it is being closed it
+// is one from before (close).
 //
 // Merges run one at a time, so that it is known whose tables are in the list.
 type background struct {
@@ -145,7 +146,7 @@ func (b *background) making(worker int, any bool) {
 // begin keeps what is there.
 func (b *background) begin() (err error) {
 	b.pin = pinTables(b.db)
-	if b.before, err = readList(b.dir); err != nil {
+	if b.before, err = readList(b.dir, badger.ManifestFilename); err != nil {
 		return err
 	}
 	b.file, err = os.Stat(filepath.Join(b.dir, badger.ManifestFilename))
@@ -291,8 +292,33 @@ func (b *background) failLocked(err error) error {
 	return b.err
 }
 
-// failed says that badger must not be closed: workers wait for ever, and a close
-// would write what does not belong to what is on disk.
+// close closes badger, unless something has failed: then workers wait for ever,
+// and what badger would write does not belong to what is on disk.
+//
+// badger writes its last memory table out, and may merge it with others before
+// it stops. Then it gives no iterator any more, so all tables and logs of now
+// are kept, with their list, until all has gone well.
+func (b *background) close(db *badger.DB) error {
+	if b.failed() {
+		return nil
+	}
+	list, err := os.ReadFile(filepath.Join(b.dir, badger.ManifestFilename))
+	if err != nil {
+		return err
+	}
+	letGo := pinTables(db)
+	if err = writeList(b.dir, closingList, list); err == nil {
+		err = db.Close()
+	}
+	if err == nil && !b.failed() {
+		err = os.Remove(filepath.Join(b.dir, closingList))
+	}
+	if err == nil && !b.failed() {
+		letGo()
+	}
+	return err
+}
+
 func (b *background) failed() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -70,9 +70,9 @@ func (s *Store) Backup(ctx context.Context, w io.Writer, since uint64) (next uin
 // checkLive reads all tables while the store is in use. Damage is the end of
 // the store; it is looked at twice, since badger changes files meanwhile.
 func (s *Store) checkLive(ctx context.Context) error {
-	_, err := checkTables(ctx, s.dir, nil, true)
+	_, err := checkTables(ctx, s.dir, badger.ManifestFilename, nil, true)
 	if errors.Is(err, kv.ErrCorrupt) {
-		_, err = checkTables(ctx, s.dir, nil, true)
+		_, err = checkTables(ctx, s.dir, badger.ManifestFilename, nil, true)
 	}
 	if errors.Is(err, kv.ErrCorrupt) {
 		return s.fail(err)

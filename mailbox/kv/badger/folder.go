@@ -88,7 +88,10 @@ func checkFolder(o Options) (*journal, mark, error) {
 	if err != nil {
 		return nil, mark{}, err
 	}
-	at, err := checkRecords(o, j)
+	at, err := checkRecords(o, j, closingList)
+	if err != nil { // there is none, or it is of no use
+		at, err = checkRecords(o, j, badger.ManifestFilename)
+	}
 	if err != nil {
 		return nil, mark{}, errors.Join(err, j.close())
 	}
@@ -106,11 +109,15 @@ func badgersFiles(dir string) (bool, error) {
 	return false, nil
 }
 
-func checkRecords(o Options, j *journal) (mark, error) {
+// checkRecords goes by one of the lists of tables.
+func checkRecords(o Options, j *journal, list string) (mark, error) {
+	if _, err := os.Stat(filepath.Join(o.Dir, list)); err != nil && list == closingList {
+		return mark{}, err
+	}
 	if err := checkRegistry(o.Dir); err != nil {
 		return mark{}, err
 	}
-	tables, err := checkTables(context.Background(), o.Dir, o.Form, false)
+	tables, err := checkTables(context.Background(), o.Dir, list, o.Form, false)
 	if err != nil {
 		return mark{}, err
 	}
@@ -129,19 +136,19 @@ func checkRecords(o Options, j *journal) (mark, error) {
 			return mark{}, err
 		}
 	}
-	return at, errors.Join(mendList(o.Dir), mendLogs(o.Dir, logs, at.seq > j.mark.seq))
+	return at, errors.Join(mendList(o.Dir, list), mendLogs(o.Dir, logs, at.seq > j.mark.seq))
 }
 
 // unlisted names tables that the list of tables does not have, for whoever
 // looks for missing records: it may have been cut.
 func unlisted(dir string) string {
-	listed, err := tablesOf(dir)
+	listed, err := tablesOf(dir, badger.ManifestFilename)
 	names, err2 := filepath.Glob(filepath.Join(dir, "*.sst"))
 	if err != nil || err2 != nil {
 		return "" // there is a better error to tell
 	}
 	var text strings.Builder
-	if c, err := readList(dir); err == nil {
+	if c, err := readList(dir, badger.ManifestFilename); err == nil {
 		for _, id := range c.gone {
 			fmt.Fprintf(&text, "; file %s is missing", table.IDToFilename(id))
 		}

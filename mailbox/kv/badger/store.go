@@ -331,8 +331,8 @@ func (s *Store) Close() error {
 		close(s.stopCounter)
 		<-s.counterEnded
 		var err error
-		if !s.behind.failed() && (s.noRoom == nil || !s.noRoom()) {
-			err = s.db.Close()
+		if s.noRoom == nil || !s.noRoom() {
+			err = s.behind.close(s.db)
 		}
 		if err = errors.Join(err, s.journal.close(), s.lock.Close()); err != nil {
 			s.closeErr = fmt.Errorf("kv: close: %w", err)

@@ -25,8 +25,8 @@ import (
 
 // tablesOf reads badger's list of tables; none in a new folder. Files that are
 // not in it are left over from a crash and removed by badger.
-func tablesOf(dir string) (map[uint64]badger.TableManifest, error) {
-	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
+func tablesOf(dir, list string) (map[uint64]badger.TableManifest, error) {
+	f, err := os.Open(filepath.Join(dir, list))
 	if missing(err) {
 		return nil, missingManifest(dir)
 	}
@@ -36,9 +36,9 @@ func tablesOf(dir string) (map[uint64]badger.TableManifest, error) {
 	defer f.Close()
 	m, _, err := badger.ReplayManifestFile(f, 0, badger.Options{})
 	if err != nil {
-		return nil, fmt.Errorf("file %s: %w: %s", badger.ManifestFilename, kv.ErrCorrupt, firstLine(err))
+		return nil, fmt.Errorf("file %s: %w: %s", list, kv.ErrCorrupt, firstLine(err))
 	}
-	c, err := readList(dir)
+	c, err := readList(dir, list)
 	if err != nil || c.whole {
 		return m.Tables, err
 	}
@@ -66,9 +66,9 @@ func missingManifest(dir string) error {
 // for the end of the table when it compacts.
 //
 // While the store is open, tables come and go: live passes over those that went.
-func checkTables(ctx context.Context, dir string, form []byte, live bool) (tableCheck, error) {
+func checkTables(ctx context.Context, dir, list string, form []byte, live bool) (tableCheck, error) {
 	all := tableCheck{form: sighting{key: form}}
-	tables, err := tablesOf(dir)
+	tables, err := tablesOf(dir, list)
 	if err != nil {
 		return all, err
 	}

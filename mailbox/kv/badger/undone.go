@@ -40,6 +40,11 @@ const (
 	setHeader  = 8
 )
 
+// closingList is the list from before badger was closed, there until that was
+// good (background.close). As long as all tables and logs of then are there it
+// counts instead: the chain of commits tells whether they are.
+const closingList = badger.ManifestFilename + ".closing"
+
 // changes is one set.
 type changes struct {
 	from, to int // in the list
@@ -58,14 +63,14 @@ type carriedOut struct {
 }
 
 // readList reads the list. Badger itself must have accepted it.
-func readList(dir string) (c carriedOut, err error) {
-	list, err := os.ReadFile(filepath.Join(dir, badger.ManifestFilename))
+func readList(dir, name string) (c carriedOut, err error) {
+	list, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
 		return c, err
 	}
 	sets, err := parseList(list)
 	if err != nil {
-		return c, fmt.Errorf("file %s: %w", badger.ManifestFilename, err)
+		return c, fmt.Errorf("file %s: %w", name, err)
 	}
 	c = carriedOut{list: slices.Clone(list[:min(listHeader, len(list))]), tables: map[uint64]badger.TableManifest{}, whole: true}
 	void, err := voids(dir, sets)
@@ -140,35 +145,45 @@ func tableThere(dir string, id uint64) (bool, error) {
 	return err == nil && st.Size() > 0, err
 }
 
-// mendList writes the list without what was not carried out. The file is the old
-// one or the new one, whatever happens.
-func mendList(dir string) error {
-	c, err := readList(dir)
+// mendList writes what one of the lists says, without what was not carried out,
+// as badger's list. The file is the old one or the new one, whatever happens.
+func mendList(dir, list string) error {
+	c, err := readList(dir, list)
 	if missing(err) {
 		return nil // a new folder
 	}
-	if err != nil || c.whole {
-		return err
+	if err == nil && (!c.whole || list != badger.ManifestFilename) {
+		if err = writeList(dir, badger.ManifestFilename, c.list); err != nil {
+			err = fmt.Errorf("mend file %s: %w", badger.ManifestFilename, err)
+		}
 	}
-	name := filepath.Join(dir, badger.ManifestFilename)
+	if err == nil {
+		err = os.Remove(filepath.Join(dir, closingList))
+	}
+	if missing(err) {
+		return nil
+	}
+	return err
+}
+
+// writeList writes a list durably; it is whole or not there.
+func writeList(dir, name string, list []byte) error {
+	name = filepath.Join(dir, name)
 	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(c.list)
+	_, err = f.Write(list)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(name+".new", name)
 	}
-	if err == nil {
-		err = syncDir(dir)
-	}
 	if err != nil {
-		return fmt.Errorf("mend file %s: %w", badger.ManifestFilename, err)
+		return err
 	}
-	return nil
+	return syncDir(dir)
 }
 
 // parseList reads the sets of a list. The end of an interrupted write ends it.

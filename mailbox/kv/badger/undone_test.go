@@ -98,7 +98,7 @@ func TestA7_ListOfWhatWasNotCarriedOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			copyFolder(t, c.from.dir, dir)
-			tables, err := tablesOf(dir)
+			tables, err := tablesOf(dir, badger.ManifestFilename)
 			if err != nil {
 				t.Fatal(err)
 			}
