@@ -80,6 +80,9 @@ func TestK1_Floor(t *testing.T) {
 		if (err == nil) != (level != LevelCritical) {
 			t.Errorf("a record with %d MiB: %v", bytes/mib, err)
 		}
+		if err := s.SignAudit(ctx); errors.Is(err, ErrNoSpace) != (level == LevelCritical) {
+			t.Errorf("a signed head with %d MiB: %v", bytes/mib, err)
+		}
 	}
 	at(floor+5*mib, LevelRoom, 0) // no room for the ballast yet
 	at(floor+30*mib, LevelRoom, 10*mib)

@@ -61,8 +61,12 @@ func (tx *Tx) AuditTail(fn func(n uint64, l AuditLine) bool) error {
 }
 
 // SignAudit signs the head of the audit log and writes it beside the store.
-// Without new lines it does nothing.
+// Without new lines it does nothing. On a disk that is almost full it answers
+// ErrNoSpace, as Update does.
 func (s *Store) SignAudit(ctx context.Context) error {
+	if err := s.writeRoom(); err != nil {
+		return err
+	}
 	_, err := s.audit.Head(ctx, s.records)
 	return s.watch(err)
 }
