@@ -21,7 +21,7 @@ func loadedHouse(t *testing.T) *house {
 // 250 for, and what the provider got. Nothing is lost, nothing torn, nothing
 // sent twice.
 func TestA1_KillDuringSubmission(t *testing.T) {
-	const cycles, sessions, perSession = 20, 16, 4
+	const cycles, sessions, perSession = 20, 16, 2
 	h := loadedHouse(t)
 	roots := h.roots()
 	rnd := rand.New(rand.NewPCG(1, 2026))
@@ -39,7 +39,12 @@ func TestA1_KillDuringSubmission(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Duration(20+rnd.IntN(400)) * time.Millisecond) // when the kill falls, not what is true
+		// When the kill falls, not what is true.
+		some := told.len() + rnd.IntN(sessions*perSession/2)
+		for end := time.Now().Add(10 * time.Second); told.len() < some && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Duration(rnd.IntN(100)) * time.Millisecond)
 		p.kill()
 		wg.Wait()
 	}

@@ -69,15 +69,18 @@ func (v verdict) String() string {
 func (h *house) judge(l *ledger) (v verdict) {
 	h.t.Helper()
 	// What failed once for want of files or room waits for its next try longer
-	// than a test does.
+	// than a test does. A kill between the intent and the dot leaves a submission
+	// that nobody can tell anything of: it stays uncertain, which is no loss.
 	patience := time.Now().Add(5 * time.Second)
-	// A kill between the intent and the dot leaves a submission that nobody can
-	// tell anything of: it stays uncertain, which is no loss.
-	h.until("all that is under way is done and every receipt is in", func() bool {
+	done := func() bool {
 		q := h.status().Queue
 		return q[relay.Attempting]+q[relay.HandedOver] == 0 && h.accepted() == len(h.provider.Ledger()) &&
 			(q[relay.Queued] == 0 || time.Now().After(patience))
-	})
+	}
+	for before := -1; before < h.accepted() && !done(); { // as long as it gets on
+		before = h.accepted()
+		h.until("more is sent and its receipt is in", func() bool { return done() || h.accepted() > before })
+	}
 	got := h.got()
 	var kept map[string]string // hashes of the bodies of the copies kept here
 	v.promised = len(l.promises)

@@ -85,6 +85,25 @@ func TestA7_ListOfWhatWasNotCarriedOut(t *testing.T) {
 			appendSet(t, dir, 1, []uint64{never}, ids)
 			remove(t, table.NewFilename(ids[0], dir))
 		}, false},
+		"merged while closing, without one": {killed, func(dir string, ids []uint64) {
+			copyFile(t, filepath.Join(dir, badger.ManifestFilename), filepath.Join(dir, closingList))
+			appendSet(t, dir, 0, []uint64{never}, nil)
+			copyFile(t, table.NewFilename(ids[0], dir), table.NewFilename(never+1, dir))
+			appendSet(t, dir, 0, []uint64{never + 1}, append(ids, never))
+		}, true},
+		"the list before closing, when all went well": {closed, func(dir string, ids []uint64) {
+			copyFile(t, filepath.Join(dir, badger.ManifestFilename), filepath.Join(dir, closingList))
+			truncate(t, filepath.Join(dir, closingList), -12) // without the last memory table
+		}, true},
+		"a list before closing that is of no use": {killed, func(dir string, ids []uint64) {
+			if err := os.WriteFile(filepath.Join(dir, closingList), []byte("Bdgr"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		"a list before closing, and nothing fits": {killed, func(dir string, ids []uint64) {
+			copyFile(t, filepath.Join(dir, badger.ManifestFilename), filepath.Join(dir, closingList))
+			remove(t, table.NewFilename(ids[0], dir))
+		}, false},
 		"a set that is damaged": {killed, func(dir string, _ []uint64) {
 			appendSet(t, dir, 0, []uint64{never}, nil)
 			appendSet(t, dir, 0, []uint64{never + 1}, nil)
@@ -115,8 +134,23 @@ func TestA7_ListOfWhatWasNotCarriedOut(t *testing.T) {
 				if !c.good && !errors.Is(err, kv.ErrCorrupt) {
 					t.Errorf("not refused: %v", err)
 				}
+				if _, err := os.Stat(filepath.Join(dir, closingList)); c.good && err == nil {
+					t.Error("the list from before closing is still there")
+				}
 			}
 		})
+	}
+}
+
+// truncate cuts bytes off a file.
+func truncate(t *testing.T, name string, by int64) {
+	t.Helper()
+	st, err := os.Stat(name)
+	if err == nil {
+		err = os.Truncate(name, st.Size()+by)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
