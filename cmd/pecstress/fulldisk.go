@@ -11,7 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix" // mount and statfs
+	"github.com/emersion/go-imap/v2" // what to read
+	"golang.org/x/sys/unix"          // mount and statfs
 )
 
 func fulldiskScenario() scenario {
@@ -203,7 +204,7 @@ func fullRounds(ctx context.Context, o worldOptions, rounds int, hold time.Durat
 	if err := w.start(ctx); err != nil {
 		return c, err
 	}
-	f := &full{w: w, c: &c}
+	f := &full{w: w, c: &c, every: hold / 5}
 	stop, err := f.load(ctx)
 	if err != nil {
 		return c, err
@@ -238,6 +239,7 @@ func fullRounds(ctx context.Context, o worldOptions, rounds int, hold time.Durat
 type full struct {
 	w       *world
 	c       *counts
+	every   time.Duration // something arrives
 	refused atomic.Int64 // answers 452
 	resumed []string     // seconds until mail was taken again
 }
@@ -248,12 +250,12 @@ func (f *full) load(ctx context.Context) (stop func() error, err error) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var failed error
-	loop := func(what func() error) {
+	loop := func(every time.Duration, what func() error) {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				err := what()
 				if err == nil {
-					err = pause(ctx, 100*time.Millisecond)
+					err = pause(ctx, every)
 				}
 				if err != nil && ctx.Err() == nil {
 					mu.Lock()
@@ -264,10 +266,10 @@ func (f *full) load(ctx context.Context) (stop func() error, err error) {
 			}
 		})
 	}
-	loop(func() error {
-		return f.w.drive(ctx, load{Sessions: 3, Each: 10, Size: 60000, Large: 5, Pause: 20 * time.Millisecond, Repeat: true})
+	loop(100*time.Millisecond, func() error {
+		return f.w.drive(ctx, load{Sessions: 3, Each: 10, Size: 60000, Large: 5, Pause: f.every / 10, Repeat: true})
 	})
-	loop(func() error { return f.w.arrive(1, 20000) })
+	loop(f.every, func() error { return f.w.arrive(1, 20000) })
 	return func() error {
 		cancel()
 		wg.Wait()
@@ -358,17 +360,29 @@ func (f *full) takes(ctx context.Context) int {
 	return code
 }
 
-// reads reads the folder of what arrived and counts it. That it is all of it is
-// judged later.
+// reads counts the messages in the folder of what arrived and reads a few. That
+// all of them are whole is judged later.
 func (f *full) reads(ctx context.Context) (int, error) {
 	c, err := f.w.imap(ctx, people()[0])
 	if err != nil {
 		return 0, err
 	}
 	defer c.Close() // read only
-	all, err := readFolder(c, inbox)
-	return len(all), err
+	state, err := c.Select(inbox, &imap.SelectOptions{ReadOnly: true}).Wait()
+	if err != nil || state.NumMessages == 0 {
+		return 0, err
+	}
+	n := state.NumMessages
+	whole := &imap.FetchItemBodySection{Peek: true}
+	got, err := c.Fetch(imap.SeqSet{{Start: n - min(n, few) + 1, Stop: n}}, &imap.FetchOptions{BodySection: []*imap.FetchItemBodySection{whole}}).Collect()
+	if err == nil && len(got) != int(min(n, few)) {
+		err = fmt.Errorf("%d of %d messages are given", len(got), min(n, few))
+	}
+	return int(n), err
 }
+
+// few is how many messages are read while there is no room.
+const few = 5
 
 // withoutRoom stops the gateway where there is no room, tries to start it there,
 // and starts it where there is room again.
@@ -452,7 +466,7 @@ func readOnly(ctx context.Context, o worldOptions) (c counts, err error) {
 	if err := w.start(ctx); err != nil {
 		return c, err
 	}
-	f := &full{w: w, c: &c}
+	f := &full{w: w, c: &c, every: 100 * time.Millisecond}
 	stop, err := f.load(ctx)
 	if err != nil {
 		return c, err

@@ -281,12 +281,18 @@ func (l *faultLives) faulty(ctx context.Context, p faultPoint) error {
 			return err
 		}
 		err = w.stop() // where it runs still
+		// What it traced has ended before strace has.
+		select {
+		case <-w.ended():
+		case <-time.After(aliveWait):
+		case <-ctx.Done():
+		}
 	}
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case w.running():
-		l.c.fault(&l.c.Wrong, "with %s: %v", p, err)
+		l.c.fault(&l.c.Wrong, "with %s it does not end: %v", p, err)
 		return nil
 	case errors.Is(err, errNotStarted):
 		l.c.Detected++
