@@ -240,8 +240,8 @@ type full struct {
 	w       *world
 	c       *counts
 	every   time.Duration // something arrives
-	refused atomic.Int64 // answers 452
-	resumed []string     // seconds until mail was taken again
+	refused atomic.Int64  // answers 452
+	resumed []string      // seconds until mail was taken again
 }
 
 // load lets people submit and mail arrive until stop is called.

@@ -57,9 +57,8 @@ func (s *session) mayEnter(id policy.Identity) bool {
 func (s *session) Unauthenticate() error {
 	s.settle()
 	s.deselect()
-	s.id, s.person = policy.Identity{}, 0
-	s.mu.Lock()
-	s.held = nil
+	s.mu.Lock() // the watch reads them
+	s.held, s.id, s.person = nil, policy.Identity{}, 0
 	s.mu.Unlock()
 	s.f.loggedOut()
 	return nil

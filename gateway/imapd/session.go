@@ -104,10 +104,10 @@ func (s *session) recheck() { s.allowed() }
 // allowed tells whether the policy allows what the session holds, and ends the
 // session if not. Before login it holds nothing.
 func (s *session) allowed() bool {
-	s.mu.Lock()
-	h := s.held
+	s.mu.Lock() // who it is changes with it
+	may := s.held == nil || s.stillMay(s.held)
 	s.mu.Unlock()
-	if h == nil || s.stillMay(h) {
+	if may {
 		return true
 	}
 	s.lose()
