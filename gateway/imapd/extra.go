@@ -18,7 +18,6 @@ type extra struct {
 // extraCommands are the commands of the extensions that stand in extraCaps.
 func extraCommands() map[string]extra {
 	return map[string]extra{
-		"COMPRESS":     {run: (*session).compress},
 		"GETQUOTA":     {run: (*session).getQuota},
 		"GETQUOTAROOT": {run: (*session).getQuotaRoot},
 		"SETQUOTA":     {run: (*session).setQuota},
@@ -31,7 +30,7 @@ func extraCommands() map[string]extra {
 }
 
 // extraCaps is what the filter adds to every list of capabilities.
-const extraCaps = " ID QUOTA QUOTA=RES-STORAGE ACL SORT THREAD=REFERENCES THREAD=ORDEREDSUBJECT WITHIN COMPRESS=DEFLATE"
+const extraCaps = " ID QUOTA QUOTA=RES-STORAGE ACL SORT THREAD=REFERENCES THREAD=ORDEREDSUBJECT WITHIN"
 
 // runExtra answers a command of an extension and says whether it is one.
 func (f *filter) runExtra() bool {
@@ -39,13 +38,7 @@ func (f *filter) runExtra() bool {
 	if !ok {
 		return false
 	}
-	before := f.deflates
 	f.answer(f.cur.tag + " " + f.extraAnswer(e))
-	if f.deflates && !before {
-		if err := f.switchLine(); err != nil {
-			f.cut() // what would follow cannot be read by the client
-		}
-	}
 	return true
 }
 

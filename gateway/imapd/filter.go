@@ -32,7 +32,6 @@ const (
 // waits. FETCH answers go into it directly, past the library's encoder.
 type filter struct {
 	raw   net.Conn
-	wire  io.ReadWriter // raw, or what compresses it; changed by the reading goroutine with wmu held
 	srv   *Server
 	input // only the library's reading goroutine touches it
 
@@ -58,7 +57,7 @@ type filter struct {
 var errBye = errors.New("imapd: the connection is to end")
 
 func newFilter(raw net.Conn, srv *Server) *filter {
-	return &filter{raw: raw, wire: raw, srv: srv, wait: idleTime}
+	return &filter{raw: raw, srv: srv, wait: idleTime}
 }
 
 // Write takes one answer of the library, or a part of a long one.
@@ -184,7 +183,7 @@ func (f *filter) flush() {
 	if len(f.out) > 0 && f.werr == nil {
 		// A failed deadline shows in the write.
 		_ = f.raw.SetWriteDeadline(time.Now().Add(writeTime))
-		_, f.werr = f.wire.Write(f.out)
+		_, f.werr = f.raw.Write(f.out)
 	}
 	f.out = f.out[:0]
 }
@@ -251,7 +250,7 @@ func (f *filter) fill(into []byte, until time.Time) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := f.wire.Read(into)
+	n, err := f.raw.Read(into)
 	if err != nil && n == 0 {
 		if text := f.byeText(); text != "" {
 			return 0, errBye
@@ -337,7 +336,7 @@ func (f *filter) Close() error {
 	f.wmu.Lock()
 	if len(f.out) > 0 && f.werr == nil {
 		_ = f.raw.SetWriteDeadline(time.Now().Add(closeTime))
-		_, f.werr = f.wire.Write(f.out)
+		_, f.werr = f.raw.Write(f.out)
 	}
 	f.out = f.out[:0]
 	f.release()

@@ -46,9 +46,7 @@ type input struct {
 	msg    literal
 	state  msgState
 	bad    int
-	// deflates: the client has asked for compression; see switchLine.
-	deflates bool
-	end      error // what every further Read answers
+	end    error // what every further Read answers
 }
 
 // literal is the message of an APPEND.
