@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"pecgate/mailbox"
 	"pecgate/relay"
@@ -34,7 +37,7 @@ func filledStores(t *testing.T) map[string]*reference {
 	}
 	out := map[string]*reference{}
 	take := func(name string) {
-		im, err := readImage(dir)
+		im, err := readStill(dir)
 		if err == nil {
 			out[name], err = newReference(t.Context(), im, ledger, inside{})
 		}
@@ -55,6 +58,24 @@ func filledStores(t *testing.T) map[string]*reference {
 	}
 	take("stopped")
 	return out
+}
+
+// readStill is readImage of a store that is open: badger may be merging tables,
+// and a kill leaves the files of one moment. So it reads until nothing changes.
+func readStill(dir string) (*image, error) {
+	before, err := readImage(dir)
+	for range 100 {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		time.Sleep(50 * time.Millisecond)
+		now, nerr := readImage(dir)
+		if err == nil && nerr == nil && reflect.DeepEqual(before, now) {
+			return now, nil
+		}
+		before, err = now, nerr
+	}
+	return nil, errors.New("the files of an idle store do not come to rest")
 }
 
 // keep stores one message, every second one as a submission, and returns the
