@@ -102,8 +102,12 @@ func (o Options) takeOver(upTo uint64, logs []logFile) error {
 		return err
 	}
 	o.between()
-	older := settings(o).WithMemTableSize(olderTables)
-	db, err := openDB(older)
+	o.behind = newBackground(o.Dir)
+	older, err := roomToOpen(settings(o).WithMemTableSize(olderTables))
+	if err != nil {
+		return err
+	}
+	db, err := o.behind.open(older)
 	if err != nil {
 		return err
 	}
@@ -115,7 +119,7 @@ func (o Options) takeOver(upTo uint64, logs []logFile) error {
 	if err = begin(db, at); err == nil {
 		o.between()
 	}
-	if err = errors.Join(err, db.Close()); err != nil {
+	if err = errors.Join(err, o.behind.close(db), o.behind.check()); err != nil {
 		return fmt.Errorf("take the folder over: %w", err)
 	}
 	o.between()

@@ -29,16 +29,19 @@ import (
 // first such line to the last an iterator keeps the old tables on disk; then as
 // many tables must be in the list as were begun. Until that is known no state
 // that was read is answered, and nothing that was read leads to a commit (check).
-// While badger is being opened there is no iterator; while it is being closed it
-// is one from before (close).
+// While badger is being opened there can be no iterator yet, so a merge waits
+// (open); while it is being closed it is one from before (close).
 //
 // Merges run one at a time, so that it is known whose tables are in the list.
 type background struct {
 	dir string
 
 	mu     sync.Mutex
-	turn   sync.Cond // holder changed
-	db     *badger.DB
+	turn   sync.Cond  // db or holder changed
+	db     *badger.DB // nil: it is being opened
+	early  int        // workers that wait for db
+	opened error      // why there will be none
+	stuck  chan error // buffered(1): opened, while workers wait
 	err    error
 	tell   func(error)
 	holder int        // number of the worker that merges; none: noWorker
@@ -58,18 +61,64 @@ const (
 	lineMerged  = "[Compactor: %d] Compaction for level: %d DONE"
 	lineFailed  = "[Compactor: %d] LOG Compact FAILED"
 	lineUnmoved = "error flushing memtable to disk"
+	lineFutile  = "Received err: %v. Cleaning up" // it does not open
 )
 
 func newBackground(dir string) *background {
-	b := &background{dir: dir, holder: noWorker}
+	b := &background{dir: dir, holder: noWorker, stuck: make(chan error, 1)}
 	b.turn.L = &b.mu
 	return b
+}
+
+// open opens badger. When badger gives up it waits for its workers, and one that
+// is about to merge must not go on: then badger is left as it stands, and what is
+// on disk is as it was.
+func (b *background) open(o badger.Options) (*badger.DB, error) {
+	type result struct {
+		db  *badger.DB
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		db, err := openDB(o)
+		done <- result{db, err}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return nil, r.err
+		}
+		b.use(r.db, nil)
+		return r.db, nil
+	case err := <-b.stuck:
+		return nil, err
+	}
+}
+
+// futile takes note that badger does not open.
+func (b *background) futile(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.opened = err
+	b.leave()
+}
+
+// leave lets open go without badger where it would wait for ever.
+func (b *background) leave() {
+	if b.opened == nil || b.early == 0 {
+		return
+	}
+	select {
+	case b.stuck <- b.opened:
+	default:
+	}
 }
 
 // use gives the database, and whom to tell of a failure.
 func (b *background) use(db *badger.DB, tell func(error)) {
 	b.mu.Lock()
 	b.db, b.tell = db, tell
+	b.turn.Broadcast()
 	err := b.err
 	b.mu.Unlock()
 	if err != nil && tell != nil {
@@ -104,6 +153,8 @@ func (b *background) hear(format string, args []any) {
 	case strings.HasPrefix(format, lineUnmoved) && len(args) > 0:
 		b.fail(fmt.Errorf("write a table: %w", firstOf(args[0])))
 		runtime.Goexit()
+	case strings.HasPrefix(format, lineFutile) && len(args) > 0:
+		b.futile(firstOf(args[0]))
 	}
 }
 
@@ -121,11 +172,18 @@ func firstOf(arg any) error {
 	return errors.New(line[:min(len(line), maxLine)])
 }
 
-// making waits until no other worker merges, and keeps the tables that are there.
-// After a failure it waits for ever: badger would go on without the table.
+// making waits until badger is open and no other worker merges, and keeps the
+// tables that are there. After a failure it waits for ever: badger would go on
+// without the table.
 func (b *background) making(worker int, any bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.early++
+	for b.db == nil {
+		b.leave()
+		b.turn.Wait()
+	}
+	b.early--
 	for b.err != nil || b.holder != noWorker && b.holder != worker {
 		b.turn.Wait()
 	}
@@ -157,12 +215,9 @@ func (b *background) begin() (err error) {
 }
 
 // pinTables keeps the files of all tables until it is called. While badger is
-// being opened or closed it cannot.
+// being closed it cannot.
 func pinTables(db *badger.DB) (letGo func()) {
 	letGo = func() {}
-	if db == nil {
-		return letGo
-	}
 	defer func() { _ = recover() }() // badger's answer when it is being closed
 	txn := db.NewTransactionAt(math.MaxUint64, false)
 	it := txn.NewIterator(badger.IteratorOptions{AllVersions: true})

@@ -43,6 +43,8 @@ func TestMain(m *testing.M) {
 		adoptAndDie(dir)
 	case "blocked":
 		writeBlocked(dir)
+	case "opening":
+		mergeWhileOpening(dir)
 	}
 }
 

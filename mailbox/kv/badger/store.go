@@ -158,17 +158,20 @@ func openLocked(o Options, lock *os.File) (*Store, error) {
 		return nil, errors.Join(err, j.close())
 	}
 	o.behind = newBackground(o.Dir)
-	db, err := openDB(settings(o))
+	b, err := roomToOpen(settings(o))
 	if err != nil {
 		return nil, errors.Join(err, j.close())
 	}
-	o.behind.use(db, nil)
+	db, err := o.behind.open(b)
+	if err != nil {
+		return nil, errors.Join(err, j.close())
+	}
 	err = sameAsFound(db, found)
 	if err == nil && found.seq > j.mark.seq {
 		err = j.write(found)
 	}
 	if err != nil {
-		return nil, errors.Join(err, db.Close(), j.close())
+		return nil, errors.Join(err, o.behind.close(db), j.close())
 	}
 	s := &Store{
 		dir:     o.Dir,
@@ -237,6 +240,27 @@ func settings(o Options) badger.Options {
 		b = o.tune(b)
 	}
 	return b
+}
+
+// roomToOpen lets badger write out all logs that it finds before it merges any
+// tables: a merge waits until badger is open, which waits for some of the logs.
+func roomToOpen(b badger.Options) (badger.Options, error) {
+	c, err := readList(b.Dir, badger.ManifestFilename)
+	if err != nil && !missing(err) {
+		return b, err
+	}
+	logs, err := logsOf(b.Dir)
+	if err != nil {
+		return b, err
+	}
+	tables := len(logs) + 1
+	for _, t := range c.tables {
+		if t.Level == 0 {
+			tables++
+		}
+	}
+	b.NumLevelZeroTablesStall = max(b.NumLevelZeroTablesStall, tables)
+	return b, nil
 }
 
 // openDB opens badger. Versions are given by this package ("managed"): they are

@@ -6,14 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"       // name of its list of tables
 	"github.com/dgraph-io/badger/v4/table" // names of its tables
@@ -246,5 +249,92 @@ func writeBlocked(dir string) {
 	}
 	_ = s.Close() // the process ends
 	fmt.Print(n, " ", err)
+	os.Exit(0)
+}
+
+// TestA7_MergeWhileOpening: tables are merged while the store is still being
+// opened, and one cannot be made. The same when it does not open after all.
+func TestA7_MergeWhileOpening(t *testing.T) {
+	closed := fixtures(t)[0]
+	for _, end := range []string{"opens", "does not open"} {
+		t.Run(end, func(t *testing.T) {
+			dir := t.TempDir()
+			copyFolder(t, closed.dir, dir)
+			c := child(t, "opening", dir)
+			c.Env = append(c.Env, openingEnd+"="+end)
+			out, err := c.Output()
+			if err != nil {
+				t.Fatalf("%s: %v", out, err)
+			}
+			names, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range names {
+				if st, err := os.Stat(name); err == nil && st.IsDir() {
+					remove(t, name)
+				}
+			}
+			if err := os.RemoveAll(filepath.Join(dir, obstacle)); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open(Options{Dir: dir, tune: small})
+			if err == nil {
+				err = errors.Join(whole(s, closed.records), s.Close())
+			}
+			if err != nil {
+				t.Errorf("%s: %v", out, err)
+			}
+		})
+	}
+}
+
+const (
+	openingEnd = "PECGATE_KV_OPENING"
+	obstacle   = "000009.vlog" // badger cannot open it as its value log
+)
+
+// mergeWhileOpening opens a store so slowly that badger begins to merge its
+// tables before, which fails since folders stand where new ones would be made.
+func mergeWhileOpening(dir string) {
+	tables, err := tablesOf(dir, badger.ManifestFilename)
+	fail(err)
+	last := slices.Max(slices.Collect(maps.Keys(tables)))
+	merging, once := make(chan struct{}), sync.Once{}
+	slow := func(_ slog.Level, text string) {
+		switch {
+		case strings.Contains(text, "LOG Compact. Added"):
+			once.Do(func() { close(merging) })
+		case strings.HasPrefix(text, "Set nextTxnTs"):
+			for id := range uint64(50) {
+				fail(os.Mkdir(table.NewFilename(last+1+id, dir), 0o700))
+			}
+			if os.Getenv(openingEnd) != "opens" {
+				fail(os.Mkdir(filepath.Join(dir, obstacle), 0o700))
+			}
+			select {
+			case <-merging:
+			case <-time.After(20 * time.Second):
+				fail(errors.New("nothing is merged"))
+			}
+			time.Sleep(300 * time.Millisecond) // a merge that does not wait is done by then
+		}
+	}
+	merge := func(o badger.Options) badger.Options { return small(o).WithNumLevelZeroTables(1) }
+	s, err := Open(Options{Dir: dir, tune: merge, Log: slow})
+	if os.Getenv(openingEnd) != "opens" {
+		if err == nil {
+			fail(errors.New("it opens"))
+		}
+		fmt.Print(err)
+		os.Exit(0)
+	}
+	for err == nil {
+		err = s.View(context.Background(), func(kv.Reader) error { return nil })
+	}
+	if !errors.Is(err, kv.ErrFailed) {
+		fail(err)
+	}
+	fmt.Print(err)
 	os.Exit(0)
 }
