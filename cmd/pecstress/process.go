@@ -139,6 +139,28 @@ func (w *world) pid() int {
 	return 0
 }
 
+// states tells what the wrapper of the gateway and its children are doing.
+func (w *world) states() string {
+	pid := w.gate.cmd.Process.Pid
+	pids := []string{strconv.Itoa(pid)}
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)); err == nil {
+		pids = append(pids, strings.Fields(string(b))...)
+	}
+	var out []string
+	for _, pid := range pids {
+		b, err := os.ReadFile("/proc/" + pid + "/status")
+		if err != nil {
+			continue // it has ended
+		}
+		for line := range strings.Lines(string(b)) {
+			if key, value, _ := strings.Cut(line, ":"); key == "Name" || key == "State" {
+				out = append(out, strings.TrimSpace(value))
+			}
+		}
+	}
+	return strings.Join(out, " ")
+}
+
 // kill ends the gateway with SIGKILL, and its wrapper, and waits for both. It
 // does nothing when none runs.
 func (w *world) kill() {

@@ -284,7 +284,7 @@ func (l *faultLives) faulty(ctx context.Context, p faultPoint) error {
 		// What it traced has ended before strace has.
 		select {
 		case <-w.ended():
-		case <-time.After(aliveWait):
+		case <-time.After(tracerWait):
 		case <-ctx.Done():
 		}
 	}
@@ -292,7 +292,7 @@ func (l *faultLives) faulty(ctx context.Context, p faultPoint) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case w.running():
-		l.c.fault(&l.c.Wrong, "with %s it does not end: %v", p, err)
+		l.c.fault(&l.c.Wrong, "with %s it does not end (%v): %s: %s", p, err, w.states(), w.said())
 		return nil
 	case errors.Is(err, errNotStarted):
 		l.c.Detected++
@@ -324,6 +324,9 @@ func (l *faultLives) drained(ctx context.Context) error {
 // aliveWait is how long a gateway whose store has failed may take to end: its
 // open connections have ten seconds.
 const aliveWait = 20 * time.Second
+
+// tracerWait is how long strace may take to end after what it traced.
+const tracerWait = time.Minute
 
 // alive waits until the gateway either promises something once more or has
 // ended with a status that is not 0. What is neither would be a dead body that
