@@ -33,6 +33,8 @@ type Appliance struct {
 	IMAP IMAP `yaml:"imap"`
 	// HTTP service for applications and health.
 	API API `yaml:"api"`
+	// Tells mail programs their settings.
+	Autoconfig Autoconfig `yaml:"autoconfig"`
 	// PEM files of CAs accepted for PEC signatures besides the built-in ones. Default none.
 	ProviderTrust []string `yaml:"provider_trust"`
 	// How notices and forwarded messages reach ordinary mailboxes.
@@ -79,6 +81,13 @@ type IMAP struct {
 // API is the HTTP service.
 type API struct {
 	// IP:port. Default empty: off.
+	Listen string `yaml:"listen"`
+}
+
+// Autoconfig is the HTTPS service that tells Thunderbird, Outlook and Apple's devices which servers to use. It works only
+// for domains in whose DNS autoconfig.DOMAIN and autodiscover.DOMAIN can be pointed at this machine.
+type Autoconfig struct {
+	// IP:port, as 0.0.0.0:443; TLS with the certificate above. Default empty: off.
 	Listen string `yaml:"listen"`
 }
 

@@ -106,7 +106,7 @@ func (f *findings) listeners(d *decoder, a *Appliance) {
 		addresses []string
 	}{
 		{"smtp.submissions", a.SMTP.Submissions}, {"smtp.submission", a.SMTP.Submission}, {"smtp.relay", a.SMTP.Relay},
-		{"imap.imaps", a.IMAP.IMAPS}, {"api.listen", nonEmpty(a.API.Listen)},
+		{"imap.imaps", a.IMAP.IMAPS}, {"api.listen", nonEmpty(a.API.Listen)}, {"autoconfig.listen", nonEmpty(a.Autoconfig.Listen)},
 	}
 	for _, l := range lists {
 		for i, text := range l.addresses {
@@ -124,6 +124,9 @@ func (f *findings) listeners(d *decoder, a *Appliance) {
 			}
 			first[ap] = l.path
 		}
+	}
+	if a.Autoconfig.Listen != "" && (len(a.IMAP.IMAPS) == 0 || len(a.SMTP.Submissions)+len(a.SMTP.Submission) == 0) {
+		d.refuse("autoconfig.listen", "listen: there is nothing to tell mail programs without an IMAP listener and a submission listener")
 	}
 	if len(a.SMTP.Submissions)+len(a.SMTP.Submission) == 0 {
 		f.warn(d.where("smtp"), "no submission listener: nobody can send")

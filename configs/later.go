@@ -52,9 +52,6 @@ func (c *policyCheck) laterPolicy() {
 			if l.Approve {
 				c.later(at+"approve", "approve", "nothing waits for approval")
 			}
-			if l.Delete {
-				c.later(at+"delete", "delete", "nothing is removed for all")
-			}
 		}
 	}
 	if len(c.policy.Relays) > 0 {

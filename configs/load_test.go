@@ -194,7 +194,7 @@ func TestEnvironmentSetsEveryKey(t *testing.T) {
 		"data_dir": "/srv/pecgate", "min_free": "2GiB", "log.level": "warn", "log.format": "text",
 		"policy_file": filepath.Join(dir, "policy.yaml"), "tls.certificate": "tls/fullchain.pem", "tls.key": "tls/key.pem",
 		"smtp.submissions": "127.0.0.1:1465, 127.0.0.1:2465", "smtp.submission": "127.0.0.1:1587", "smtp.relay": "127.0.0.1:1025",
-		"smtp.max_message_size": "50MiB", "imap.imaps": "127.0.0.1:1993,[::1]:1993", "api.listen": "127.0.0.1:9443",
+		"smtp.max_message_size": "50MiB", "imap.imaps": "127.0.0.1:1993,[::1]:1993", "api.listen": "127.0.0.1:9443", "autoconfig.listen": "127.0.0.1:7443",
 		"provider_trust": "pec-ca.pem,exchange-ca.pem", "outgoing.smarthost.host": "mail.example.org",
 		"outgoing.smarthost.port": "2525", "outgoing.smarthost.security": "tls", "outgoing.smarthost.ca": "pec-ca.pem",
 	}
@@ -216,7 +216,7 @@ func TestEnvironmentSetsEveryKey(t *testing.T) {
 		TLS: TLS{filepath.Join(dir, "tls/fullchain.pem"), filepath.Join(dir, "tls/key.pem")},
 		SMTP: SMTP{[]string{"127.0.0.1:1465", "127.0.0.1:2465"}, []string{"127.0.0.1:1587"}, []string{"127.0.0.1:1025"},
 			50 << 20},
-		IMAP: IMAP{[]string{"127.0.0.1:1993", "[::1]:1993"}}, API: API{"127.0.0.1:9443"},
+		IMAP: IMAP{[]string{"127.0.0.1:1993", "[::1]:1993"}}, API: API{"127.0.0.1:9443"}, Autoconfig: Autoconfig{"127.0.0.1:7443"},
 		ProviderTrust: []string{filepath.Join(dir, "pec-ca.pem"), filepath.Join(dir, "exchange-ca.pem")},
 		Outgoing:      Outgoing{Smarthost{"mail.example.org", 2525, "tls", filepath.Join(dir, "pec-ca.pem")}},
 	}
@@ -314,7 +314,7 @@ func TestWarnings(t *testing.T) {
 		{"keep", "    admin", "    keep: 3650d\n    admin", ""},
 		{"resend", "    admin", "    uncertain: resend\n    admin", "10:16: uncertain: resend has no effect in this version: a person decides"},
 		{"compose", "{user: mario}", "{user: mario, compose: true}", "12:32: compose has no effect in this version: the member cannot send, and nobody can approve"},
-		{"delete", "{user: mario}", "{user: mario, delete: true, approve: true}", "12:31: delete has no effect in this version: nothing is removed for all"},
+		{"approve", "{user: mario}", "{user: mario, delete: true, approve: true}", "12:46: approve has no effect in this version: nothing waits for approval"},
 		{"forward", "    email", "    deliver: [imap, forward]\n    email", "3:14: deliver: forward has no effect in this version: the messages are read by IMAP"},
 		{"weak hash", "m=65536,t=3", "m=8192,t=1", "4:15: password: the hash is weaker than m=19456,t=2: make it anew with `pecgate password`"},
 		{"no password", "    password: " + hash + "\n", "", `2:5: user "mario" has no password and cannot log in`},

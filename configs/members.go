@@ -144,7 +144,9 @@ type Member struct {
 	Compose bool `yaml:"compose" default:"false"`
 	// May approve what others wrote. Default false.
 	Approve bool `yaml:"approve" default:"false"`
-	// May remove messages for all. Default false.
+	// What this member expunges from a folder of the mailbox, or moves from there to their trash, is gone for all; else
+	// it is hidden from this member alone. The message stays in the store as long as keep or a legal hold says. Default
+	// false.
 	Delete bool `yaml:"delete" default:"false"`
 	// Sees only what they sent and its receipts; makes receive and anomalies false. Default false.
 	OwnOnly bool `yaml:"own_only" default:"false"`

@@ -25,6 +25,7 @@ import (
 
 	"pecgate/gateway/admin"
 	"pecgate/gateway/auth"
+	"pecgate/gateway/autoconfig"
 	"pecgate/gateway/gate"
 	"pecgate/gateway/imapd"
 	"pecgate/gateway/smtpd"
@@ -49,6 +50,7 @@ type Options struct {
 
 	Certificate, Key               string   // PEM files
 	Submissions, Submission, IMAPS []string // addresses to listen on
+	Autoconfig                     string   // address to tell mail programs their settings on; "": none
 	MaxMessage                     int64    // bytes
 
 	Trust    [][]byte    // PEM of CAs for PEC signatures
@@ -69,6 +71,7 @@ type Gateway struct {
 	control *admin.Control
 	imap    *imapd.Server
 	smtp    *smtpd.Server
+	auto    *autoconfig.Server // nil: none
 	cert    *gate.Certificate
 	events  *events.Log
 	trail   *trail
@@ -109,7 +112,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	login := auth.New(auth.Options{Policy: o.Policy, Events: g.events, Location: o.Location, Counters: counters{g.store}})
 	g.relay = relay.New(relay.Options{
 		Store: g.store, Reader: pec.NewReader(pec.Options{Trust: trust}), Accounts: o.Accounts,
-		Hello: o.Hostname, Address: o.Address, Language: o.Language, Schedule: o.Schedule, Events: g.events,
+		Hello: o.Hostname, Address: o.Address, Language: o.Language, Location: o.Location, Schedule: o.Schedule, Events: g.events,
 	})
 	// Before anything is accepted: what comes in now is not of the backup.
 	if err := g.relay.Restored(ctx); err != nil {
@@ -125,6 +128,10 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	g.imap = imapd.New(imapd.Options{
 		Store: g.store, Policy: o.Policy, Login: login.Login, Language: o.Language, MaxAppend: o.MaxMessage,
 		Location: o.Location, Events: g.events,
+		Occupied: func(box string) imapd.Occupied {
+			used, limit, known := g.relay.Occupied(box)
+			return imapd.Occupied{Used: used, Limit: limit, Known: known}
+		},
 	})
 	// What runs is not tied to ctx, which bounds only the start: Close ends it
 	// in its order.
@@ -145,6 +152,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	g.wg.Go(func() { g.keep(run, o.Policy) })
 	g.wg.Go(func() { g.cert.Watch(run, time.Minute, g.events) })
 	limits := gate.NewLimits(0, 0)
+	ports := map[string]int{} // the first of each kind
 	for _, l := range []struct {
 		name      string
 		addresses []string
@@ -168,7 +176,13 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 			}
 			g.listeners = append(g.listeners, ln)
 			g.run(l.name, func() error { return l.serve(ln) })
+			if ports[l.name] == 0 {
+				ports[l.name] = portOf(ln)
+			}
 		}
+	}
+	if err := g.tellSettings(ctx, o, limits, ports); err != nil {
+		return nil, err
 	}
 	notify("READY=1")
 	return g, nil
@@ -228,6 +242,9 @@ func (g *Gateway) close() error {
 	}
 	if g.smtp != nil {
 		drains.Go(func() { _ = g.smtp.Shutdown(ctx) })
+	}
+	if g.auto != nil {
+		drains.Go(func() { _ = g.auto.Shutdown(ctx) })
 	}
 	for _, l := range g.listeners {
 		drains.Go(func() { l.Drain(ctx) })

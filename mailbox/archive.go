@@ -118,7 +118,7 @@ func (tx *Tx) unarchive(f *folder, e *entry) error {
 
 // archiveValidity is viewValidity of an archive, where the rights to all
 // folders together are what a person may see.
-func (tx *Tx) archiveValidity(a *folder, p Person, rights [8]byte) (validity uint32, known bool, err error) {
+func (tx *Tx) archiveValidity(a *folder, p Person, rights Rights) (validity uint32, known bool, err error) {
 	b, err := tx.r.Get(key("av", a.ID, p))
 	if errors.Is(err, kv.ErrNotFound) {
 		return 0, false, nil
@@ -129,5 +129,5 @@ func (tx *Tx) archiveValidity(a *folder, p Person, rights [8]byte) (validity uin
 	if len(b) != 12 {
 		return 0, false, fmt.Errorf("mailbox: a view of an archive has %d bytes", len(b))
 	}
-	return binary.BigEndian.Uint32(b), [8]byte(b[4:]) == rights, nil
+	return binary.BigEndian.Uint32(b), Rights(b[4:]) == rights, nil
 }

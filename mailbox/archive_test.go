@@ -253,3 +253,77 @@ func TestFormat0IsFilledIn(t *testing.T) {
 		t.Errorf("a newer store: %v", err)
 	}
 }
+
+// BenchmarkArchive lists the months and reads one of them, of an archive of 10
+// years; messages of others stand between.
+func BenchmarkArchive(b *testing.B) {
+	ctx := context.Background()
+	s, err := Open(Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+	}()
+	mario, err := s.Person(ctx, "mario")
+	if err != nil {
+		b.Fatal(err)
+	}
+	const messages = 2400
+	var m *Message
+	in, err := s.Begin(ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := in.Write([]byte(text("one"))); err != nil {
+		b.Fatal(err)
+	}
+	st, err := in.Store(ctx, Origin{Box: box, Direction: In})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if m, err = s.Record(ctx, st, func(*Tx, *Message) error { return nil }); err != nil {
+		b.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		b.Fatal(err)
+	}
+	const some = 60 // a transaction takes no more
+	for from := 0; from < messages; from += some {
+		err := s.Update(ctx, func(tx *Tx) error {
+			for i := range some / 2 {
+				m.Date = time.Date(2016, time.Month((from+2*i)/(messages/120)), 3, 0, 0, 0, 0, time.UTC)
+				if _, _, err := tx.File(inbox, m, Filing{Audience: mario}); err != nil {
+					return err
+				}
+				if _, _, err := tx.File(inbox, m, Filing{}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	all := everything(mario)
+	own := Sight{Person: mario, Role: func(Role) (Scope, bool) { return ScopeOwn, true }}
+	for name, v := range map[string]Sight{"all": all, "own": own} {
+		b.Run("months/"+name, func(b *testing.B) {
+			for b.Loop() {
+				if months, err := s.ArchiveMonths(ctx, box, v); err != nil || len(months) < 100 {
+					b.Fatal(len(months), err)
+				}
+			}
+		})
+	}
+	b.Run("holds", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := s.ArchiveHolds(ctx, box, Period{Year: 2020, Month: 5}, own); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"pecgate/mailbox/kv"
 )
 
 // Sight is a person looking at the archive of a mailbox: the policy says for
@@ -18,16 +20,22 @@ import (
 type Sight struct {
 	Person Person
 	Role   func(Role) (Scope, bool)
+	// SharedSeen: \Seen is common to all members of the mailbox.
+	SharedSeen bool
 }
 
 // sharedRoles are the folders that the policy is asked about. A new role goes
 // to the end.
 var sharedRoles = [...]Role{
 	RoleInbox, RoleSent, RoleAcceptance, RoleOrdinaryAcceptance, RoleDelivery, RoleErrors, RoleAnomalies,
+	RoleOutcomes,
 }
 
-// rights is what a person may see, for comparison.
-func (v Sight) rights() [8]byte {
+// Rights is what a person may see, for comparison.
+type Rights [8]byte
+
+// Rights returns what the person may see now.
+func (v Sight) Rights() Rights {
 	h := sha256.New()
 	for _, r := range sharedRoles {
 		scope, ok := v.Role(r)
@@ -36,7 +44,7 @@ func (v Sight) rights() [8]byte {
 		}
 		h.Write([]byte{byte(scope)}) // never fails
 	}
-	return [8]byte(h.Sum(nil))
+	return Rights(h.Sum(nil))
 }
 
 // Day is a date in Options.Zone.
@@ -79,7 +87,7 @@ func (r *archiveReader) sees(l archiveLine) (bool, error) {
 		}
 		if err == nil {
 			if scope, ok := r.v.Role(f.Key.Role); ok {
-				v = &Viewer{Person: r.v.Person, Scope: scope}
+				v = &Viewer{Person: r.v.Person, Scope: scope, SharedSeen: r.v.SharedSeen}
 			}
 		}
 		r.scope[l.Folder] = v
@@ -89,7 +97,7 @@ func (r *archiveReader) sees(l archiveLine) (bool, error) {
 
 // scan calls fn for the lines of some days that the person sees, by day and
 // then UID, until it returns false.
-func (r *archiveReader) scan(box string, from, to day, fn func(d day, uid UID, l archiveLine) bool) error {
+func (r *archiveReader) scan(ctx context.Context, box string, from, to day, fn func(d day, uid UID, l archiveLine) bool) error {
 	prefix := key("ad", strings.ToLower(box))
 	return r.tx.r.Scan(prefix, key("ad", strings.ToLower(box), from), func(k, v []byte) (bool, error) {
 		if len(k) != len(prefix)+8 {
@@ -114,15 +122,34 @@ func (r *archiveReader) scan(box string, from, to day, fn func(d day, uid UID, l
 // ArchiveDays returns the days on which the archive of a mailbox holds
 // something that the person sees, ascending.
 func (s *Store) ArchiveDays(ctx context.Context, box string, v Sight) ([]Day, error) {
+	return s.archivePeriods(ctx, box, v, func(d day) day { return d + 1 })
+}
+
+// ArchiveMonths returns the months of which the archive of a mailbox holds
+// something that the person sees, ascending; their Day is 0.
+func (s *Store) ArchiveMonths(ctx context.Context, box string, v Sight) ([]Day, error) {
+	months, err := s.archivePeriods(ctx, box, v, func(d day) day { return d/100*100 + 100 })
+	for i := range months {
+		months[i].Day = 0
+	}
+	return months, err
+}
+
+// archivePeriods returns the first day with something to see of each period;
+// after tells where the one behind a day begins.
+func (s *Store) archivePeriods(ctx context.Context, box string, v Sight, after func(day) day) ([]Day, error) {
 	var out []Day
 	err := s.View(ctx, func(tx *Tx) error {
 		out = nil
 		r := &archiveReader{tx: tx, v: v, scope: map[FolderID]*Viewer{}}
 		for from, found := day(0), true; found; {
 			found = false
-			err := r.scan(box, from, ^day(0), func(d day, _ UID, _ archiveLine) bool {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			err := r.scan(ctx, box, from, ^day(0), func(d day, _ UID, _ archiveLine) bool {
 				out = append(out, Day{int(d / 10000), time.Month(d / 100 % 100), int(d % 100)})
-				from, found = d+1, true // the rest of the day is passed over
+				from, found = after(d), true // the rest is passed over
 				return false
 			})
 			if err != nil {
@@ -132,6 +159,19 @@ func (s *Store) ArchiveDays(ctx context.Context, box string, v Sight) ([]Day, er
 		return nil
 	})
 	return out, err
+}
+
+// ArchiveHolds tells whether a period of a mailbox's archive holds something
+// that the person sees.
+func (s *Store) ArchiveHolds(ctx context.Context, box string, p Period, v Sight) (bool, error) {
+	found := false
+	err := s.View(ctx, func(tx *Tx) error {
+		found = false
+		r := &archiveReader{tx: tx, v: v, scope: map[FolderID]*Viewer{}}
+		from, to := p.days()
+		return r.scan(ctx, box, from, to, func(day, UID, archiveLine) bool { found = true; return false })
+	})
+	return found, err
 }
 
 // ArchiveLine is one message of an archive.
@@ -173,7 +213,7 @@ func (s *Store) Archive(ctx context.Context, box string, p Period, v Sight) (*Ar
 		r := &archiveReader{tx: tx, v: v, scope: map[FolderID]*Viewer{}}
 		from, to := p.days()
 		var all []ArchiveLine
-		err = r.scan(box, from, to, func(_ day, uid UID, l archiveLine) bool {
+		err = r.scan(ctx, box, from, to, func(_ day, uid UID, l archiveLine) bool {
 			all = append(all, ArchiveLine{UID: uid, Message: l.Message, Place: Place{Folder: l.Folder, UID: l.UID}})
 			return true
 		})
@@ -190,7 +230,7 @@ func (s *Store) Archive(ctx context.Context, box string, p Period, v Sight) (*Ar
 }
 
 func (s *Store) ensureArchiveValidity(ctx context.Context, id FolderID, v Sight) (validity uint32, err error) {
-	rights, known := v.rights(), false
+	rights, known := v.Rights(), false
 	read := func(tx *Tx) (*folder, error) {
 		f, err := tx.folderByID(id)
 		if err != nil {
@@ -226,21 +266,14 @@ func (s *Store) ArchiveEntries(ctx context.Context, v Sight, lines []ArchiveLine
 	return s.View(ctx, func(tx *Tx) error {
 		r := &archiveReader{tx: tx, v: v, scope: map[FolderID]*Viewer{}}
 		for _, l := range lines {
-			e, err := tx.entry(l.Place.Folder, l.Place.UID)
-			if errors.Is(err, ErrNotFound) {
-				continue
-			}
+			_, ok, err := r.entry(l)
 			if err != nil {
 				return err
 			}
-			ok, err := r.sees(archiveLine{Folder: l.Place.Folder, Audience: e.Audience, Private: e.Private})
-			if err != nil {
-				return err
-			}
-			if !ok || e.Message != l.Message {
+			if !ok {
 				continue
 			}
-			err = tx.give(ctx, l.Place.Folder, *r.scope[l.Place.Folder], l.Place.UID, e, want, func(e *Entry) error {
+			err = tx.give(ctx, l.Place.Folder, *r.scope[l.Place.Folder], l.Place.UID, want, func(e *Entry) error {
 				e.UID = l.UID
 				return fn(e)
 			})
@@ -250,4 +283,77 @@ func (s *Store) ArchiveEntries(ctx context.Context, v Sight, lines []ArchiveLine
 		}
 		return nil
 	})
+}
+
+// entry returns the entry that a line shows; ok is false where it is gone or
+// not seen any more.
+func (r *archiveReader) entry(l ArchiveLine) (e entry, ok bool, err error) {
+	e, err = r.tx.entry(l.Place.Folder, l.Place.UID)
+	if errors.Is(err, ErrNotFound) {
+		return e, false, nil
+	}
+	if err != nil {
+		return e, false, err
+	}
+	ok, err = r.sees(archiveLine{Folder: l.Place.Folder, Audience: e.Audience, Private: e.Private})
+	return e, ok && e.Message == l.Message, err
+}
+
+// ArchiveCopy puts the messages of lines into a folder of the person's own, as
+// Copy does: all that are left of them or, after an error, none.
+func (s *Store) ArchiveCopy(ctx context.Context, v Sight, lines []ArchiveLine, to FolderKey) (Copied, error) {
+	if to.Shared() {
+		return Copied{}, ErrRefused
+	}
+	dst, err := s.EnsureFolder(ctx, to)
+	if err != nil {
+		return Copied{}, err
+	}
+	var out Copied
+	if out.UIDValidity, err = s.viewValidity(ctx, dst, Viewer{Person: v.Person}); err != nil {
+		return Copied{}, err
+	}
+	for size := batch / 4; len(lines) > 0; {
+		size = min(size, len(lines))
+		var done Copied
+		err := s.Update(ctx, func(tx *Tx) (err error) {
+			done, err = tx.archiveCopy(v, lines[:size], dst)
+			return err
+		})
+		if errors.Is(err, kv.ErrTooBig) && size > 1 {
+			size /= 2 // messages with very many parts
+			continue
+		}
+		if err != nil {
+			_, undo := s.remove(context.WithoutCancel(ctx), dst, Viewer{Person: v.Person}, out.To, false)
+			return Copied{}, errors.Join(err, undo)
+		}
+		out.From, out.To = append(out.From, done.From...), append(out.To, done.To...)
+		lines = lines[size:]
+	}
+	return out, nil
+}
+
+func (tx *Tx) archiveCopy(v Sight, lines []ArchiveLine, to FolderID) (Copied, error) {
+	var out Copied
+	dst, err := tx.folderByID(to)
+	if err != nil {
+		return out, err
+	}
+	r := &archiveReader{tx: tx, v: v, scope: map[FolderID]*Viewer{}}
+	for _, l := range lines {
+		e, ok, err := r.entry(l)
+		if err != nil {
+			return out, err
+		}
+		if !ok {
+			continue
+		}
+		uid, err := tx.copyEntry(l.Place, *r.scope[l.Place.Folder], e, dst)
+		if err != nil {
+			return out, err
+		}
+		out.From, out.To = append(out.From, l.UID), append(out.To, uid)
+	}
+	return out, tx.putFolder(dst)
 }

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"pecgate/mailbox/kv"
@@ -28,7 +29,9 @@ func (s *Store) Copy(ctx context.Context, from FolderID, v Viewer, uids []UID, t
 }
 
 // Move is Copy and Remove of each message in one transaction. After an error
-// some messages have moved and the others are where they were.
+// some messages have moved and the others are where they were. For all they are
+// removed only by a move to the trash: elsewhere a person puts them for
+// themselves.
 func (s *Store) Move(ctx context.Context, from FolderID, v Viewer, uids []UID, to FolderKey) (Copied, error) {
 	done, _, err := s.transfer(ctx, from, v, uids, to, true)
 	return done, err
@@ -44,6 +47,7 @@ func (s *Store) transfer(ctx context.Context, from FolderID, v Viewer, uids []UI
 	if out.UIDValidity, err = s.viewValidity(ctx, dst, Viewer{Person: v.Person}); err != nil {
 		return Copied{}, 0, err
 	}
+	v.Delete = v.Delete && to.Role == RoleTrash
 	for size := batch / 4; len(uids) > 0; {
 		size = min(size, len(uids))
 		var done Copied
@@ -58,6 +62,11 @@ func (s *Store) transfer(ctx context.Context, from FolderID, v Viewer, uids []UI
 		if err != nil {
 			return out, dst, err
 		}
+		if move && v.Delete {
+			if err := s.forget(ctx, from, done.From); err != nil {
+				return out, dst, err
+			}
+		}
 		out.From = append(out.From, done.From...)
 		out.To = append(out.To, done.To...)
 		uids = uids[size:]
@@ -67,7 +76,7 @@ func (s *Store) transfer(ctx context.Context, from FolderID, v Viewer, uids []UI
 
 func (tx *Tx) transfer(ctx context.Context, from FolderID, v Viewer, uids []UID, to FolderID, move bool) (Copied, error) {
 	var out Copied
-	var ids []MessageID
+	var went removals
 	src, err := tx.folderByID(from)
 	if err != nil {
 		return out, err
@@ -86,37 +95,21 @@ func (tx *Tx) transfer(ctx context.Context, from FolderID, v Viewer, uids []UID,
 		if err != nil {
 			return out, err
 		}
-		m, err := tx.Message(e.Message)
-		if err != nil {
-			return out, err
-		}
-		m.Date = e.Date
-		bits, err := tx.personal(src.ID, v, uid, e)
-		if err != nil {
-			return out, err
-		}
-		common, err := tx.common(src.ID, uid)
-		if err != nil {
-			return out, err
-		}
-		common = slices.DeleteFunc(common, gatewayOwned)
-		to, err := tx.file(dst, m, Filing{Audience: v.Person, For: v.Person, Flags: flagNames(bits, nil), Keywords: common})
+		to, err := tx.copyEntry(Place{Folder: src.ID, UID: uid}, v, e, dst)
 		if err != nil {
 			return out, err
 		}
 		if move {
-			if err := tx.removeFrom(src, v, uid, e); err != nil {
+			if err := tx.removeFrom(src, v, uid, e, &went); err != nil {
 				return out, err
 			}
 		}
 		out.From = append(out.From, uid)
 		out.To = append(out.To, to)
-		ids = append(ids, e.Message)
 	}
-	if move {
-		if err := tx.auditDeletion(ctx, src, v.Person, "moved", ids); err != nil {
-			return out, err
-		}
+	went.own, went.hidden = append(went.own, went.hidden...), nil
+	if err := tx.auditRemovals(ctx, src, v.Person, &went, "moved"); err != nil {
+		return out, err
 	}
 	if err := tx.putFolder(src); err != nil || dst == src {
 		return out, err
@@ -124,9 +117,29 @@ func (tx *Tx) transfer(ctx context.Context, from FolderID, v Viewer, uids []UID,
 	return out, tx.putFolder(dst)
 }
 
+// copyEntry files the message of an entry into a folder of the viewer's own,
+// whose record the caller writes.
+func (tx *Tx) copyEntry(from Place, v Viewer, e entry, dst *folder) (UID, error) {
+	m, err := tx.Message(e.Message)
+	if err != nil {
+		return 0, err
+	}
+	m.Date = e.Date
+	bits, err := tx.personal(from.Folder, v, from.UID, e)
+	if err != nil {
+		return 0, err
+	}
+	common, err := tx.common(from.Folder, from.UID)
+	if err != nil {
+		return 0, err
+	}
+	common = slices.DeleteFunc(common, gatewayOwned)
+	return tx.file(dst, m, Filing{Audience: v.Person, For: v.Person, Flags: flagNames(bits, nil), Keywords: common})
+}
+
 // Remove takes entries away from a viewer's folder: from a folder of their own
-// for good, from a shared one for this person only. The messages stay in the
-// store. It returns the UIDs that went.
+// for good, from a shared one for this person only, or for all where the viewer
+// may delete. The messages stay in the store. It returns the UIDs that went.
 func (s *Store) Remove(ctx context.Context, id FolderID, v Viewer, uids []UID) ([]UID, error) {
 	return s.remove(ctx, id, v, uids, true)
 }
@@ -135,13 +148,15 @@ func (s *Store) remove(ctx context.Context, id FolderID, v Viewer, uids []UID, a
 	var out []UID
 	for part := range slices.Chunk(uids, batch/2) {
 		var done []UID
+		shared := false
 		err := s.Update(ctx, func(tx *Tx) error {
 			done = done[:0]
-			var ids []MessageID
+			var went removals
 			f, err := tx.folderByID(id)
 			if err != nil {
 				return err
 			}
+			shared = f.Key.Shared()
 			for _, uid := range part {
 				e, err := tx.visible(f.ID, v, uid)
 				if errors.Is(err, ErrNotFound) {
@@ -150,14 +165,13 @@ func (s *Store) remove(ctx context.Context, id FolderID, v Viewer, uids []UID, a
 				if err != nil {
 					return err
 				}
-				if err := tx.removeFrom(f, v, uid, e); err != nil {
+				if err := tx.removeFrom(f, v, uid, e, &went); err != nil {
 					return err
 				}
 				done = append(done, uid)
-				ids = append(ids, e.Message)
 			}
 			if audited {
-				if err := tx.auditDeletion(ctx, f, v.Person, deletion(f), ids); err != nil {
+				if err := tx.auditRemovals(ctx, f, v.Person, &went, "expunged"); err != nil {
 					return err
 				}
 			}
@@ -166,19 +180,44 @@ func (s *Store) remove(ctx context.Context, id FolderID, v Viewer, uids []UID, a
 		if err != nil {
 			return out, err
 		}
+		if shared && v.Delete {
+			if err := s.forget(ctx, id, done); err != nil {
+				return out, err
+			}
+		}
 		out = append(out, done...)
 	}
 	return out, nil
 }
 
-func (tx *Tx) removeFrom(f *folder, v Viewer, uid UID, e entry) error {
-	if f.Key.Shared() {
-		if err := tx.w.Put(key("h", f.ID, v.Person, uid), nil); err != nil {
-			return err
+// forget clears what people had at entries that were removed for all. It is
+// unreachable already.
+func (s *Store) forget(ctx context.Context, id FolderID, uids []UID) error {
+	for _, uid := range uids {
+		if err := s.clearPersonal(ctx, Place{Folder: id, UID: uid}); err != nil {
+			return fmt.Errorf("clear a removed entry: %w", err)
 		}
-		return tx.changed(f, change{UID: uid, Kind: changeHidden, Person: v.Person})
 	}
-	return tx.drop(f, uid, e)
+	return nil
+}
+
+// removals are the messages of entries that went, by what became of them.
+type removals struct{ own, hidden, forAll []MessageID }
+
+func (tx *Tx) removeFrom(f *folder, v Viewer, uid UID, e entry, went *removals) error {
+	switch {
+	case !f.Key.Shared():
+		went.own = append(went.own, e.Message)
+		return tx.drop(f, uid, e)
+	case v.Delete:
+		went.forAll = append(went.forAll, e.Message)
+		return tx.drop(f, uid, e)
+	}
+	went.hidden = append(went.hidden, e.Message)
+	if err := tx.w.Put(key("h", f.ID, v.Person, uid), nil); err != nil {
+		return err
+	}
+	return tx.changed(f, change{UID: uid, Kind: changeHidden, Person: v.Person})
 }
 
 func (tx *Tx) drop(f *folder, uid UID, e entry) error {
@@ -187,6 +226,7 @@ func (tx *Tx) drop(f *folder, uid UID, e entry) error {
 	}
 	for _, k := range [][]byte{
 		key("e", f.ID, uid), key(wireEnvelope, f.ID, uid), key(wireStructure, f.ID, uid), key(wireBody, f.ID, uid),
+		key(wireWords, f.ID, uid), key(wireFields, f.ID, uid),
 		key("gc", f.ID, uid), key("mp", e.Message, f.ID, uid),
 	} {
 		if err := tx.w.Delete(k); err != nil {
@@ -194,10 +234,8 @@ func (tx *Tx) drop(f *folder, uid UID, e entry) error {
 		}
 	}
 	// Those who may have flags here without having seen the folder; see Filing.For.
-	for _, who := range []Person{f.Key.Owner, e.Audience} {
-		if who == 0 {
-			continue
-		}
+	// What is common of them stands under nobody.
+	for _, who := range []Person{0, f.Key.Owner, e.Audience} {
 		if err := tx.w.Delete(key("gp", f.ID, who, uid)); err != nil {
 			return err
 		}

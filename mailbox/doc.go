@@ -22,13 +22,16 @@
 //   - Stored bytes never change. Readers get ranges of them.
 //   - Nothing removes a message but Retain: not before its mailbox's age, not
 //     under a legal hold, not while somebody needs it. What people remove are
-//     entries. Bytes that several records name go with the last of them.
+//     entries. Only what the gateway wrote itself and can write anew gives way to
+//     the next one of its kind (FileGenerated). Bytes that several records name go with the last of them.
 //   - Bytes without a record become a recovered message for the administrator,
 //     each once; removed ones never do (Recover).
 //   - The segments alone are enough to find every message again, with its mailbox,
 //     direction, envelope and author (Origin, Rebuild).
 //   - Register numbers, counters of messages and bytes, and the archive's index
 //     are written in the transaction that they tell of.
+//   - The signature of an entry's words never denies what a search would find; it
+//     may be missing, and holds no text (index.go).
 //   - Nothing new is taken while the disk has less than the floor free, and
 //     nothing at all is written below a quarter of it; reading goes on.
 //

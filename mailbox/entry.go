@@ -92,6 +92,8 @@ const (
 	wireEnvelope  = "xe"
 	wireStructure = "xs"
 	wireBody      = "xb"
+	wireWords     = "xw" // for searches, see index.go; it may be missing
+	wireFields    = "xh" // for listings, see fields.go; it may be missing
 )
 
 // Filing says how a message goes into a folder.
@@ -156,7 +158,7 @@ func (tx *Tx) file(f *folder, m *Message, how Filing) (UID, error) {
 // putWire stores the wire forms of a message for a new entry: from the index
 // that Record has at hand, from another entry, or from the bytes.
 func (tx *Tx) putWire(f FolderID, uid UID, m *Message) error {
-	ix := tx.parsed
+	ix, words, fields := tx.parsed, tx.words, tx.fields
 	if ix == nil || tx.parsedID != m.ID {
 		switch done, err := tx.copyWire(f, uid, m.ID); {
 		case err != nil:
@@ -169,14 +171,27 @@ func (tx *Tx) putWire(f FolderID, uid UID, m *Message) error {
 			return err
 		}
 		ix, err = mime.Parse(r, m.Ref.Size, mime.Limits{})
+		if err == nil {
+			words, err = MakeSignature(r, ix)
+		}
+		if err == nil {
+			fields, err = makeFields(r, ix)
+		}
 		if err := errors.Join(err, r.Close()); err != nil {
 			return err
 		}
 	}
-	return errors.Join(
+	err := errors.Join(
 		tx.w.Put(key(wireEnvelope, f, uid), ix.Envelope),
 		tx.w.Put(key(wireStructure, f, uid), ix.BodyStructure),
 		tx.w.Put(key(wireBody, f, uid), ix.Body))
+	if words != nil {
+		err = errors.Join(err, tx.w.Put(key(wireWords, f, uid), words))
+	}
+	if fields != nil {
+		err = errors.Join(err, tx.w.Put(key(wireFields, f, uid), fields))
+	}
+	return err
 }
 
 // copyWire copies the wire forms from another entry of the message, if there
@@ -186,8 +201,11 @@ func (tx *Tx) copyWire(f FolderID, uid UID, id MessageID) (bool, error) {
 	if err != nil || len(places) == 0 {
 		return false, err
 	}
-	for _, prefix := range []string{wireEnvelope, wireStructure, wireBody} {
+	for _, prefix := range []string{wireEnvelope, wireStructure, wireBody, wireWords, wireFields} {
 		b, err := tx.r.Get(key(prefix, places[0].Folder, places[0].UID))
+		if (prefix == wireWords || prefix == wireFields) && errors.Is(err, kv.ErrNotFound) {
+			continue
+		}
 		if err != nil {
 			return false, err
 		}

@@ -30,6 +30,7 @@ const (
 	RoleDelivery           Role = "delivery"            // receipts of delivery
 	RoleErrors             Role = "errors"              // non-acceptance, non-delivery, warnings, virus
 	RoleAnomalies          Role = "anomalies"           // anomaly envelopes and whatever is not believed
+	RoleOutcomes           Role = "outcomes"            // one report for each submission, made by the gateway
 	RoleDrafts             Role = "drafts"              // the person's own
 	RoleTrash              Role = "trash"               // the person's own
 	RoleCustom             Role = "custom"              // a folder that a person made; Name says which
@@ -171,7 +172,7 @@ func (s *Store) DeleteFolder(ctx context.Context, k FolderKey) error {
 		return err
 	}
 	// What is left is unreachable already; it goes in bounded pieces.
-	for _, p := range []string{"e", wireEnvelope, wireStructure, wireBody, "gp", "gc", "h", "c", "v"} {
+	for _, p := range []string{"e", wireEnvelope, wireStructure, wireBody, wireWords, wireFields, "gp", "gc", "h", "c", "v"} {
 		if err := s.clear(ctx, key(p, id)); err != nil {
 			return fmt.Errorf("clear a deleted folder: %w", err)
 		}

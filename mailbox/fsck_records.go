@@ -39,7 +39,7 @@ func fsckKinds() []fsckKind {
 		{"ad", 9, false, (*fsck).archiveLine, (*fsck).endArchive},
 		{"mp", 20, true, (*fsck).messageEntry, nil},
 		{"mr", 12, true, (*fsck).readBy, nil},
-		wire(wireEnvelope), wire(wireStructure), wire(wireBody), wire("gc"),
+		wire(wireEnvelope), wire(wireStructure), wire(wireBody), wire(wireWords), wire(wireFields), wire("gc"),
 		{"gp", 16, true, (*fsck).personal, nil},
 		{"h", 16, true, (*fsck).personal, nil},
 		{"v", 12, true, (*fsck).sight, nil},

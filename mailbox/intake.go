@@ -32,6 +32,12 @@ type Origin struct {
 	Date       time.Time `json:"date,omitzero"`
 }
 
+// generated tells whether the gateway wrote the message from its records; what a
+// person put into the same folder is of no submission.
+func (o *Origin) generated() bool {
+	return o.Direction == Own && Role(o.Folder) == RoleOutcomes && o.Submission != ""
+}
+
 // Intake is a message on its way into the store: Begin, Write, Store, Record;
 // or Abort. Nothing of it is visible before Record.
 type Intake struct {
@@ -82,6 +88,8 @@ type Stored struct {
 	Ref    segment.Ref
 	Index  *mime.Index
 	reader *segment.Reader
+	words  Signature // nil: a search will make it
+	fields []byte    // see fields.go
 
 	// Of a message that was stored now, until Close.
 	writer *segment.Writer
@@ -123,7 +131,15 @@ func (in *Intake) Store(ctx context.Context, o Origin) (_ *Stored, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("find a message's parts: %w", joinClose(err, r))
 	}
-	return &Stored{s: in.s, Origin: o, Ref: ref, Index: ix, reader: r, writer: in.w, flight: flight}, nil
+	words, err := MakeSignature(r, ix)
+	if err != nil {
+		return nil, fmt.Errorf("read a message's words: %w", joinClose(err, r))
+	}
+	fields, err := makeFields(r, ix)
+	if err != nil {
+		return nil, joinClose(err, r)
+	}
+	return &Stored{s: in.s, Origin: o, Ref: ref, Index: ix, reader: r, words: words, fields: fields, writer: in.w, flight: flight}, nil
 }
 
 // ReadAt reads the stored bytes.
@@ -220,7 +236,7 @@ func (tx *Tx) record(st *Stored, fn func(*Tx, *Message) error) (*Message, error)
 	if err := tx.refer(m); err != nil {
 		return nil, err
 	}
-	if err := fn(&Tx{s: tx.s, r: tx.r, w: tx.w, now: tx.now, parsed: st.Index, parsedID: m.ID}, m); err != nil {
+	if err := fn(&Tx{s: tx.s, r: tx.r, w: tx.w, now: tx.now, parsed: st.Index, parsedID: m.ID, words: st.words, fields: st.fields}, m); err != nil {
 		return nil, err
 	}
 	return m, tx.PutMessage(m)

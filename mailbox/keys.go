@@ -23,6 +23,8 @@ import (
 //	fk/ mailbox NUL owner role NUL name folder (number)
 //	e/  folder, uid                     entry: message, mod-sequence, audience ...
 //	xe/ xs/ xb/ folder, uid             ENVELOPE, BODYSTRUCTURE and BODY as they go out
+//	xw/ folder, uid                     signature of the words, for searches; may be missing
+//	xh/ folder, uid                     header fields, for listings; may be missing
 //	gp/ folder, person, uid             personal flags
 //	gc/ folder, uid                     common flags and keywords (JSON)
 //	h/  folder, person, uid             hidden from that person

@@ -37,6 +37,7 @@ type Message struct {
 	Arrived    time.Time   `json:"arrived"`              // our clock
 	Date       time.Time   `json:"date"`                 // INTERNALDATE: the provider's for what was fetched
 	History    bool        `json:"history,omitempty"`    // stood at the provider before the gateway did
+	Generated  bool        `json:"generated,omitempty"`  // by FileGenerated: the gateway can make it anew
 
 	// What the PEC reader found; empty for what a client submitted or appended.
 	Kind    pec.Kind `json:"kind,omitempty"`

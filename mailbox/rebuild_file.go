@@ -269,7 +269,7 @@ func (s *Store) makeReady(ctx context.Context, l *listed, look Look) ready {
 		r.st = nil
 		return r
 	}
-	if origin.Direction == Own {
+	if origin.Direction == Own && !origin.generated() {
 		r.file = refileOwn(r.st)
 	} else {
 		r.file, r.err = look(ctx, r.st)
@@ -324,7 +324,7 @@ func refileOwn(st *Stored) func(*Tx, *Message) error {
 			if k.Name == "" {
 				k.Role = RoleInbox // as it was when names were not kept
 			}
-		case RoleInbox, RoleSent, RoleAcceptance, RoleOrdinaryAcceptance, RoleDelivery, RoleErrors, RoleAnomalies:
+		case RoleInbox, RoleSent, RoleAcceptance, RoleOrdinaryAcceptance, RoleDelivery, RoleErrors, RoleAnomalies, RoleOutcomes:
 			if k.Box != "" {
 				k.Owner = 0 // in a shared folder, and seen by this person only
 			}

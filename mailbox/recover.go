@@ -24,6 +24,7 @@ type Found struct {
 	Filed   int // made recovered messages
 	Waiting int // nobody is known to file them for: they are found again
 	Doubles int // stand twice with one origin, and have a record
+	Dropped int // the gateway wrote them and makes them anew
 }
 
 // Bounds of what Recover remembers between looking and filing.
@@ -162,6 +163,10 @@ func (s *Store) fileOrphan(ctx context.Context, o *orphan, admin func(string) st
 	if origin.At.IsZero() {
 		origin.At = o.at.UTC()
 	}
+	if origin.generated() {
+		found.Dropped++
+		return s.dropOrphan(ctx, o)
+	}
 	login := admin(strings.ToLower(origin.Box))
 	if login == "" {
 		waiting[placeID(o.ref)] = true
@@ -220,6 +225,21 @@ func (s *Store) fileOrphan(ctx context.Context, o *orphan, admin func(string) st
 	return nil
 }
 
+// dropOrphan notes an orphan that the gateway wrote itself for removal: whoever
+// asks for the next one of its kind writes it from the records.
+func (s *Store) dropOrphan(ctx context.Context, o *orphan) error {
+	ref, err := o.ref.MarshalBinary()
+	if err != nil {
+		return err
+	}
+	return s.Update(ctx, func(tx *Tx) error {
+		if known, err := tx.accounted(o.ref, o.copy); err != nil || known {
+			return err
+		}
+		return tx.w.Put(doomedKey(o.ref), ref)
+	})
+}
+
 // again is a message whose bytes are durable already.
 func (s *Store) again(ref segment.Ref, origin Origin) (*Stored, error) {
 	r, err := s.bytes.Open(ref)
@@ -230,7 +250,11 @@ func (s *Store) again(ref segment.Ref, origin Origin) (*Stored, error) {
 	if err != nil {
 		return nil, joinClose(err, r)
 	}
-	return &Stored{s: s, Origin: origin, Ref: ref, Index: ix, reader: r}, nil
+	fields, err := makeFields(r, ix)
+	if err != nil {
+		return nil, joinClose(err, r)
+	}
+	return &Stored{s: s, Origin: origin, Ref: ref, Index: ix, reader: r, fields: fields}, nil
 }
 
 // accountedBefore is accounted without the record that is being made.

@@ -11,8 +11,9 @@ import (
 	"pecgate/mailbox/segment"
 )
 
-// Removal of a message for good. Only Retain asks for it, and no folder
-// command of a person does: these take entries away, the message stays.
+// Removal of a message for good. Only Retain asks for it, and FileGenerated for
+// what the gateway wrote itself; no folder command of a person does: these take
+// entries away, the message stays.
 //
 // The last transaction takes the record away and notes the bytes under mx/;
 // then the segments are told, then the note goes. A crash in between finds the
@@ -44,7 +45,7 @@ func (s *Store) removeMessage(ctx context.Context, id MessageID, may func(*Tx, *
 				return nil
 			}
 			gone = true
-			return tx.erase(m)
+			return tx.erase(m, "keep")
 		})
 		if errors.Is(err, kv.ErrTooBig) && size > 1 {
 			size /= 2
@@ -88,14 +89,15 @@ func (tx *Tx) dropSome(id MessageID, most int) ([]Place, error) {
 	return all, nil
 }
 
-// erase takes away the record of a message that has no entries any more.
-func (tx *Tx) erase(m *Message) error {
+// erase takes away the record of a message that has no entries any more, for a
+// reason that the audit log tells.
+func (tx *Tx) erase(m *Message, why string) error {
 	last, err := tx.unrefer(m)
 	if err != nil {
 		return err
 	}
 	err = tx.Audit(AuditLine{
-		Actor: "store", Event: "removed", Box: m.Box, Subject: m.Submission, Reason: "keep",
+		Actor: "store", Event: "removed", Box: m.Box, Subject: m.Submission, Reason: why,
 		More: map[string]string{"message": strconv.FormatUint(uint64(m.ID), 10), "sha256": m.SHA256()},
 	})
 	if err != nil {

@@ -48,6 +48,7 @@ type Store struct {
 	records   kv.Store
 	bytes     *segment.Store
 	snapshots snapshotCache
+	listings  listingCache
 	flight    flight
 	copying   sync.RWMutex // held for reading while a backup copies: no bytes are removed
 	space     space
@@ -181,6 +182,8 @@ type Tx struct {
 	// The message that Record is making: its wire forms are not stored yet.
 	parsed   *mime.Index
 	parsedID MessageID
+	words    Signature
+	fields   []byte
 }
 
 // View calls fn with a consistent read-only state.

@@ -35,12 +35,13 @@ func (tx *Tx) actor(p Person) (string, error) {
 	return login, err
 }
 
-// deletion is the result of taking an entry out of a folder.
-func deletion(f *folder) string {
-	if f.Key.Shared() {
-		return "hidden" // for one person; for the others it stays
-	}
-	return "expunged"
+// auditRemovals tells what a person took out of a folder; own is the result for
+// those that are gone from a folder of their own.
+func (tx *Tx) auditRemovals(ctx context.Context, f *folder, p Person, went *removals, own string) error {
+	return errors.Join(
+		tx.auditDeletion(ctx, f, p, own, went.own),
+		tx.auditDeletion(ctx, f, p, "hidden", went.hidden), // for the others it stays
+		tx.auditDeletion(ctx, f, p, "removed for all", went.forAll))
 }
 
 // auditDeletion tells that a person took messages out of a folder: expunged,

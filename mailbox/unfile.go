@@ -29,8 +29,15 @@ func (tx *Tx) Unfile(p Place) error {
 const allPersonal = math.MaxInt
 
 // ofPersons returns at most most of the keys that people have at a place. It
-// asks for each person who ever saw the folder.
+// asks for each person who ever saw the folder, and for what they have together
+// where \Seen is common.
 func (tx *Tx) ofPersons(p Place, most int) (keys [][]byte, err error) {
+	common := key("gp", p.Folder, Person(0), p.UID)
+	if has, err := tx.has(common); err != nil {
+		return nil, err
+	} else if has {
+		keys = append(keys, common)
+	}
 	err = tx.r.Scan(key("v", p.Folder), nil, func(k, _ []byte) (bool, error) {
 		who := Person(tailUint32(k))
 		for _, k := range [][]byte{key("gp", p.Folder, who, p.UID), key("h", p.Folder, who, p.UID)} {

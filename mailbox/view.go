@@ -1,13 +1,10 @@
 package mailbox
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
-	"slices"
 	"sync"
-	"time"
 
 	"pecgate/mailbox/kv"
 )
@@ -28,6 +25,8 @@ type Viewer struct {
 	Scope  Scope
 	// SharedSeen: \Seen is common to all who see the folder.
 	SharedSeen bool
+	// Delete: what is removed from a shared folder is removed for all.
+	Delete bool
 	// Admin: of the mailbox, who may end what others have taken charge of.
 	Admin bool
 }
@@ -216,145 +215,4 @@ func (s *Store) viewValidity(ctx context.Context, id FolderID, v Viewer) (uint32
 		})
 	}
 	return validity, err
-}
-
-// Entry is one line of a folder as a viewer sees it.
-type Entry struct {
-	UID     UID
-	Message MessageID
-	ModSeq  uint64
-	Before  uint64 // of SetFlags: the mod-sequence that it had before
-	Size    int64
-	Date    time.Time // INTERNALDATE
-	Flags   []string  // personal and common together
-	// As they go over the wire, when asked for.
-	Envelope, BodyStructure, Body []byte
-}
-
-func (e *entry) public(uid UID, flags []string) Entry {
-	return Entry{UID: uid, Message: e.Message, ModSeq: e.ModSeq, Size: e.Size, Date: e.Date, Flags: flags}
-}
-
-// Want says which stored answers Entries reads.
-type Want struct{ Flags, Envelope, BodyStructure, Body bool }
-
-// Entries calls fn for each of uids (ascending) that the viewer sees, in
-// order, until fn fails. The entry is valid only during the call. fn must not
-// write to a peer: the records are held open meanwhile.
-func (s *Store) Entries(ctx context.Context, id FolderID, v Viewer, uids []UID, want Want, fn func(*Entry) error) error {
-	if len(uids) == 0 {
-		return nil
-	}
-	return s.View(ctx, func(tx *Tx) error {
-		hidden, err := tx.hidden(id, v.Person)
-		if err != nil {
-			return err
-		}
-		// Dense ranges are read by scan, single messages by Get.
-		if span := uint64(uids[len(uids)-1]-uids[0]) + 1; len(uids) > 8 && span < 4*uint64(len(uids)) {
-			return tx.scanEntries(ctx, id, v, uids, hidden, want, fn)
-		}
-		for _, uid := range uids {
-			if hidden[uid] {
-				continue
-			}
-			e, err := tx.entry(id, uid)
-			if errors.Is(err, ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if err := tx.give(ctx, id, v, uid, e, want, fn); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-func (tx *Tx) scanEntries(ctx context.Context, id FolderID, v Viewer, uids []UID, hidden map[UID]bool, want Want, fn func(*Entry) error) error {
-	last := key("e", id, uids[len(uids)-1])
-	return tx.r.Scan(key("e", id), key("e", id, uids[0]), func(k, b []byte) (bool, error) {
-		if bytes.Compare(k, last) > 0 {
-			return false, nil
-		}
-		uid := UID(tailUint32(k))
-		if _, ok := slices.BinarySearch(uids, uid); !ok || hidden[uid] {
-			return true, nil
-		}
-		e, err := readEntry(b)
-		if err != nil {
-			return false, err
-		}
-		return true, tx.give(ctx, id, v, uid, e, want, fn)
-	})
-}
-
-func (tx *Tx) give(ctx context.Context, id FolderID, v Viewer, uid UID, e entry, want Want, fn func(*Entry) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if !v.sees(e) {
-		return nil
-	}
-	out := e.public(uid, nil)
-	if want.Flags {
-		bits, err := tx.personal(id, v, uid, e)
-		if err != nil {
-			return err
-		}
-		common, err := tx.common(id, uid)
-		if err != nil {
-			return err
-		}
-		out.Flags = flagNames(bits, common)
-	}
-	for _, w := range []struct {
-		wanted bool
-		prefix string
-		into   *[]byte
-	}{{want.Envelope, wireEnvelope, &out.Envelope}, {want.BodyStructure, wireStructure, &out.BodyStructure}, {want.Body, wireBody, &out.Body}} {
-		if !w.wanted {
-			continue
-		}
-		b, err := tx.r.Get(key(w.prefix, id, uid))
-		if err != nil {
-			return err
-		}
-		*w.into = b
-	}
-	return fn(&out)
-}
-
-// Status counts what a viewer sees in a folder (RFC 9051 section 6.3.11).
-type Status struct {
-	UIDValidity               uint32
-	UIDNext                   UID
-	ModSeq                    uint64
-	Messages, Unseen, Deleted int
-	Size, DeletedSize         int64 // bytes; of all, and of those with \Deleted
-}
-
-// Status counts a folder for a viewer. A folder that does not exist yet is
-// made.
-func (s *Store) Status(ctx context.Context, k FolderKey, v Viewer) (Status, error) {
-	snap, err := s.Snapshot(ctx, k, v)
-	if err != nil {
-		return Status{}, err
-	}
-	st := Status{UIDValidity: snap.UIDValidity, UIDNext: snap.UIDNext, ModSeq: snap.ModSeq}
-	err = s.Entries(ctx, snap.Folder, v, snap.UIDs, Want{Flags: true}, func(e *Entry) error {
-		st.Messages++
-		st.Size += e.Size
-		if !slices.Contains(e.Flags, `\Seen`) {
-			st.Unseen++
-		}
-		if slices.Contains(e.Flags, `\Deleted`) {
-			st.Deleted++
-			st.DeletedSize += e.Size
-		}
-		return nil
-	})
-	return st, err
 }

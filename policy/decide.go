@@ -63,6 +63,9 @@ func (p *Policy) sender(id Identity, reversePath string, now time.Time) (*Mailbo
 	if !ok {
 		return nil, "", refuseNotMember(address)
 	}
+	if id.Archive {
+		return nil, "", refuseArchive()
+	}
 	if id.Box != "" && !same(id.Box, address) {
 		return nil, "", refuseBoxMismatch(id.Box)
 	}

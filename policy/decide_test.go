@@ -84,6 +84,7 @@ func decisions() []struct {
 		{"inactive", both("chiusa@pec.example.org"), Inactive},
 		{"login of another box", func(s *Submission) { s.Identity.Box = "firma@pec.example.org" }, BoxMismatch},
 		{"box mismatch hides the unknown", func(s *Submission) { s.Identity.Box = box; both("altra@pec.example.org")(s) }, BoxMismatch},
+		{"login of the archive", func(s *Submission) { s.Identity.Box, s.Identity.Archive = box, true }, BoxMismatch},
 		{"null reverse path", func(s *Submission) { s.ReversePath = "" }, BadAddress},
 		{"bad reverse path", func(s *Submission) { s.ReversePath = `"a b"@pec.example.org` }, BadAddress},
 		{"no From", func(s *Submission) { s.From = "" }, BadAddress},
@@ -207,13 +208,16 @@ func TestResolve(t *testing.T) {
 		"mario/" + box: {User: "mario", Box: box}, "Mario/Protocollo@PEC.example.org": {User: "mario", Box: box},
 		"gone/" + box:                  {User: "gone", Box: box}, // expired: rights say so, not the name
 		"mario/chiusa@pec.example.org": {User: "mario", Box: "chiusa@pec.example.org"},
+		"mario/" + box + "#archivio":   {User: "mario", Box: box, Archive: true},
+		"mario/" + box + "#ARCHIVIO":   {User: "mario", Box: box, Archive: true},
 	} {
 		if got, ok := p.Resolve(name); !ok || got != want {
 			t.Errorf("%q: %+v %v", name, got, ok)
 		}
 	}
 	for _, name := range []string{"", "/", "mario/", "/" + box, "nobody", "nobody/" + box, "mario/altra@pec.example.org",
-		"lucia/firma@pec.example.org", "mario/" + box + "/x", "mario/" + box + "#archivio", " mario", "mario ", "mario\x00",
+		"lucia/firma@pec.example.org", "mario/" + box + "/x", "mario/" + box + "#archive", "mario/" + box + "#archivio#archivio",
+		"mario/#archivio", "mario#archivio", " mario", "mario ", "mario\x00",
 		"mario.rossi@example.org/" + box, "mari\u00f3", "gone@example.org"} {
 		if got, ok := p.Resolve(name); ok {
 			t.Errorf("%q: %+v", name, got)
@@ -230,6 +234,7 @@ func TestResolve(t *testing.T) {
 
 func TestRightsAndBoxes(t *testing.T) {
 	p := house()
+	p.Mailboxes[1].Members = append(p.Mailboxes[1].Members, Member{User: "Lucia", Compose: true})
 	for _, c := range []struct {
 		login, box string
 		now        time.Time
@@ -241,6 +246,7 @@ func TestRightsAndBoxes(t *testing.T) {
 		{"gone", box, day, Rights{}},
 		{"anna@example.org", box, day, Rights{}}, // deleting what one does not see
 		{"mario", "chiusa@pec.example.org", day, Rights{Send: true, Receive: true}},
+		{"Lucia", "firma@pec.example.org", day, Rights{Compose: true}},
 		{"mario", "altra@pec.example.org", day, Rights{}},
 		{"nobody", box, day, Rights{}},
 		{"", box, day, Rights{}},
@@ -251,7 +257,7 @@ func TestRightsAndBoxes(t *testing.T) {
 		}
 	}
 	for login, want := range map[string]string{
-		"mario": "chiusa@pec.example.org firma@pec.example.org protocollo@pec.example.org", "Lucia": box, "gone": "",
+		"mario": "chiusa@pec.example.org firma@pec.example.org protocollo@pec.example.org", "Lucia": "firma@pec.example.org " + box, "gone": "",
 		"anna@example.org": "", "nobody": "",
 	} {
 		var got []string

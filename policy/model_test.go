@@ -27,7 +27,8 @@ func modelRights(p *Policy, login, box string, now time.Time) (r Rights, lines i
 			}
 			lines++
 			past := !l.Expires.IsZero() && !l.Expires.After(now)
-			for word, given := range map[string]bool{"send": l.Send, "receive": l.Receive, "anomalies": l.Anomalies, "delete": l.Delete} {
+			for word, given := range map[string]bool{"send": l.Send, "receive": l.Receive, "anomalies": l.Anomalies,
+				"compose": l.Compose, "delete": l.Delete} {
 				if past || !given {
 					denied[word] = true
 				}
@@ -37,8 +38,8 @@ func modelRights(p *Policy, login, box string, now time.Time) (r Rights, lines i
 	if lines == 0 {
 		return Rights{}, 0
 	}
-	r = Rights{!denied["send"], !denied["receive"], !denied["anomalies"], !denied["delete"]}
-	if denied["send"] && denied["receive"] && denied["anomalies"] {
+	r = Rights{!denied["send"], !denied["receive"], !denied["anomalies"], !denied["compose"], !denied["delete"]}
+	if denied["send"] && denied["receive"] && denied["anomalies"] && denied["compose"] {
 		r.Delete = false
 	}
 	return r, lines
@@ -93,7 +94,7 @@ func drawPolicy(t *rapid.T) *Policy {
 			Recipients: rapid.IntRange(0, 3).Draw(t, "recipients"), Product: int64(rapid.IntRange(0, 6).Draw(t, "product"))}
 		for range rapid.IntRange(0, 4).Draw(t, "members") {
 			l := Member{User: logins.Draw(t, "user"), Send: yes.Draw(t, "send"), Receive: yes.Draw(t, "receive"),
-				Anomalies: yes.Draw(t, "anomalies"), Delete: yes.Draw(t, "delete")}
+				Anomalies: yes.Draw(t, "anomalies"), Compose: yes.Draw(t, "compose"), Delete: yes.Draw(t, "delete")}
 			if yes.Draw(t, "expires") {
 				l.Expires = drawInstant(t, "expiry")
 			}

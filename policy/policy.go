@@ -49,6 +49,7 @@ type Member struct {
 	Send      bool      // may submit
 	Receive   bool      // sees incoming messages
 	Anomalies bool      // sees the folder of anomalies
+	Compose   bool      // writes what another approves
 	Delete    bool      // may remove for all
 	Expires   time.Time // first instant at which the line no longer grants anything; zero: never
 	Line      string    // file:line, for explain
@@ -58,6 +59,8 @@ type Member struct {
 type Identity struct {
 	User string // login as the policy writes it
 	Box  string // empty, or the only mailbox this session may use, lower case
+	// Archive: the session reads the archive of Box by day, and nothing else.
+	Archive bool
 }
 
 // Rights are what a user may do with a mailbox. All false: no access at all.
@@ -65,19 +68,29 @@ type Identity struct {
 // Send speaks of the member only: an inactive mailbox keeps it, because the person still sees what they sent;
 // Decide refuses the sending itself.
 type Rights struct {
-	Send, Receive, Anomalies, Delete bool
+	Send, Receive, Anomalies, Compose, Delete bool
 }
 
 // Any reports whether there is any access.
-func (r Rights) Any() bool { return r.Send || r.Receive || r.Anomalies }
+func (r Rights) Any() bool { return r.Writes() || r.Receive || r.Anomalies }
 
-// Resolve finds who a login name means: the login, the user's email, or login/box@domain. The last form needs a line
-// for that user in that mailbox. It reports false for unknown and for ambiguous names; passwords are not its matter.
+// Writes reports whether the user has messages of their own to see: what they sent, and its receipts.
+func (r Rights) Writes() bool { return r.Send || r.Compose }
+
+// archiveSuffix stands at the end of the login that reads an archive by day. No address ends so: # is not of a host name.
+const archiveSuffix = "#archivio"
+
+// Resolve finds who a login name means: the login, the user's email, login/box@domain, or login/box@domain#archivio.
+// The last two need a line for that user in that mailbox. It reports false for unknown and for ambiguous names; passwords are not its matter.
 func (p *Policy) Resolve(name string) (Identity, bool) {
 	if login, box, cut := strings.Cut(name, "/"); cut {
 		u, ok := p.User(login)
 		if !ok {
 			return Identity{}, false
+		}
+		archive := false
+		if n := len(box) - len(archiveSuffix); n > 0 && strings.EqualFold(box[n:], archiveSuffix) {
+			box, archive = box[:n], true
 		}
 		address, err := ParseAddress(box)
 		if err != nil {
@@ -90,7 +103,7 @@ func (p *Policy) Resolve(name string) (Identity, bool) {
 		if _, ok := m.member(u.Login); !ok {
 			return Identity{}, false
 		}
-		return Identity{User: u.Login, Box: lower(m.Address)}, true
+		return Identity{User: u.Login, Box: lower(m.Address), Archive: archive}, true
 	}
 	if name == "" {
 		return Identity{}, false
@@ -158,6 +171,7 @@ func (m *Mailbox) member(login string) (Member, bool) {
 		out.Send = out.Send && l.Send
 		out.Receive = out.Receive && l.Receive
 		out.Anomalies = out.Anomalies && l.Anomalies
+		out.Compose = out.Compose && l.Compose
 		out.Delete = out.Delete && l.Delete
 		if !l.Expires.IsZero() && (out.Expires.IsZero() || l.Expires.Before(out.Expires)) {
 			out.Expires, out.Line = l.Expires, l.Line
@@ -189,7 +203,7 @@ func (m *Mailbox) rights(login string, now time.Time) Rights {
 	if !ok || l.expired(now) {
 		return Rights{}
 	}
-	r := Rights{Send: l.Send, Receive: l.Receive, Anomalies: l.Anomalies, Delete: l.Delete}
+	r := Rights{Send: l.Send, Receive: l.Receive, Anomalies: l.Anomalies, Compose: l.Compose, Delete: l.Delete}
 	if !r.Any() {
 		return Rights{} // deleting what one does not see means nothing
 	}

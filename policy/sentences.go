@@ -43,6 +43,12 @@ func refuseBoxMismatch(box string) Verdict {
 		"This login may send only from "+box+": choose that sender or the account of the other mailbox.")
 }
 
+func refuseArchive() Verdict {
+	return refuse(BoxMismatch, 550, "5.7.1", "",
+		"Questo accesso legge solo l'archivio: per inviare togliere "+archiveSuffix+" dal nome utente.",
+		"This login only reads the archive: to send, take "+archiveSuffix+" away from the user name.")
+}
+
 func refuseUnknownMailbox(address string) Verdict {
 	return refuse(UnknownMailbox, 550, "5.7.1", "",
 		address+" non e' una casella PEC di questo sistema: scegliere come mittente una delle proprie caselle PEC.",

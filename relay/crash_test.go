@@ -34,6 +34,8 @@ type childOrder struct {
 	Port int
 	CA   string // file of the authority of the way to the provider
 	Copy CopyRule
+	// Trust is a file of the CA of receipts; "" for none.
+	Trust string
 }
 
 // TestChildRelay is the relay of TestC1 to TestC3, in a process of its own. By
@@ -67,7 +69,15 @@ func TestChildRelay(t *testing.T) {
 	} else {
 		acc.IMAP = at
 	}
-	trust, err := pec.NewTrust()
+	var believed [][]byte
+	if o.Trust != "" {
+		pem, err := os.ReadFile(o.Trust)
+		if err != nil {
+			t.Fatal(err)
+		}
+		believed = append(believed, pem)
+	}
+	trust, err := pec.NewTrust(believed...)
 	if err != nil {
 		t.Fatal(err)
 	}

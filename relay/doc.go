@@ -21,6 +21,9 @@
 //     provider of the submission's acceptance; those of others are filed and told.
 //   - A receipt that carries another content than was sent is told and changes
 //     no outcome: the signed receipt decides.
+//   - Of each submission at most one report of its outcome stands (outcome.go). It is
+//     written from the state alone, after the change, and replaces the one before
+//     in one transaction; history has none.
 //   - The cursor of a provider's folder moves in the transaction that records
 //     the message; by POP3 the ids that were fetched are the cursor.
 //   - Nothing is deleted at the provider but what provider_copy says, and that

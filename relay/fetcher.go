@@ -99,6 +99,11 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 		}
 		more = more || m
 	}
+	q, err := session.Quota(ctx, folders[0])
+	if err != nil && ctx.Err() == nil {
+		s.opt.Events.PollFailed(w.acc.Box, err) // all has been taken in
+	}
+	w.occupied(q)
 	return more, nil
 }
 

@@ -26,6 +26,11 @@ func (s *Service) Look(ctx context.Context, st *mailbox.Stored) (func(*mailbox.T
 			return nil, nil
 		}
 		return s.arriveAnew(ctx, st)
+	case mailbox.Own:
+		if o.Box == "" || o.User == "" || o.Submission == "" || mailbox.Role(o.Folder) != mailbox.RoleOutcomes {
+			return nil, nil // the store knows where it belongs
+		}
+		return func(tx *mailbox.Tx, m *mailbox.Message) error { return outcomeAnew(tx, o, m) }, nil
 	}
 	return nil, nil
 }

@@ -11,6 +11,7 @@ import (
 	"pecgate/mailbox"
 	"pecgate/mailbox/events"
 	"pecgate/mailbox/pec"
+	"pecgate/relay/fetch"
 )
 
 // Options is what the relay needs.
@@ -21,6 +22,7 @@ type Options struct {
 	Hello    string           // our name towards the provider (EHLO)
 	Address  string           // From of notices
 	Language string           // of notices: "it" or "en"
+	Location *time.Location   // of the times in reports; nil: UTC
 	Schedule Schedule
 	Events   *events.Log
 }
@@ -52,13 +54,17 @@ type worker struct {
 	mu      sync.Mutex
 	secret  func() (string, error) // Account.Password as it is now
 	facts   BoxStatus
-	refused [32]byte // hash of the password that the provider refused, while suspended
+	quota   fetch.Quota // of the provider
+	refused [32]byte    // hash of the password that the provider refused, while suspended
 }
 
 // New returns a service that does nothing before Run.
 func New(o Options) *Service {
 	if o.Events == nil {
 		o.Events = events.Discard()
+	}
+	if o.Location == nil {
+		o.Location = time.UTC
 	}
 	o.Schedule = o.Schedule.orDefault()
 	return &Service{opt: o, reload: make(chan struct{}, 1), perRound: messagesPerRound, workers: map[string]*worker{}}
@@ -77,6 +83,9 @@ func (s *Service) Run(ctx context.Context) error {
 		s.faults("", err) // they go on waiting
 	}
 	defer s.stopAll()
+	var reporter sync.WaitGroup
+	defer reporter.Wait()
+	reporter.Go(func() { s.report(ctx) })
 	for {
 		s.fit(ctx)
 		select {

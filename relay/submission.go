@@ -39,6 +39,7 @@ import (
 //	g/<mailbox>           since when which rule for the provider's copies holds
 //	told/restored/<login> the restore of which the administrator was told
 //	bell/<mailbox>        written to wake the sender
+//	o/ od/ bell-outcomes  reports of outcomes: see outcome.go
 const room = "relay"
 
 // Submission is one message on its way. Times are UTC.
@@ -101,6 +102,7 @@ type ReceiptRef struct {
 	At      time.Time         `json:"at"`
 	SHA256  string            `json:"sha256"`
 	Message mailbox.MessageID `json:"message"`
+	Error   string            `json:"error,omitempty"` // the provider's words, bounded
 }
 
 // Event is one line of a submission's story.
@@ -196,6 +198,9 @@ func save(tx *mailbox.Tx, s *Submission, next *due) error {
 		return err
 	}
 	if err := sp.Put("s/"+s.ID, s); err != nil {
+		return err
+	}
+	if err := noteOutcome(tx, s); err != nil {
 		return err
 	}
 	n := 0

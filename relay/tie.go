@@ -73,7 +73,9 @@ func applyReceipt(tx *mailbox.Tx, box string, r *pec.Report, m *mailbox.Message,
 	if at.IsZero() {
 		at = m.Arrived.UTC()
 	}
-	err = tx.Space(room).Put(k, ReceiptRef{Kind: r.Kind, Verdict: r.Verdict, At: at, SHA256: m.SHA256(), Message: m.ID})
+	err = tx.Space(room).Put(k, ReceiptRef{
+		Kind: r.Kind, Verdict: r.Verdict, At: at, SHA256: m.SHA256(), Message: m.ID, Error: plain(r.ErrorText, maxWords),
+	})
 	if err != nil {
 		return nil, err
 	}

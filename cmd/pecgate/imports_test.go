@@ -45,6 +45,7 @@ func roomsAllowed() map[string][]string {
 		"gateway/gate":                {"mailbox/events", "mailbox/netconn"},
 		"gateway/gate/gatetest":       {"gateway/gate", "mailbox/events", "mailbox/netconn"},
 		"gateway/auth":                {"policy", "mailbox/events"},
+		"gateway/autoconfig":          {"policy", "mailbox/events"},
 		"gateway/smtpd":               {"policy", "gateway/gate", "gateway/auth", "mailbox/events", "mailbox/mime", "mailbox/netconn", "mailbox/planted"},
 		"gateway/imapd":               append([]string{"policy", "gateway/gate", "gateway/auth"}, store...),
 		"gateway/admin":               append([]string{"relay"}, store...),

@@ -30,7 +30,8 @@ func policyOf(l *configs.Loaded) *policy.Policy {
 		}
 		for _, member := range m.Members {
 			box.Members = append(box.Members, policy.Member{
-				User: member.User, Send: member.Send, Receive: member.Receive, Anomalies: member.Anomalies, Delete: member.Delete,
+				User: member.User, Send: member.Send, Receive: member.Receive, Anomalies: member.Anomalies,
+				Compose: member.Compose, Delete: member.Delete,
 				Expires: member.Expires.End(l.Appliance.Location()), Line: member.At.FileLine(),
 			})
 		}

@@ -17,6 +17,8 @@ func (s *session) rights(n node) string {
 	switch {
 	case !n.folder:
 		return "l"
+	case n.period != nil:
+		return "lr"
 	case n.custom():
 		return "lrswikxte"
 	case n.own():

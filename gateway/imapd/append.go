@@ -72,7 +72,7 @@ func (s *session) append(name string, r imap.LiteralReader, o *imap.AppendOption
 	}
 	// The sent folder is shared; what is put there is this person's to see only.
 	if !n.own() && n.key.Role != mailbox.RoleSent {
-		return nil, errNotOwn()
+		return nil, s.errNotOwn(n)
 	}
 	return s.take(n.key, io.MultiReader(bytes.NewReader(header), bytes.NewReader(body), in), in, r.Size(), flags, o)
 }

@@ -91,7 +91,7 @@ func TestIndependentClient(t *testing.T) {
 	}
 	boxes, err := c.List("", "*", &imap.ListOptions{ReturnStatus: &imap.StatusOptions{NumMessages: true, NumUnseen: true}}).Collect()
 	must(err)
-	if len(boxes) != 16 {
+	if len(boxes) != 20 {
 		t.Errorf("%d names are listed", len(boxes))
 	}
 

@@ -26,7 +26,7 @@ func (s *session) transfer(v *view, set imap.NumSet, dest string, move bool) (*i
 		return nil, err
 	}
 	if !to.own() {
-		return nil, errNotOwn()
+		return nil, s.errNotOwn(to)
 	}
 	spans, err := v.spans(set, s.saved)
 	if err != nil {
@@ -43,7 +43,12 @@ func (s *session) transfer(v *view, set imap.NumSet, dest string, move bool) (*i
 	if move {
 		act = s.srv.opt.Store.Move
 	}
-	done, err := act(s.ctx, v.folder, v.viewer, uids, to.key)
+	var done mailbox.Copied
+	if v.archive != nil {
+		done, err = s.srv.opt.Store.ArchiveCopy(s.ctx, v.archive.sight, v.archive.some(uids), to.key)
+	} else {
+		done, err = act(s.ctx, v.folder, v.viewer, uids, to.key)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -134,8 +134,16 @@ func (h *house) step(text string) {
 		k := mailbox.FolderKey{Owner: h.people[words[1]], Role: mailbox.RoleCustom, Name: words[2]}
 		h.deliver(k, "From: "+words[3]+"\r\nSubject: "+strings.Join(words[7:], " ")+"\r\nDate: "+words[4]+
 			" Mar 2026 10:00:00 +0000\r\nMessage-ID: "+words[5]+"\r\n"+refs+"\r\nx\r\n", mailbox.Filing{})
+	case "keywords", "report": // see becomes
+		h.becomes(words)
 	case "shared-seen": // \\Seen is common on the shared mailbox
 		h.change(func(p *policy.Policy) { p.Mailboxes[0].SharedSeen = true })
+	case "deleter": // login: what they delete is removed for all
+		h.change(func(p *policy.Policy) {
+			for i := range p.Mailboxes[0].Members {
+				p.Mailboxes[0].Members[i].Delete = p.Mailboxes[0].Members[i].User == words[1]
+			}
+		})
 	case "revoke": // login: loses all rights on the shared mailbox
 		h.change(func(p *policy.Policy) {
 			for i, m := range p.Mailboxes[0].Members {

@@ -23,6 +23,9 @@
 //     a lock that another connection takes.
 //   - The library gets whole commands only, none above its own limits, so that
 //     it never takes the rest of a refused command for the next one.
+//   - What a search answers was read in the ENVELOPE or the message itself; the
+//     signatures of words only say where reading is of no use. Few searches read
+//     at a time, and one ends with its client.
 //   - No text that a client sent goes into an answer's text or a log line, except
 //     the login name, bounded.
 //

@@ -21,7 +21,7 @@ func (s *session) Expunge(_ *imapserver.ExpungeWriter, uids *imap.UIDSet) error 
 		if s.f.cur.name == "CLOSE" {
 			return nil
 		}
-		return errReadOnly()
+		return s.errReadOnly(v)
 	}
 	among := v.uids
 	if uids != nil {

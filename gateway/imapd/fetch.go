@@ -15,6 +15,8 @@ const (
 	maxSections = 200      // body sections of one message
 	fetchBlock  = 64 << 10 // bytes of answers made in one transaction of the store
 	fetchRows   = 64       // messages read ahead when their bytes are wanted
+	listRows    = 128      // messages answered in one transaction from the records
+	listBlock   = 256 << 10
 )
 
 // plan is a FETCH as it will be answered.
@@ -25,6 +27,7 @@ type plan struct {
 	labels   []string // obsolete names of body sections, "" for those that are not
 	see      bool     // something is read without .PEEK
 	contents bool     // the message's bytes are wanted
+	fields   bool     // of them only header fields that are stored with the entry
 	reads    bool     // more than its outermost header is
 }
 
@@ -46,7 +49,7 @@ func (s *session) Fetch(_ *imapserver.FetchWriter, set imap.NumSet, o *imap.Fetc
 	}
 	f := fetcher{s: s, v: v, plan: p}
 	for _, sp := range spans {
-		if err := f.span(v.uids[sp.from:sp.to]); err != nil {
+		if err := f.span(v.uids[sp.from:sp.to], sp.from); err != nil {
 			return s.reply("FETCH", err)
 		}
 	}
@@ -55,7 +58,7 @@ func (s *session) Fetch(_ *imapserver.FetchWriter, set imap.NumSet, o *imap.Fetc
 	case f.failed != nil:
 		return s.reply("FETCH", f.failed)
 	case f.missed && !byUID:
-		return errSomeGone()
+		return errSomeGone(false)
 	}
 	return nil
 }
@@ -85,6 +88,9 @@ func (s *session) plan(v *view, o *imap.FetchOptions) (plan, error) {
 	p.see = p.see && !v.readOnly
 	p.reads = len(o.BinarySection) > 0 || slices.ContainsFunc(o.BodySection, readsMore)
 	p.contents = len(o.BodySection)+len(o.BinarySection)+len(o.BinarySectionSize) > 0
+	if p.contents && len(o.BinarySection)+len(o.BinarySectionSize) == 0 && !p.see && !v.inner && !slices.ContainsFunc(o.BodySection, otherThanFields) {
+		p.contents, p.fields = false, true
+	}
 	return p, nil
 }
 
@@ -92,6 +98,11 @@ func (s *session) plan(v *view, o *imap.FetchOptions) (plan, error) {
 // header, as clients read it to list a folder.
 func readsMore(b *imap.FetchItemBodySection) bool {
 	return len(b.Part) > 0 || b.Specifier != imap.PartSpecifierHeader
+}
+
+// otherThanFields tells whether a section needs the message itself.
+func otherThanFields(b *imap.FetchItemBodySection) bool {
+	return len(b.Part) > 0 || b.Specifier != imap.PartSpecifierHeader || !mailbox.ListsFields(b.HeaderFields)
 }
 
 // fetcher is a FETCH under way.
@@ -107,8 +118,11 @@ type fetcher struct {
 // errBlock ends a transaction of the store when enough has been made.
 var errBlock = errors.New("imapd: enough for now")
 
-// span answers for consecutive messages.
-func (f *fetcher) span(uids []mailbox.UID) error {
+// span answers for consecutive messages. from is the place of the first.
+func (f *fetcher) span(uids []mailbox.UID, from int) error {
+	if done, err := f.listed(uids, from); done || err != nil {
+		return err
+	}
 	for len(uids) > 0 {
 		var done int
 		var err error
@@ -126,7 +140,7 @@ func (f *fetcher) span(uids []mailbox.UID) error {
 }
 
 func (f *fetcher) want() mailbox.Want {
-	return mailbox.Want{Flags: f.o.Flags || f.see, Envelope: f.o.Envelope, BodyStructure: f.full, Body: f.body}
+	return mailbox.Want{Flags: f.o.Flags || f.see, Envelope: f.o.Envelope, BodyStructure: f.full, Body: f.body, Fields: f.fields}
 }
 
 // shown puts into e what the view shows, where the answer holds any of it.
@@ -142,16 +156,30 @@ func (f *fetcher) shown(e *mailbox.Entry) error {
 func (f *fetcher) withoutContents(uids []mailbox.UID) (int, error) {
 	f.out = f.out[:0]
 	next := 0 // place in uids
-	err := f.s.srv.opt.Store.Entries(f.s.ctx, f.v.folder, f.v.viewer, uids, f.want(), func(e *mailbox.Entry) error {
-		if len(f.out) >= fetchBlock {
+	uids = uids[:min(len(uids), listRows)]
+	err := f.s.entries(f.v, uids, f.want(), func(e *mailbox.Entry) error {
+		if len(f.out) >= listBlock {
 			return errBlock
 		}
 		next = f.reach(uids, next, e.UID)
 		if err := f.shown(e); err != nil {
 			return err
 		}
+		from := len(f.out)
+		if f.o.Flags {
+			f.out = f.v.introduce(f.out, e.Flags)
+		}
 		f.out = openFetch(f.out, f.v.seq(e.UID))
-		f.out = closeFetch(f.items(f.out, e, f.o.Flags))
+		f.out = f.items(f.out, e, f.o.Flags)
+		if f.fields {
+			if err := f.appendFields(e); err != nil && f.s.ctx.Err() == nil {
+				f.out, f.failed = f.out[:from], err // the other messages stay readable
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+		f.out = closeFetch(f.out)
 		return nil
 	})
 	if errors.Is(err, errBlock) {
@@ -236,7 +264,7 @@ func (f *fetcher) withContents(uids []mailbox.UID) (int, error) {
 func (f *fetcher) rows(uids []mailbox.UID) ([]row, int, error) {
 	var rows []row
 	next, size := 0, 0
-	err := f.s.srv.opt.Store.Entries(f.s.ctx, f.v.folder, f.v.viewer, uids, f.want(), func(e *mailbox.Entry) error {
+	err := f.s.entries(f.v, uids, f.want(), func(e *mailbox.Entry) error {
 		if size >= fetchBlock {
 			return errBlock
 		}
@@ -246,7 +274,10 @@ func (f *fetcher) rows(uids []mailbox.UID) ([]row, int, error) {
 		}
 		r := row{uid: e.UID, message: e.Message, flags: e.Flags}
 		r.unseen = f.see && !slices.Contains(e.Flags, string(imap.FlagSeen))
-		r.head = f.items(openFetch(nil, f.v.seq(e.UID)), e, false)
+		if f.o.Flags || r.unseen {
+			r.head = f.v.introduce(nil, e.Flags)
+		}
+		r.head = f.items(openFetch(r.head, f.v.seq(e.UID)), e, false)
 		size += len(r.head)
 		rows = append(rows, r)
 		return nil

@@ -116,11 +116,16 @@ func appendSection(b []byte, o *imap.FetchItemBodySection) []byte {
 	}
 	b = append(b, ']')
 	if o.Partial != nil {
-		b = append(b, '<')
-		b = strconv.AppendInt(b, o.Partial.Offset, 10)
-		b = append(b, '>')
+		b = appendOrigin(b, o.Partial)
 	}
 	return b
+}
+
+// appendOrigin tells from which byte on a section is (RFC 9051 section 7.5.2).
+func appendOrigin(b []byte, p *imap.SectionPartial) []byte {
+	b = append(b, '<')
+	b = strconv.AppendInt(b, p.Offset, 10)
+	return append(b, '>')
 }
 
 func appendPath(b []byte, path []int) []byte {

@@ -49,6 +49,7 @@ type filter struct {
 	cont    bool     // a continuation request was written since the last command
 	done    bool     // the library has answered the command
 	swallow bool     // the next continuation request is not for the client
+	noWrite bool     // the SELECT under way opens a folder for reading only
 	unsaid  []string // how the library's next answer may begin that is not for the client
 	tag     string
 	werr    error
@@ -83,9 +84,27 @@ func (f *filter) Write(p []byte) (int, error) {
 		f.unsaid = nil
 		return len(p), f.werr
 	}
-	f.put(f.announce(p))
+	f.put(f.announce(f.readOnly(f.blame(p))))
 	f.flushIfBlocked()
 	return len(p), f.werr
+}
+
+// selectsReadOnly has the answer to the SELECT under way say READ-ONLY; the
+// library knows that of EXAMINE only.
+func (f *filter) selectsReadOnly() {
+	f.wmu.Lock()
+	defer f.wmu.Unlock()
+	f.noWrite = true
+}
+
+// readOnly is the answer p with READ-ONLY where it is due. wmu is held.
+func (f *filter) readOnly(p []byte) []byte {
+	start := []byte(f.tag + " OK [READ-WRITE]")
+	if !f.noWrite || !bytes.HasPrefix(p, start) {
+		return p
+	}
+	f.noWrite = false
+	return append([]byte(f.tag+" OK [READ-ONLY]"), p[len(start):]...)
 }
 
 // drop keeps the library's next answer that begins so from the client, who has

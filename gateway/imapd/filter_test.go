@@ -87,7 +87,7 @@ func TestFilterLimits(t *testing.T) {
 	})
 	t.Run("long line before login", func(t *testing.T) {
 		c := h.connect()
-		c.send("a LOGIN mario " + strings.Repeat("x", 9000) + "\r\nb LOGIN mario secret\r\n")
+		c.send("a LOGIN mario " + strings.Repeat("x", 40_000) + "\r\nb LOGIN mario secret\r\n")
 		c.expect("a BAD [TOOBIG] {{.*}}", "b OK {{.*}}")
 		_ = c.conn.Close()
 	})

@@ -20,6 +20,9 @@ func (s *session) access(k mailbox.FolderKey) (scope mailbox.Scope, ok bool) {
 	if s.id.Box != "" && k.Box != s.id.Box {
 		return 0, false
 	}
+	if s.archiveLogin() && !k.Shared() && k.Role != mailbox.RoleInbox {
+		return 0, false
+	}
 	if k.Box == "" {
 		return mailbox.ScopeAll, k.Owner == s.person
 	}
@@ -46,6 +49,7 @@ func (s *session) viewer(k mailbox.FolderKey) (v mailbox.Viewer, ok bool) {
 	}
 	if box, known := s.srv.opt.Policy().Mailbox(k.Box); known {
 		v.SharedSeen, v.Admin = box.SharedSeen, box.Admin == s.id.User
+		v.Delete = s.srv.opt.Policy().Rights(s.id.User, k.Box, s.srv.now()).Delete
 	}
 	return v, true
 }
@@ -62,11 +66,11 @@ func shared(role mailbox.Role, r policy.Rights, box *policy.Mailbox) (mailbox.Sc
 	case mailbox.RoleAnomalies:
 		// What is between providers only has the administrator as its audience.
 		return mailbox.ScopeOwnOrCommon, r.Anomalies
-	case mailbox.RoleSent:
+	case mailbox.RoleSent, mailbox.RoleOutcomes:
 		if r.Receive {
 			return mailbox.ScopeAll, true
 		}
-		return mailbox.ScopeOwn, r.Send
+		return mailbox.ScopeOwn, r.Writes()
 	case mailbox.RoleAcceptance, mailbox.RoleOrdinaryAcceptance, mailbox.RoleDelivery, mailbox.RoleErrors:
 		switch {
 		case r.Receive && (box.ReceiptsTo == "receivers" || box.ReceiptsTo == "both"):
@@ -74,7 +78,9 @@ func shared(role mailbox.Role, r policy.Rights, box *policy.Mailbox) (mailbox.Sc
 		case r.Receive:
 			return mailbox.ScopeOwnOrCommon, true
 		}
-		return mailbox.ScopeOwn, r.Send
+		return mailbox.ScopeOwn, r.Writes()
+	case mailbox.RoleArchive:
+		return mailbox.ScopeAll, r.Any() // each folder's scope holds inside; see sight
 	}
 	return 0, false
 }
@@ -88,7 +94,8 @@ func (s *session) boxes() []*policy.Mailbox {
 	return slices.DeleteFunc(all, func(m *policy.Mailbox) bool { return !strings.EqualFold(m.Address, s.id.Box) })
 }
 
-// tree returns every name that the session sees now, parents before children.
+// tree returns every name that the session sees now but those of archives,
+// parents before children.
 func (s *session) tree() ([]node, error) {
 	if s.id.Box != "" {
 		if len(s.boxes()) == 0 {
@@ -133,6 +140,10 @@ func (s *session) tree() ([]node, error) {
 func (s *session) boxTree(nodes []node, box, at string) ([]node, error) {
 	l := s.srv.labels
 	root := at == ""
+	if s.archiveLogin() {
+		k := mailbox.FolderKey{Box: box, Owner: s.person, Role: mailbox.RoleInbox}
+		return append(nodes, node{name: "INBOX", id: keyID(k), folder: true, key: k}), nil // it always exists
+	}
 	add := func(name string, owner mailbox.Person, role mailbox.Role, use imap.MailboxAttr) {
 		k := mailbox.FolderKey{Box: box, Owner: owner, Role: role}
 		if _, ok := s.access(k); ok {
@@ -165,6 +176,7 @@ func (s *session) boxTree(nodes []node, box, at string) ([]node, error) {
 		add(l.receipts+delim+l.failing, 0, mailbox.RoleErrors, "")
 	}
 	add(l.anomalies, 0, mailbox.RoleAnomalies, "")
+	add(l.outcomes, 0, mailbox.RoleOutcomes, "")
 	add(l.drafts, s.person, mailbox.RoleDrafts, imap.MailboxAttrDrafts)
 	add(l.trash, s.person, mailbox.RoleTrash, imap.MailboxAttrTrash)
 	return s.customTree(nodes, box, at)
@@ -201,6 +213,9 @@ func (s *session) customKey(box, name string) mailbox.FolderKey {
 // lookup finds a name in the tree. What is not there and what may not be seen
 // are the same: errNoFolder.
 func (s *session) lookup(name string) (node, error) {
+	if n, ours, err := s.findArchive(name); ours {
+		return n, err
+	}
 	nodes, err := s.tree()
 	if err != nil {
 		return node{}, err
@@ -241,6 +256,9 @@ func (s *session) target(name string) (node, error) {
 // newKey says which folder a person would make under a name. Names below the
 // PEC trees that the session does not see answer as missing ones.
 func (s *session) newKey(name string) (mailbox.FolderKey, error) {
+	if s.archiveLogin() {
+		return mailbox.FolderKey{}, s.errArchive()
+	}
 	box, rest := s.id.Box, name
 	if level, below, cut := strings.Cut(name, delim); s.id.Box == "" && cut && strings.EqualFold(level, treeName) {
 		address, inside, _ := strings.Cut(below, delim)

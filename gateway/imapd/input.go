@@ -15,7 +15,7 @@ import (
 // reaches it.
 const (
 	maxCommand    = 48 << 10 // a whole command with its literals, APPEND's message apart
-	maxBefore     = 8 << 10  // the same before login
+	maxBefore     = 34 << 10 // the same before login: an ID of 30 pairs (RFC 2971 section 3.3) has room
 	maxLiteral    = 4096     // a literal in a command
 	maxLiterals   = 64       // literals in a command
 	maxTalk       = 4000     // a line of AUTHENTICATE or the DONE of IDLE

@@ -34,7 +34,7 @@ func (s *session) List(w *imapserver.ListWriter, ref string, patterns []string, 
 		}
 		ms = append(ms, newMatcher(ref+p))
 	}
-	l, err := s.listing()
+	l, err := s.listing(ms)
 	if err != nil {
 		return s.reply("LIST", err)
 	}
@@ -67,10 +67,17 @@ type listing struct {
 	missing    []bool // only subscribed, not there (any more)
 }
 
-func (s *session) listing() (*listing, error) {
+func (s *session) listing(patterns []matcher) (*listing, error) {
 	nodes, err := s.tree()
 	if err != nil {
 		return nil, err
+	}
+	for _, m := range s.boxes() {
+		if at := s.at(m); s.mayListArchive(patterns, at) {
+			if nodes, err = s.archiveTree(nodes, m.Address, at); err != nil {
+				return nil, err
+			}
+		}
 	}
 	chosen, err := s.srv.opt.Store.Subscriptions(s.ctx, s.person)
 	if err != nil {
@@ -94,7 +101,7 @@ func (s *session) listing() (*listing, error) {
 		place[n.name] = i
 		on, said := chosen[n.id]
 		// The gateway's folders are subscribed until the person says otherwise.
-		l.subscribed[i] = on || !said && !n.custom() && !n.inner && n.folder
+		l.subscribed[i] = on || !said && !n.custom() && !n.inner && n.period == nil && n.folder
 	}
 	for i, n := range l.nodes {
 		for _, up := range parents(n.name) {

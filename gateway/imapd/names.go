@@ -20,14 +20,14 @@ const treeName = "PEC"
 type labels struct {
 	inbox, contents, sent, drafts, trash              string
 	receipts, acceptance, ordinary, delivery, failing string
-	anomalies                                         string
+	anomalies, outcomes, archive                      string
 }
 
 func italian() labels {
 	return labels{
 		inbox: "Posta in arrivo", contents: "Contenuti", sent: "Posta inviata", drafts: "Bozze", trash: "Cestino",
 		receipts: "Ricevute", acceptance: "Accettazione", ordinary: "Accettazione ordinaria",
-		delivery: "Consegna", failing: "Errori", anomalies: "Anomalie",
+		delivery: "Consegna", failing: "Errori", anomalies: "Anomalie", outcomes: "Esiti", archive: "Archivio",
 	}
 }
 
@@ -35,7 +35,7 @@ func english() labels {
 	return labels{
 		inbox: "Inbox", contents: "Contents", sent: "Sent", drafts: "Drafts", trash: "Trash",
 		receipts: "Receipts", acceptance: "Acceptance", ordinary: "Ordinary acceptance",
-		delivery: "Delivery", failing: "Errors", anomalies: "Anomalies",
+		delivery: "Delivery", failing: "Errors", anomalies: "Anomalies", outcomes: "Outcomes", archive: "Archive",
 	}
 }
 
@@ -109,6 +109,7 @@ type node struct {
 	key    mailbox.FolderKey
 	inner  bool             // shows the messages inside; see contents.go
 	use    imap.MailboxAttr // special use (RFC 6154), or ""
+	period *mailbox.Period  // of an archive; nil: none
 }
 
 // own tells whether the person may put messages there.

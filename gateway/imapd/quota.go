@@ -74,8 +74,12 @@ func (s *session) setQuota(*arguments) error {
 
 // seesAll tells whether the person may know how much a mailbox holds.
 func (s *session) seesAll(box string) bool {
+	m, known := s.srv.opt.Policy().Mailbox(box)
+	if !known || m.Address != box {
+		return false
+	}
 	scope, ok := s.access(mailbox.FolderKey{Box: box, Role: mailbox.RoleInbox})
-	return box != "" && ok && scope == mailbox.ScopeAll
+	return ok && scope == mailbox.ScopeAll
 }
 
 func (s *session) roots(box string) []string {
@@ -115,4 +119,4 @@ func (s *session) quota(root string) (string, error) {
 }
 
 // kib counts in units of 1,024 bytes, rounded up (RFC 9208 section 5.1).
-func kib(n int64) int64 { return (n + 1023) / 1024 }
+func kib(n int64) int64 { return n/1024 + min(n%1024, 1) }

@@ -21,7 +21,7 @@ func answers(c *client, name string) []string {
 	for _, form := range []string{
 		`SELECT %s`, `EXAMINE %s`, `STATUS %s (MESSAGES)`, `CREATE %s`, `DELETE %s`, `RENAME %s altra`, `RENAME Lavoro %s`,
 		`SUBSCRIBE %s`, `UNSUBSCRIBE %s`, `LIST "" %s`, `LSUB "" %s`, `LIST (SUBSCRIBED) "" %s RETURN (STATUS (MESSAGES))`,
-		`APPEND %s {3+}` + "\r\nA:b", `GETQUOTAROOT %s`,
+		`APPEND %s {3+}` + "\r\nA:b", `GETQUOTAROOT %s`, `MYRIGHTS %s`, `GETACL %s`, `LISTRIGHTS %s mario`, `SETACL %s mario lr`, `DELETEACL %s mario`,
 	} {
 		lines, answer := c.cmd(fmt.Sprintf(form, name))
 		out = append(out, fmt.Sprintf("%s: %v %s", form, lines, answer))

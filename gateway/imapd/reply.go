@@ -39,11 +39,17 @@ func errReservedName() error {
 	return no(imap.ResponseCodeCannot, "This name belongs to the gateway")
 }
 
-func errNotOwn() error {
+func (s *session) errNotOwn(n node) error {
+	if n.period != nil {
+		return s.errArchive()
+	}
 	return no(imap.ResponseCodeNoPerm, "Messages can be put into your own folders only")
 }
 
-func errReadOnly() error {
+func (s *session) errReadOnly(v *view) error {
+	if v.archive != nil {
+		return s.errArchive()
+	}
 	return no(imap.ResponseCodeNoPerm, "The folder is open for reading only")
 }
 
@@ -88,8 +94,13 @@ func (s *session) reply(command string, err error) error {
 
 func isExists(err error) bool { return errors.Is(err, mailbox.ErrExists) }
 
-// errSomeGone answers a command by sequence numbers that met messages which
-// another session has removed (RFC 5530).
-func errSomeGone() error {
-	return no("EXPUNGEISSUED", "Some of the messages have been removed meanwhile")
+// errSomeGone ends a command by sequence numbers that met messages which another
+// session has removed (RFC 5530 section 3). The others are done, which is no
+// failure; with none left it is one.
+func errSomeGone(all bool) error {
+	const text = "Some of the messages have been removed meanwhile"
+	if all {
+		return no("EXPUNGEISSUED", text)
+	}
+	return &imap.Error{Type: imap.StatusResponseTypeOK, Code: "EXPUNGEISSUED", Text: text}
 }

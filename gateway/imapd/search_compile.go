@@ -6,13 +6,17 @@ import (
 	"time"
 
 	"github.com/emersion/go-imap/v2" // the parsed criteria
+
+	"pecgate/mailbox"
+	"pecgate/mailbox/mime"
 )
 
 // Limits of one SEARCH.
 const (
 	maxTerms  = 1000    // criteria, nested ones included
 	maxNeedle = 1000    // bytes of a string that is looked for
-	maxRead   = 1 << 30 // bytes of messages that are read
+	maxRead   = 8 << 30 // bytes of messages that are read
+	compared  = 8       // bytes that are compared count as one that is read
 )
 
 // term is a search criterion made ready: everything in it must hold.
@@ -24,7 +28,7 @@ type term struct {
 	larger, smaller     int64
 	flags, notFlags     []string
 	headers             []headerTerm
-	body, text          []string // lower case
+	body, text          []needle
 	not                 []*term
 	or                  [][2]*term
 }
@@ -35,9 +39,66 @@ func (t *term) sized() bool {
 		slices.ContainsFunc(t.or, func(pair [2]*term) bool { return pair[0].sized() || pair[1].sized() })
 }
 
+// needle is a string that is looked for, folded.
+type needle struct {
+	folded string
+	grams  mailbox.Grams
+}
+
+func newNeedle(s string) needle {
+	n := needle{folded: mime.Fold(s)}
+	n.grams = mailbox.GramsOf(n.folded)
+	return n
+}
+
 type headerTerm struct {
-	name   string
-	needle string // lower case; "": the field is there
+	name string // lower case
+	needle
+	summary bool // ENVELOPE shows the field
+	marked  bool // but not the needle as it stands in a header
+}
+
+func newHeaderTerm(name, value string) headerTerm {
+	h := headerTerm{name: strings.ToLower(name), needle: newNeedle(value)}
+	switch h.name {
+	case "subject":
+		h.summary = true
+	case "from", "to", "cc", "bcc":
+		h.summary = true
+		h.marked = strings.ContainsAny(h.folded, mime.SummaryMarks)
+	}
+	return h
+}
+
+// maybe tells whether a message of this signature may fit. What must not be in
+// it says nothing: a signature never knows that something is there.
+func (t *term) maybe(words mailbox.Signature) bool {
+	for i := range t.headers {
+		if !words.MayHold(t.headers[i].grams) {
+			return false
+		}
+	}
+	for _, list := range [][]needle{t.body, t.text} {
+		for i := range list {
+			if !words.MayHold(list[i].grams) {
+				return false
+			}
+		}
+	}
+	for _, pair := range t.or {
+		if !pair[0].maybe(words) && !pair[1].maybe(words) {
+			return false
+		}
+	}
+	return true
+}
+
+// looks is what the criteria of a search need to be judged.
+type looks struct {
+	flags   bool
+	needles int // in headers and texts
+	texts   int // in texts
+	summary bool
 }
 
 type compiler struct {
@@ -45,6 +106,7 @@ type compiler struct {
 	saved func() []span
 	left  int
 	now   time.Time
+	looks looks
 }
 
 func (c *compiler) term(in *imap.SearchCriteria) (*term, error) {
@@ -90,7 +152,8 @@ func (c *compiler) term(in *imap.SearchCriteria) (*term, error) {
 		if len(h.Key)+len(h.Value) > maxNeedle {
 			return nil, errLimit("A string of this search is too long")
 		}
-		t.headers = append(t.headers, headerTerm{strings.ToLower(h.Key), strings.ToLower(h.Value)})
+		t.headers = append(t.headers, newHeaderTerm(h.Key, h.Value))
+		c.looks.summary = c.looks.summary || t.headers[len(t.headers)-1].summary
 	}
 	var err error
 	if t.body, err = needles(in.Body); err != nil {
@@ -99,6 +162,10 @@ func (c *compiler) term(in *imap.SearchCriteria) (*term, error) {
 	if t.text, err = needles(in.Text); err != nil {
 		return nil, err
 	}
+	c.looks.flags = c.looks.flags || len(t.flags)+len(t.notFlags) > 0
+	c.looks.summary = c.looks.summary || t.sentSince > 0 || t.sentTill > 0
+	c.looks.texts += len(t.body) + len(t.text)
+	c.looks.needles += len(t.headers) + len(t.body) + len(t.text)
 	for i := range in.Not {
 		n, err := c.term(&in.Not[i])
 		if err != nil {
@@ -119,6 +186,9 @@ func (c *compiler) term(in *imap.SearchCriteria) (*term, error) {
 }
 
 func (c *compiler) set(t *term, set imap.NumSet) error {
+	if seq, ok := set.(imap.SeqSet); ok {
+		set = there(seq, uint32(len(c.v.uids)))
+	}
 	spans, err := c.v.spans(set, nil)
 	if u, ok := set.(imap.UIDSet); ok && imap.IsSearchRes(u) {
 		spans = c.saved()
@@ -127,14 +197,30 @@ func (c *compiler) set(t *term, set imap.NumSet) error {
 	return err
 }
 
-func needles(in []string) ([]string, error) {
-	var out []string
+// there is the part of a set that n messages have. A number beyond them is no
+// fault in a search: it says which messages fit, and none does.
+func there(set imap.SeqSet, n uint32) imap.SeqSet {
+	out := make(imap.SeqSet, 0, len(set))
+	for _, r := range set {
+		if r.Start != 0 && r.Stop != 0 {
+			if r.Start > n && r.Stop > n {
+				continue
+			}
+			r.Start, r.Stop = min(r.Start, n), min(r.Stop, n)
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func needles(in []string) ([]needle, error) {
+	var out []needle
 	for _, s := range in {
 		if len(s) > maxNeedle {
 			return nil, errLimit("A string of this search is too long")
 		}
 		if s != "" { // the empty string is in every text
-			out = append(out, strings.ToLower(s))
+			out = append(out, newNeedle(s))
 		}
 	}
 	return out, nil

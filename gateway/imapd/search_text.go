@@ -1,129 +1,131 @@
 package imapd
 
 import (
-	"io"
+	"bytes"
 	"strings"
 
 	"pecgate/mailbox/mime"
 )
 
-// textBlock is how much of a text is looked at in one go.
-const textBlock = 128 << 10
-
-// fields looks for the header criteria, in decoded fields.
-func (m *candidate) fields(t *term) bool {
-	if len(t.headers) == 0 {
-		return true
+// field looks for a header criterion: in the ENVELOPE where that shows the
+// field, else in the header.
+func (m *candidate) field(h *headerTerm) bool {
+	if h.summary && m.envelope != nil {
+		switch shown, ok := mime.EnvelopeField(m.envelope, h.name); {
+		case ok && bytes.Contains(shown, []byte(h.folded)):
+			return true
+		case m.whole && !h.marked:
+			return false
+		}
 	}
-	if !m.readHeader() {
+	if !m.readFields() {
 		return false
 	}
-	fields := mime.Fields(m.header)
-	for _, h := range t.headers {
-		found := false
-		for _, f := range fields {
-			if strings.EqualFold(f.Name, h.name) && (h.needle == "" || holds(f.Body(), h.needle)) {
-				found = true
-				break
-			}
-		}
-		if !found {
-			return false
-		}
-	}
-	return true
-}
-
-// holds looks for a lower-case string in a header field's value, decoded and as
-// it is written.
-func holds(value, needle string) bool {
-	return strings.Contains(strings.ToLower(mime.DecodeWords(value)), needle) || strings.Contains(strings.ToLower(value), needle)
-}
-
-func (m *candidate) readHeader() bool {
-	if m.header != nil || m.err != nil {
-		return m.err == nil
-	}
-	if m.open() && m.spend(m.c.ix.Root.HeaderLen) {
-		m.header, m.err = mime.ReadHeader(m.c.r, &m.c.ix.Root)
-	}
-	return m.err == nil
-}
-
-// texts looks for BODY and TEXT criteria.
-func (m *candidate) texts(t *term) bool {
-	for _, needle := range t.body {
-		if !m.open() || !m.inBody(&m.c.ix.Root, needle) {
-			return false
-		}
-	}
-	for _, needle := range t.text {
-		if !m.readHeader() || !m.inHeader(m.header, needle) && !m.inBody(&m.c.ix.Root, needle) {
-			return false
-		}
-	}
-	return m.err == nil
-}
-
-func (m *candidate) inHeader(header []byte, needle string) bool {
-	for _, f := range mime.Fields(header) {
-		if holds(f.Name+": "+f.Body(), needle) {
+	for i := range m.fields {
+		if f := &m.fields[i]; strings.EqualFold(f.name, h.name) && m.among(f.values, h.folded) {
 			return true
 		}
 	}
 	return false
 }
 
-// inBody looks into every text part, also of messages inside the message with
-// their headers: the text of a PEC is in the message that its envelope carries.
-func (m *candidate) inBody(p *mime.Part, needle string) bool {
-	if m.err != nil {
-		return false
-	}
-	for i := range p.Children {
-		if m.inBody(&p.Children[i], needle) {
-			return true
-		}
-	}
-	if in := p.Message; in != nil {
-		if !m.spend(in.HeaderLen) {
-			return false
-		}
-		var header []byte
-		if header, m.err = mime.ReadHeader(m.c.r, in); m.err != nil {
-			return false
-		}
-		return m.inHeader(header, needle) || m.inBody(in, needle)
-	}
-	if len(p.Children) > 0 || p.Type != "text" {
-		return false
-	}
-	return m.inText(p, needle)
+// foldedField is a field of the header, ready to be compared.
+type foldedField struct {
+	name   string
+	values []string
 }
 
-func (m *candidate) inText(p *mime.Part, needle string) bool {
-	if !m.spend(p.BodyLen) {
+func (m *candidate) readFields() bool {
+	if m.fields != nil || !m.open() {
+		return m.err == nil
+	}
+	m.fields = []foldedField{}
+	if !m.spend(m.c.ix.Root.HeaderLen) {
 		return false
 	}
-	d := mime.Content(m.c.r, p) // an unknown encoding is searched as it is written
-	// The end of each block is looked at again with the next one, so that
-	// nothing is missed between them. Four bytes hold a character in any set.
-	keep := 4*len(needle) + 16
-	buf := make([]byte, 0, int(min(p.BodyLen, textBlock))+keep)
-	for {
-		n, err := io.ReadFull(d, buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		if strings.Contains(strings.ToLower(mime.DecodeCharset(p.Params["charset"], buf)), needle) {
+	header, err := mime.ReadHeader(m.c.r, &m.c.ix.Root)
+	if err != nil {
+		m.err = err
+		return false
+	}
+	for _, f := range mime.Fields(header) {
+		m.fields = append(m.fields, foldedField{f.Name, f.Folded()})
+	}
+	return true
+}
+
+// among tells whether one of values holds a string.
+func (m *candidate) among(values []string, needle string) bool {
+	for _, v := range values {
+		if !m.spend(int64(len(v)) / compared) {
+			return false
+		}
+		if strings.Contains(v, needle) {
 			return true
 		}
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			return false
-		}
-		if err != nil {
-			m.err = err
-			return false
-		}
-		tail := copy(buf, buf[max(0, len(buf)-keep):])
-		buf = buf[:tail]
 	}
+	return false
+}
+
+// maxPieces bounds what is kept of a message's text, in bytes, so that several
+// strings can be looked for.
+const maxPieces = 1 << 20
+
+// inMessage looks for a string in the body, and in the header if that is wanted.
+func (m *candidate) inMessage(needle string, header bool) bool {
+	if !m.open() {
+		return false
+	}
+	if m.sr.looks.texts > 1 && !m.large {
+		m.keepPieces()
+		if m.err != nil {
+			return false
+		}
+		if !m.large {
+			return header && m.among(m.head, needle) || m.among(m.body, needle)
+		}
+	}
+	found := false
+	t := mime.Texts{R: m.c.r, Overlap: len(needle), Spend: m.afford, Piece: func(b []byte) bool {
+		found = bytes.Contains(b, []byte(needle))
+		return !found
+	}}
+	if header {
+		m.err = t.Header(&m.c.ix.Root)
+	}
+	if m.err == nil && !found {
+		m.err = t.Body(&m.c.ix.Root)
+	}
+	return found && m.err == nil
+}
+
+// keepPieces reads a message's text once, if it is not too large.
+func (m *candidate) keepPieces() {
+	if m.head != nil || m.err != nil {
+		return
+	}
+	m.head = []string{}
+	into, size := &m.head, 0
+	t := mime.Texts{R: m.c.r, Overlap: maxNeedle * foldedGrowth, Spend: m.afford, Piece: func(b []byte) bool {
+		if size += len(b); size > maxPieces {
+			m.large, m.head, m.body = true, []string{}, nil
+			return false
+		}
+		*into = append(*into, string(b))
+		return true
+	}}
+	if m.err = t.Header(&m.c.ix.Root); m.err == nil && !m.large {
+		into = &m.body
+		m.err = t.Body(&m.c.ix.Root)
+	}
+}
+
+// foldedGrowth is how many times longer folding makes a string of a client at
+// most, in bytes.
+const foldedGrowth = 12
+
+// afford is spend for those who read for the candidate.
+func (m *candidate) afford(n int64) error {
+	m.spend(n)
+	return m.err
 }

@@ -92,6 +92,9 @@ func (f *fetcher) piece(c *content, i int) (piece, error) {
 		p, err = piece{none: !number, number: number}, nil
 	}
 	p.label = append(appendPath(label, path), ']')
+	if partial != nil {
+		p.label = appendOrigin(p.label, partial)
+	}
 	p.eight = !number
 	return p, err
 }

@@ -2,6 +2,8 @@ package imapd
 
 import (
 	"github.com/emersion/go-imap/v2" // the answer of SELECT
+
+	"pecgate/mailbox"
 )
 
 // clientFlags are the flags that a client may change for good.
@@ -30,13 +32,23 @@ func (s *session) Select(name string, o *imap.SelectOptions) (*imap.SelectData, 
 	if !ok {
 		return nil, errNoFolder()
 	}
-	snap, err := s.srv.opt.Store.Snapshot(s.ctx, n.key, viewer)
+	var snap *mailbox.Snapshot
+	var archive *archived
+	if n.period != nil {
+		snap, archive, err = s.selectArchive(n)
+	} else {
+		snap, err = s.srv.opt.Store.Snapshot(s.ctx, n.key, viewer)
+	}
 	if err != nil {
 		return nil, s.reply("SELECT", err)
 	}
 	s.deselect()
 	s.v = newView(snap, n.key, viewer, o != nil && o.ReadOnly)
-	s.v.inner = n.inner
+	s.v.inner, s.v.archive = n.inner, archive
+	if archive != nil && !s.v.readOnly {
+		s.v.readOnly = true
+		s.f.selectsReadOnly()
+	}
 	s.hold(s.v)
 	data := &imap.SelectData{
 		Flags:       append(clientFlags(), gatewayFlags()...),
@@ -49,8 +61,27 @@ func (s *session) Select(name string, o *imap.SelectOptions) (*imap.SelectData, 
 	}
 	if s.rev2() {
 		data.List = &imap.ListData{Mailbox: n.name, Delim: rune(delim[0])}
+		return data, nil
 	}
+	data.FirstUnseenSeqNum = s.firstUnseen(s.v)
 	return data, nil
+}
+
+// firstUnseen is what IMAP4rev1 wants to be told (RFC 3501 section 6.3.1); 0
+// where there is none, or where it cannot be had: the folder is open all the same.
+func (s *session) firstUnseen(v *view) uint32 {
+	if v.archive != nil || len(v.uids) == 0 {
+		return 0
+	}
+	l, err := s.srv.opt.Store.Listing(s.ctx, v.folder, v.viewer, len(v.uids), len(v.uids))
+	if err != nil || l == nil {
+		return 0
+	}
+	uid, found := l.FirstUnseen()
+	if !found {
+		return 0
+	}
+	return v.seq(uid)
 }
 
 // Unselect closes the folder without removing anything.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -51,6 +52,10 @@ type Server struct {
 
 	buffers sync.Pool // of *[]byte with outSize bytes
 
+	searches    chan struct{} // one place for each search that reads a message
+	searchSign  time.Duration // searchSign; tests have less time
+	searchBytes int64         // maxRead; likewise
+
 	ctx    context.Context // ends when the last connection must go
 	cancel context.CancelFunc
 
@@ -81,6 +86,7 @@ func New(o Options) *Server {
 	s := &Server{
 		opt: o, labels: labelsFor(o.Language), every: watchEvery, pin: pinMark(), extras: extraCommands(),
 		live: map[*filter]*session{}, lns: map[net.Listener]struct{}{},
+		searches: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), searchSign: searchSign, searchBytes: maxRead,
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	caps := imap.CapSet{}

@@ -37,6 +37,7 @@ type session struct {
 type held struct {
 	folder *mailbox.FolderKey // nil: none selected
 	scope  mailbox.Scope
+	rights mailbox.Rights // of an archive
 }
 
 var (
@@ -91,6 +92,9 @@ func (s *session) hold(v *view) {
 	if v != nil {
 		k := v.key
 		h.folder, h.scope = &k, v.viewer.Scope
+		if v.archive != nil {
+			h.rights = v.archive.rights
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,6 +129,9 @@ func (s *session) stillMay(h *held) bool {
 		return true
 	}
 	scope, ok := s.access(*h.folder)
+	if h.folder.Role == mailbox.RoleArchive {
+		return ok && s.sight(h.folder.Box).Rights() == h.rights
+	}
 	return ok && scope == h.scope
 }
 
@@ -153,6 +160,10 @@ func (s *session) selected() (*view, error) {
 	if s.v == nil {
 		return nil, badCommand("No folder is selected")
 	}
+	// What the policy says besides the scope, which begin has looked at.
+	if now, ok := s.viewer(s.v.key); ok && now.Scope == s.v.viewer.Scope {
+		s.v.viewer = now
+	}
 	return s.v, nil
 }
 
@@ -160,7 +171,7 @@ func (s *session) selected() (*view, error) {
 func (s *session) writable() (*view, error) {
 	v, err := s.selected()
 	if err == nil && v.readOnly {
-		err = errReadOnly()
+		err = s.errReadOnly(v)
 	}
 	return v, err
 }

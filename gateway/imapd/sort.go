@@ -115,7 +115,7 @@ func (s *session) arranged(v *view, kind imapserver.NumKind, found []mailbox.UID
 		return errLimit("These are too many messages to sort; narrow the search")
 	}
 	list := make([]sorted, 0, len(found))
-	err := s.srv.opt.Store.Entries(s.ctx, v.folder, v.viewer, found, mailbox.Want{Envelope: true}, func(e *mailbox.Entry) error {
+	err := s.entries(v, found, mailbox.Want{Envelope: true}, func(e *mailbox.Entry) error {
 		if err := s.shown(v, e, mailbox.Want{Envelope: true}); err != nil {
 			return err
 		}

@@ -34,7 +34,13 @@ func (s *session) count(n node, size bool) (*imap.StatusData, error) {
 	if !ok {
 		return nil, errNoFolder()
 	}
-	st, err := s.srv.opt.Store.Status(s.ctx, n.key, viewer)
+	var st mailbox.Status
+	var err error
+	if n.period != nil {
+		st, err = s.archiveStatus(n)
+	} else {
+		st, err = s.srv.opt.Store.Status(s.ctx, n.key, viewer)
+	}
 	if err == nil && n.inner && size {
 		st.Size, st.DeletedSize, err = s.innerSizes(n, viewer)
 	}

@@ -50,7 +50,7 @@ func (s *session) Store(_ *imapserver.FetchWriter, set imap.NumSet, how *imap.St
 			v.told[e.UID] = e.ModSeq
 		}
 		if !how.Silent {
-			out = appendFlags(out, v.seq(e.UID), e.UID, e.Flags, byUID)
+			out = appendFlags(v.introduce(out, e.Flags), v.seq(e.UID), e.UID, e.Flags, byUID)
 		}
 	}
 	var charge *mailbox.ChargeError
@@ -67,7 +67,7 @@ func (s *session) Store(_ *imapserver.FetchWriter, set imap.NumSet, how *imap.St
 		return no(imap.ResponseCodeNoPerm, "In carico a "+charge.Login+" dal "+at+" / "+charge.Login+" is in charge since "+at)
 	}
 	if !byUID && len(after) < len(uids) {
-		return errSomeGone()
+		return errSomeGone(len(after) == 0 && !how.Silent) // RFC 2180 section 4.2
 	}
 	return nil
 }

@@ -21,8 +21,9 @@ type view struct {
 	folder   mailbox.FolderID
 	validity uint32
 	readOnly bool
-	inner    bool   // the messages inside are shown; see contents.go
-	modseq   uint64 // up to here the client knows all, apart from gone
+	inner    bool      // the messages inside are shown; see contents.go
+	archive  *archived // a period of an archive; nil: a folder
+	modseq   uint64    // up to here the client knows all, apart from gone
 
 	uids   []mailbox.UID // ascending; shared with other sessions while shared is true
 	shared bool
@@ -31,6 +32,9 @@ type view struct {
 	// told are flags that this session has set and answered itself, by UID and
 	// the mod-sequence that it made: they are not announced again.
 	told map[mailbox.UID]uint64
+
+	keywords   map[string]bool // that a list of flags has named; nil: those of SELECT
+	introduced []string        // of them, those after SELECT
 }
 
 func newView(snap *mailbox.Snapshot, k mailbox.FolderKey, viewer mailbox.Viewer, readOnly bool) *view {
@@ -164,7 +168,7 @@ func (v *view) collect(spans []span) []mailbox.UID {
 // sync reads what has happened in the selected folder and tells the client:
 // removals first, if they may be told now, then new messages, then flags.
 func (s *session) sync(v *view, expunge bool) error {
-	ch, err := s.srv.opt.Store.Changes(s.ctx, v.folder, v.viewer, v.modseq)
+	ch, err := s.changes(v)
 	if err == nil && ch.Resync {
 		ch, err = s.resync(v)
 	}
@@ -188,9 +192,9 @@ func (s *session) sync(v *view, expunge bool) error {
 		return removed || v.seq(uid) == 0
 	})
 	slices.Sort(flags)
-	err = s.srv.opt.Store.Entries(s.ctx, v.folder, v.viewer, flags, mailbox.Want{Flags: true}, func(e *mailbox.Entry) error {
+	err = s.entries(v, flags, mailbox.Want{Flags: true}, func(e *mailbox.Entry) error {
 		if mod, own := v.told[e.UID]; !own || mod != e.ModSeq {
-			out = appendFlagUpdate(out, v.seq(e.UID), e.UID, e.Flags)
+			out = appendFlagUpdate(v.introduce(out, e.Flags), v.seq(e.UID), e.UID, e.Flags)
 		}
 		return nil
 	})

@@ -40,6 +40,7 @@ const (
 type addressItem struct {
 	kind                itemKind
 	name, local, domain string
+	route               string // the obsolete source route, "@a,@b"
 }
 
 // eachAddress calls fn for each address and group mark until it returns false.
@@ -60,6 +61,7 @@ type addressParser struct {
 	angle   string
 	inAngle bool // an angle address was seen
 	group   bool
+	open    bool // a comment was not closed
 	stop    bool
 }
 
@@ -141,7 +143,7 @@ func (p *addressParser) flush() {
 	it := addressItem{kind: itemAddress}
 	switch {
 	case p.inAngle:
-		it.local, it.domain = splitAngle(p.angle)
+		it.route, it.local, it.domain = splitAngle(p.angle)
 		it.name = string(p.phrase)
 	case p.at >= 0:
 		it.local = strings.TrimRight(string(p.phrase[:p.at]), " ")
@@ -149,11 +151,12 @@ func (p *addressParser) flush() {
 	default:
 		it.local = string(p.phrase)
 	}
+	there := it.local != "" || it.domain != "" || it.name != "" // a comment alone is no address
 	if it.name == "" {
 		it.name = p.comment
 	}
 	p.reset()
-	if it.local != "" || it.domain != "" || it.name != "" {
+	if there {
 		p.emit(it)
 	}
 }
@@ -209,6 +212,7 @@ func (p *addressParser) takeComment() string {
 		}
 		b = append(b, c)
 	}
+	p.open = true
 	return strings.TrimSpace(string(b))
 }
 
@@ -238,16 +242,17 @@ func (p *addressParser) takeAngle() string {
 	return p.s[start:]
 }
 
-// splitAngle cuts "local@domain", quotes undone and a source route dropped.
-func splitAngle(s string) (local, domain string) {
+// splitAngle cuts "@route:local@domain", with quotes undone and without white
+// space and comments.
+func splitAngle(s string) (route, local, domain string) {
 	s = strings.Trim(s, " \t\r\n")
 	if strings.HasPrefix(s, "@") {
 		if i := strings.IndexByte(s, ':'); i >= 0 {
-			s = s[i+1:]
+			route, s = s[:i], s[i+1:]
 		}
 	}
 	var b []byte
-	at, quoted := -1, false
+	at, quoted, open := -1, false, false
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {
@@ -260,13 +265,20 @@ func splitAngle(s string) (local, domain string) {
 		case quoted:
 		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
 			continue
+		case c == '(' && !open:
+			p := addressParser{s: s, i: i}
+			if p.takeComment(); !p.open {
+				i = p.i - 1
+				continue
+			}
+			open = true // what is never closed is no comment
 		case c == '@':
 			at = len(b)
 		}
 		b = append(b, c)
 	}
 	if at < 0 {
-		return string(b), ""
+		return route, string(b), ""
 	}
-	return string(b[:at]), string(b[at+1:])
+	return route, string(b[:at]), string(b[at+1:])
 }

@@ -16,10 +16,7 @@ import (
 // It never fails: an unknown set, and bytes the set does not have, are read as
 // UTF-8 where they are that and else as windows-1252.
 func DecodeCharset(label string, b []byte) string {
-	label = strings.ToLower(strings.Trim(label, " \t\"'"))
-	if lang := strings.IndexByte(label, '*'); lang >= 0 {
-		label = label[:lang] // RFC 2231 section 5
-	}
+	label = charsetName(label)
 	switch label {
 	case "", "utf-8", "utf8", "us-ascii", "ascii":
 		return guess(b)
@@ -35,6 +32,15 @@ func DecodeCharset(label string, b []byte) string {
 		return guess(b)
 	}
 	return strings.ToValidUTF8(string(out), "\uFFFD")
+}
+
+// charsetName is a label as the tables have it.
+func charsetName(label string) string {
+	label = strings.ToLower(strings.Trim(label, " \t\"'"))
+	if lang := strings.IndexByte(label, '*'); lang >= 0 {
+		label = label[:lang] // RFC 2231 section 5
+	}
+	return label
 }
 
 func findCharset(label string) encoding.Encoding {

@@ -120,7 +120,9 @@ func addresses(values []string, share int) []byte {
 			case itemAddress:
 				w = append(w, '(')
 				w = appendName(w, it.name, maxPhrase)
-				w = append(w, " NIL "...)
+				w = append(w, ' ')
+				w = appendName(w, it.route, maxLocal)
+				w = append(w, ' ')
 				w = appendString(w, oneLine(it.local, maxLocal))
 				w = append(w, ' ')
 				// Never NIL, which would open a group.

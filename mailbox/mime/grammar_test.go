@@ -161,7 +161,7 @@ func (g *grammar) addresses() {
 		_, host := g.nstring()
 		g.eat(")")
 		switch {
-		case host && !mailbox, adl, !host && name:
+		case host && !mailbox, adl && !host, !host && name:
 			g.fail("address")
 		case !host && mailbox && group, !host && !mailbox && !group:
 			g.fail("group in order")

@@ -2,6 +2,7 @@ package mime
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,150 @@ func ReadSummary(envelope []byte) Summary {
 	r.mailbox() // Bcc
 	s.InReplyTo, s.MessageID = r.text(), r.text()
 	return s
+}
+
+// EnvelopeField gives what an ENVELOPE says of Subject, From, To, Cc or Bcc
+// (lower case), folded as a search compares it: the decoded subject, or the
+// addresses as "name <local@domain>". ok is false where the ENVELOPE does not
+// show such a field.
+func EnvelopeField(envelope []byte, name string) (folded []byte, ok bool) {
+	r := wireReader{b: envelope}
+	r.open()
+	r.skipText() // Date
+	if name == "subject" {
+		r.skip()
+		ok = !bytes.HasPrefix(r.b, []byte("NIL"))
+		return appendFold(nil, DecodeWords(r.text())), ok
+	}
+	r.skipText()
+	for _, list := range []string{"from", "sender", "reply-to", "to", "cc", "bcc"} {
+		if list == name {
+			return r.people()
+		}
+		r.skipMailboxes()
+	}
+	return nil, false
+}
+
+// SummaryMarks are the characters by which an address field and what an ENVELOPE
+// shows of it may differ though both say the same.
+const SummaryMarks = "\"\\<>,;:() \t"
+
+// Summarises tells whether an ENVELOPE shows all that the fields of a header say
+// that EnvelopeField knows: it cuts long ones, shows the first of several, and
+// has no comments.
+func Summarises(envelope, header []byte) bool {
+	var met []string
+	whole := true
+	eachField(header, func(name, raw []byte, off int) bool {
+		for _, known := range []string{"subject", "from", "to", "cc", "bcc"} {
+			if len(known) != len(name) || !equalFold(known, name) {
+				continue
+			}
+			shown, ok := EnvelopeField(envelope, known)
+			whole = ok && !slices.Contains(met, known) && sameLetters(shown, appendFold(nil, DecodeWords(fieldBody(raw, true))))
+			met = append(met, known)
+		}
+		return whole
+	})
+	return whole
+}
+
+// sameLetters compares without SummaryMarks.
+func sameLetters(a, b []byte) bool {
+	for {
+		a, b = bytes.TrimLeft(a, SummaryMarks), bytes.TrimLeft(b, SummaryMarks)
+		if len(a) == 0 || len(b) == 0 {
+			return len(a) == len(b)
+		}
+		if a[0] != b[0] {
+			return false
+		}
+		a, b = a[1:], b[1:]
+	}
+}
+
+// EnvelopeDate gives the Date field of an ENVELOPE; zero if it is absent or
+// unreadable.
+func EnvelopeDate(envelope []byte) time.Time {
+	r := wireReader{b: envelope}
+	r.open()
+	return ParseDate(r.text())
+}
+
+// people reads a list of addresses.
+func (r *wireReader) people() (folded []byte, ok bool) {
+	if !r.open() {
+		return nil, false
+	}
+	var out []byte
+	for len(r.b) > 0 && !r.take(')') {
+		if !r.open() {
+			break
+		}
+		name := r.text()
+		r.text()
+		local, domain := r.text(), r.text()
+		if !r.take(')') {
+			break
+		}
+		if local == "" && name == "" && domain == "" {
+			continue // the end of a group
+		}
+		if len(out) > 0 {
+			out = append(out, ", "...)
+		}
+		if name != "" {
+			out = append(appendFold(out, DecodeWords(name)), " <"...)
+		}
+		out = appendFold(out, local)
+		if domain != "" {
+			out = appendFold(append(out, '@'), domain)
+		}
+		if name != "" {
+			out = append(out, '>')
+		}
+	}
+	return out, true
+}
+
+// skipText passes over what text would read.
+func (r *wireReader) skipText() {
+	r.skip()
+	if len(r.b) > 0 && r.b[0] == '"' {
+		for i := 1; i < len(r.b); i++ {
+			switch r.b[i] {
+			case '"':
+				r.b = r.b[i+1:]
+				return
+			case '\\':
+				i++
+			}
+		}
+		r.b = nil
+		return
+	}
+	r.text()
+}
+
+// skipMailboxes passes over what mailbox would read.
+func (r *wireReader) skipMailboxes() {
+	if !r.open() {
+		r.skipText()
+		return
+	}
+	for len(r.b) > 0 && !r.take(')') {
+		if !r.open() {
+			r.b = nil
+			return
+		}
+		for range 4 {
+			r.skipText()
+		}
+		if !r.take(')') {
+			r.b = nil
+		}
+	}
 }
 
 // wireReader reads strings and lists of them (RFC 9051 section 9).

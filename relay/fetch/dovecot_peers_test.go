@@ -48,6 +48,14 @@ userdb {
   driver = static
   args = uid=nobody gid=nogroup home=%[1]s
 }
+mail_plugins = quota
+protocol imap {
+  mail_plugins = quota imap_quota
+}
+plugin {
+  quota = maildir:User quota
+  quota_rule = *:storage=100M
+}
 service imap-login {
   chroot =
   inet_listener imap {
@@ -268,5 +276,19 @@ func TestDovecotRemove(t *testing.T) {
 	var have []got
 	if err := m.Fetch(t.Context(), drop, keepDrop(&have)); err != nil || !slices.Equal(bodies(have), messages[1:3]) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestDovecotQuota: a server that others wrote tells how full a mailbox is.
+func TestDovecotQuota(t *testing.T) {
+	d := startDovecot(t, "Subject: one\r\n\r\n"+strings.Repeat("riga\r\n", 100_000))
+	s, err := Dial(t.Context(), d.server("imaps", "tls"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	q, err := s.Quota(t.Context(), "INBOX")
+	if err != nil || !q.Known || q.Limit != 100<<20 || q.Used < 480<<10 || q.Used > 700<<10 {
+		t.Errorf("%+v, %v", q, err)
 	}
 }

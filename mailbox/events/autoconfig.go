@@ -1,0 +1,8 @@
+package events
+
+// AutoconfigAsked is a request for the settings of mail programs: the format
+// (thunderbird, autodiscover, apple, none), the domain that was asked for, and
+// the HTTP status of the answer. Nothing else of who asked is told.
+func (l *Log) AutoconfigAsked(format, domain string, status int) {
+	l.out.Info("settings asked", "format", format, "domain", Clip(domain), "status", status)
+}
