@@ -47,6 +47,7 @@ func commands(a *app) []*cobra.Command {
 		newSimulateCommand(a),
 		newStatusCommand(a),
 		newShowCommand(a),
+		newAccountCommand(a),
 		newQueueCommand(a),
 		newVerifyCommand(a),
 		newAuditCommand(a),

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"pecgate/policy"
+)
+
+// sheetText is the wording of a settings sheet in one language.
+type sheetText struct {
+	title, incoming, outgoing                  string
+	server, port, security, or, authentication string
+	plain                                      string
+	names, allInOne, same, oneBox, box         string
+	password, passwordText, passwordMissing    string
+	pin, pinText, pinMissing                   string
+	boxes, none, noListener                    string
+	email, name, may, until, included          string
+	always, noPIN, noMethod                    string
+	inactive, archive, readOnly, profile       string
+	program                                    string
+	advice                                     []string // SENT, RECEIPTS and OUTCOMES are folders
+	send, receive, anomalies, remove, ownOnly  string
+	day                                        string // layout of a date
+}
+
+func sheetWords(language string) sheetText {
+	if language == "en" {
+		return sheetText{
+			title: "PEC account settings of", incoming: "Incoming mail (IMAP)", outgoing: "Outgoing mail (SMTP)",
+			server: "server", port: "port", security: "security", or: "or", authentication: "authentication", plain: "normal password",
+			names: "User name", allInOne: "all mailboxes in one account", same: "the same", oneBox: "one mailbox only: an account for each", box: "MAILBOX",
+			password: "Password", passwordText: "Your own password of pecgate. It is not on this sheet: the administrator gives it to you.",
+			passwordMissing: "None is set yet, and without one you cannot log in: ask the administrator.",
+			pin:             "PIN",
+			pinText: "Where a mailbox asks for the PIN, write [PIN:...] with your PIN anywhere in the subject of each\n" +
+				"  message. It is taken out before the message leaves, and out of the copy that is kept.",
+			pinMissing: "None is set for you yet, and without one you cannot send from the mailboxes that ask for it:\n  ask the administrator.",
+			boxes:      "PEC mailboxes", none: "None: ask the administrator.", noListener: "none: ask the administrator",
+			email: "e-mail address", name: "user name", may: "you may", until: "until", included: "included",
+			always: "needed for each message", noPIN: "not needed", noMethod: "needed, but cannot be given in the subject: ask the administrator",
+			inactive: "not active: nothing is sent or received, what is there can be read",
+			archive:  "archive by day", readOnly: "as user name, read-only", profile: "iPhone, iPad, Mac",
+			program: "In the mail program",
+			advice: []string{
+				"The sender (e-mail address) must be that of the PEC mailbox, or the message is refused.",
+				"Switch off \"place a copy of sent messages\": the gateway keeps the copy in SENT.",
+				"What became of a message is told in OUTCOMES; the signed receipts are in the folders below RECEIPTS.",
+			},
+			send: "send", receive: "receive", anomalies: "see anomalies", remove: "delete messages for all",
+			ownOnly: "see only what you sent and its receipts", day: "2006-01-02",
+		}
+	}
+	return sheetText{
+		title: "Impostazioni dell'account PEC di", incoming: "Posta in arrivo (IMAP)", outgoing: "Posta in uscita (SMTP)",
+		server: "server", port: "porta", security: "sicurezza", or: "oppure", authentication: "autenticazione", plain: "password normale",
+		names: "Nome utente", allInOne: "tutte le caselle in un solo account", same: "lo stesso", oneBox: "una sola casella: un account per ciascuna", box: "CASELLA",
+		password: "Password", passwordText: "La propria password di pecgate. Non è in questo foglio: la consegna l'amministratore.",
+		passwordMissing: "Non è ancora impostata, e senza non si può accedere: rivolgersi all'amministratore.",
+		pin:             "PIN",
+		pinText: "Dove la casella lo chiede, scrivere [PIN:...] con il proprio PIN in qualunque punto dell'oggetto di\n" +
+			"  ogni messaggio. Viene tolto prima dell'invio e dalla copia che si conserva.",
+		pinMissing: "Non è ancora impostato, e senza non si può inviare dalle caselle che lo chiedono:\n  rivolgersi all'amministratore.",
+		boxes:      "Caselle PEC", none: "Nessuna: rivolgersi all'amministratore.", noListener: "nessuno: rivolgersi all'amministratore",
+		email: "indirizzo e-mail", name: "nome utente", may: "permessi", until: "fino al", included: "compreso",
+		always: "richiesto per ogni messaggio", noPIN: "non richiesto", noMethod: "richiesto, ma non si può dare nell'oggetto: rivolgersi all'amministratore",
+		inactive: "non attiva: non si invia e non arriva nulla, quanto c'è resta leggibile",
+		archive:  "archivio per giorno", readOnly: "come nome utente, sola lettura", profile: "iPhone, iPad, Mac",
+		program: "Nel programma di posta",
+		advice: []string{
+			"Il mittente (indirizzo e-mail) deve essere quello della casella PEC, altrimenti il messaggio è rifiutato.",
+			"Togliere \"salva una copia dei messaggi inviati\": la copia la tiene il gateway in SENT.",
+			"Che cosa è stato di un messaggio si legge in OUTCOMES; le ricevute firmate sono nelle cartelle sotto RECEIPTS.",
+		},
+		send: "inviare", receive: "ricevere", anomalies: "vedere le anomalie", remove: "eliminare messaggi per tutti",
+		ownOnly: "vedere solo ciò che si è inviato e le sue ricevute", day: "02/01/2006",
+	}
+}
+
+// rights are what a user may do with a mailbox, in words. Nobody sends from one
+// that is not active.
+func (w sheetText) rights(r policy.Rights, active bool) string {
+	var out []string
+	for _, x := range []struct {
+		word string
+		has  bool
+	}{{w.send, r.Send && active}, {w.receive, r.Receive}, {w.ownOnly, r.Send && !r.Receive}, {w.anomalies, r.Anomalies}, {w.remove, r.Delete}} {
+		if x.has {
+			out = append(out, x.word)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// print writes the sheet as plain text.
+func (s sheet) print(to io.Writer) error {
+	w := sheetWords(s.Language)
+	out := new(bytes.Buffer)
+	who := s.Name
+	if who == "" {
+		who = s.User
+	}
+	fmt.Fprintf(out, "%s %s\n", w.title, who)
+	w.servers(out, w.incoming, s.IMAP)
+	w.servers(out, w.outgoing, s.SMTP)
+	section := func(title, text string) { fmt.Fprintf(out, "\n%s\n  %s\n", title, text) }
+
+	logins := []string{w.allInOne}
+	for range s.Logins[1:] {
+		logins = append(logins, w.same)
+	}
+	forms := append(slices.Clone(s.Logins), s.User+"/"+w.box)
+	wide := 0
+	for _, f := range forms {
+		wide = max(wide, len(f))
+	}
+	fmt.Fprintf(out, "\n%s\n", w.names)
+	for i, what := range append(logins, w.oneBox) {
+		fmt.Fprintf(out, "  %-*s   %s\n", wide, forms[i], what)
+	}
+	if s.PasswordSet {
+		section(w.password, w.passwordText)
+	} else {
+		section(w.password, w.passwordMissing)
+	}
+	if slices.ContainsFunc(s.Mailboxes, func(m sheetMailbox) bool { return m.PINRequired }) {
+		if s.PINSet {
+			section(w.pin, w.pinText)
+		} else {
+			section(w.pin, w.pinMissing)
+		}
+	}
+	fmt.Fprintf(out, "\n%s\n", w.boxes)
+	if len(s.Mailboxes) == 0 {
+		fmt.Fprintf(out, "  %s\n", w.none)
+	}
+	for _, m := range s.Mailboxes {
+		w.mailbox(out, m)
+	}
+	fmt.Fprintf(out, "\n%s\n", w.program)
+	for _, a := range w.advice {
+		fmt.Fprintf(out, "  - %s\n", strings.NewReplacer("SENT", s.sent, "RECEIPTS", s.receipts, "OUTCOMES", s.outcomes).Replace(a))
+	}
+	_, err := to.Write(out.Bytes())
+	return err
+}
+
+// servers prints the server of one direction, with its other ports.
+func (w sheetText) servers(out io.Writer, title string, all []sheetServer) {
+	fmt.Fprintf(out, "\n%s\n", title)
+	if len(all) == 0 {
+		w.line(out, w.server, w.noListener)
+		return
+	}
+	w.line(out, w.server, all[0].Host)
+	label := w.port
+	for _, v := range all {
+		security := "SSL/TLS"
+		if v.Security == "starttls" {
+			security = "STARTTLS"
+		}
+		w.line(out, label, fmt.Sprintf("%d, %s %s", v.Port, w.security, security))
+		label = w.or
+	}
+	w.line(out, w.authentication, w.plain)
+}
+
+func (w sheetText) mailbox(out io.Writer, m sheetMailbox) {
+	fmt.Fprintf(out, "  %s", m.Address)
+	if m.Name != "" {
+		fmt.Fprintf(out, " (%s)", m.Name)
+	}
+	fmt.Fprintln(out)
+	line := func(label, value string) { w.line(out, "  "+label, value) }
+	if !m.Active {
+		fmt.Fprintf(out, "    %s\n", w.inactive)
+	}
+	line(w.email, m.Address)
+	line(w.name, m.Login)
+	line(w.may, m.RightsText)
+	switch {
+	case !m.Active, !slices.Contains(m.Rights, "send"):
+	case !m.PINRequired:
+		line(w.pin, w.noPIN)
+	case !slices.Contains(m.PINMethods, "subject"): // the only one there is in this version
+		line(w.pin, w.noMethod)
+	default:
+		line(w.pin, w.always)
+	}
+	if day, err := time.Parse(time.DateOnly, m.Expires); err == nil {
+		line(w.until, day.Format(w.day)+" "+w.included)
+	}
+	if m.ArchiveLogin != "" {
+		line(w.archive, m.ArchiveLogin+" ("+w.readOnly+")")
+	}
+	if m.Profile != "" {
+		line(w.profile, m.Profile)
+	}
+}
+
+func (w sheetText) line(out io.Writer, label, value string) {
+	fmt.Fprintf(out, "  %-21s %s\n", label, value)
+}
