@@ -72,6 +72,7 @@ func TestOutcomeIsSeenAsItComes(t *testing.T) {
 		}
 		return strings.Contains(answer, "* 1 EXISTS")
 	})
+	h.until("a report tells that it waits", func() bool { return len(h.folder("mario", treeA+"Esiti")) == 1 })
 	h.provider.Faults().DeferAtDot.Off()
 	var out strings.Builder
 	h.until("it is tried, perhaps again", func() bool {
