@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"pecgate/relay/providersim"
 )
@@ -81,6 +82,10 @@ const anomalies = "Anomalie"
 // that stand elsewhere as they arrived.
 func derived(folder string) bool { return folder == "Contenuti" || folder == "Esiti" }
 
+// archived tells whether a folder shows a second time, by day, what stands in
+// others.
+func archived(folder string) bool { return strings.HasPrefix(folder, "Archivio/") }
+
 // view judges everything that one person sees.
 func (j *judge) view(p person, all []seen) {
 	mine, foreign := map[string]int{}, map[string]bool{} // SHA-256 of what arrived; how often it is shown
@@ -115,6 +120,8 @@ func (j *judge) view(p person, all []seen) {
 			}
 		case s.folder == anomalies && (isMine && !odd[s.sum] || m != nil && m.From == p && m.Body == s.body):
 			j.c.Recovered++
+		case archived(s.folder) && (isMine || m != nil && m.From == p && m.Body == s.body):
+			// once more, and as it is
 		case isMine:
 			if mine[s.sum]++; mine[s.sum] == 2 {
 				j.c.fault(&j.c.Twice, "%s: a message that arrived once is stored twice", where)

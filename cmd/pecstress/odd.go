@@ -131,7 +131,7 @@ func sameID(ctx context.Context, o worldOptions) (c counts, err error) {
 				}
 			}
 			for _, s := range mine {
-				if s.body == l.Body {
+				if s.body == l.Body && !archived(s.folder) {
 					kept++
 				}
 			}
