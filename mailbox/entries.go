@@ -268,6 +268,9 @@ func (b *entryBlock) list(value []byte) (*commonFlags, error) {
 			return nil, fmt.Errorf("mailbox: read common flags: %w", err)
 		}
 	}
+	if len(b.lists) >= maxSets {
+		clear(b.lists) // somebody gives each message its own
+	}
 	b.lists[string(value)] = c
 	return c, nil
 }
@@ -320,7 +323,10 @@ func (s *Store) Status(ctx context.Context, k FolderKey, v Viewer) (Status, erro
 	if err != nil || l == nil {
 		return st, errors.Join(err, s.countEntries(ctx, snap, v, &st))
 	}
-	for i := range l.UIDs {
+	for i, uid := range l.UIDs {
+		if uid >= snap.UIDNext {
+			break // it came since
+		}
 		st.count(int64(l.Size(i)), l.sets[l.flags[i]].bits)
 	}
 	return st, nil

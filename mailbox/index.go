@@ -148,11 +148,10 @@ func MakeSignature(r io.ReaderAt, ix *mime.Index) (Signature, error) {
 	state := byte(0)
 	if !ix.HeaderCut && mime.Summarises(ix.Envelope, header) {
 		state |= stateSummary
-	} else {
-		for _, name := range []string{"subject", "from", "to", "cc", "bcc"} {
-			if shown, ok := mime.EnvelopeField(ix.Envelope, name); ok {
-				t.Piece(shown) // what a search compares first
-			}
+	}
+	for _, name := range []string{"subject", "from", "to", "cc", "bcc"} {
+		if shown, ok := mime.EnvelopeField(ix.Envelope, name); ok {
+			t.Piece(shown) // what a search compares first; it is written otherwise than the field
 		}
 	}
 	if err != nil || len(grams) > maxGrams {

@@ -261,3 +261,26 @@ func BenchmarkSignature(b *testing.B) {
 		}
 	})
 }
+
+// TestSignatureHoldsTheEnvelope: a search compares an address as the ENVELOPE
+// writes it before it reads the field.
+func TestSignatureHoldsTheEnvelope(t *testing.T) {
+	raw := []byte("From: \"Rossi \\(Ufficio\\)\" <m.rossi@pec.example>\r\nTo: <user-from (c)@ (c) domain.example>\r\nSubject: x\r\n\r\ny\r\n")
+	ix, err := mime.Parse(bytes.NewReader(raw), int64(len(raw)), mime.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := MakeSignature(bytes.NewReader(raw), ix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"from", "to"} {
+		shown, ok := mime.EnvelopeField(ix.Envelope, name)
+		if !ok || len(GramsOf(string(shown))) < 5 || !s.MayHold(GramsOf(string(shown))) {
+			t.Errorf("%q is denied", shown)
+		}
+	}
+	if s.MayHold(GramsOf("verbale di consegna")) {
+		t.Error("everything may be in it")
+	}
+}

@@ -17,10 +17,12 @@ type Listing struct {
 	UIDs   []UID // ascending
 
 	sizes []uint32 // bytes
-	dates []uint32 // INTERNALDATE, seconds
+	dates []int64  // INTERNALDATE, seconds
 	flags []uint32 // places in sets
 	sets  []flagSet
 	known map[string]uint32 // places in sets by what they hold
+
+	varied bool // too many flag sets: the folder is not listed
 }
 
 // flagSet is the flags of some entries.
@@ -45,7 +47,7 @@ func (l *Listing) Flags(i int) []string { return l.sets[l.flags[i]].names }
 func (l *Listing) Size(i int) uint32 { return l.sizes[i] }
 
 // Date is the INTERNALDATE.
-func (l *Listing) Date(i int) time.Time { return time.Unix(int64(l.dates[i]), 0) }
+func (l *Listing) Date(i int) time.Time { return time.Unix(l.dates[i], 0) }
 
 // FirstUnseen returns the first entry without \Seen.
 func (l *Listing) FirstUnseen() (UID, bool) {
@@ -60,7 +62,7 @@ func (l *Listing) FirstUnseen() (UID, bool) {
 // put writes one entry at a place.
 func (l *Listing) put(i int, e *Entry) {
 	l.sizes[i] = uint32(min(e.Size, 1<<32-1))
-	l.dates[i] = uint32(min(max(e.Date.Unix(), 0), 1<<32-1))
+	l.dates[i] = e.Date.Unix()
 	name := strings.Join(e.Flags, " ")
 	n, known := l.known[name]
 	if !known {
@@ -99,7 +101,7 @@ func (l *Listing) without(uids []UID) {
 	l.UIDs, l.sizes, l.dates, l.flags = l.UIDs[:n], l.sizes[:n], l.dates[:n], l.flags[:n]
 }
 
-// Bounds of listings. One entry takes 16 bytes.
+// Bounds of listings. One entry takes 20 bytes.
 const (
 	maxListed  = 2_000_000 // entries in all that are kept
 	maxSets    = 4096      // that differ, before a listing is made anew
@@ -151,12 +153,12 @@ func (c *listingCache) drop(i int) {
 
 // Listing lists a folder for a viewer. The first time it reads all entries;
 // then what has changed. It answers nil where that does not pay: the first time
-// for a folder of which few entries are wanted, and for one that is too large to
-// be kept.
+// for a folder of which few entries are wanted, and for one that is too large, or too varied in its
+// flags, to be kept.
 func (s *Store) Listing(ctx context.Context, id FolderID, v Viewer, wanted, of int) (*Listing, error) {
 	k := snapshotKey{id, v}
 	l := s.listings.get(k)
-	if l == nil && wanted*patchShare < of || of > maxListed {
+	if l == nil && wanted*patchShare < of || of > maxListed || l != nil && l.varied {
 		return nil, nil
 	}
 	if l != nil {
@@ -180,6 +182,9 @@ func (s *Store) Listing(ctx context.Context, id FolderID, v Viewer, wanted, of i
 		return nil, err
 	}
 	s.listings.put(k, l)
+	if l.varied {
+		return nil, nil
+	}
 	return l, nil
 }
 
@@ -199,14 +204,18 @@ func (s *Store) list(ctx context.Context, id FolderID, v Viewer) (*Listing, erro
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range []*[]uint32{&l.sizes, &l.dates, &l.flags} {
-		*p = make([]uint32, 0, len(uids))
-	}
+	l.sizes, l.flags, l.dates = make([]uint32, 0, len(uids)), make([]uint32, 0, len(uids)), make([]int64, 0, len(uids))
 	l.UIDs = make([]UID, 0, len(uids))
 	err = s.Entries(ctx, id, v, uids, Want{Flags: true}, func(e *Entry) error {
 		l.grow(e)
+		if len(l.sets) > maxSets {
+			return errVaried
+		}
 		return nil
 	})
+	if errors.Is(err, errVaried) {
+		return &Listing{ModSeq: l.ModSeq, varied: true}, nil
+	}
 	return l, err
 }
 
@@ -245,6 +254,9 @@ func (s *Store) follow(ctx context.Context, id FolderID, v Viewer, l *Listing) (
 	}
 	return now, err
 }
+
+// errVaried: nearly each entry has flags of its own.
+var errVaried = errors.New("mailbox: too many sets of flags")
 
 // errOutOfOrder: an entry came to stand between others.
 var errOutOfOrder = errors.New("mailbox: an entry between others")

@@ -149,11 +149,8 @@ func (s *Service) have(tx *mailbox.Tx, box string, m *mailbox.Message) (*mailbox
 		if err != nil {
 			return nil, err
 		}
-		places, err := tx.Places(id)
-		if err != nil {
-			return nil, err
-		}
-		if len(places) > 0 && old.Direction == mailbox.In && old.Box == m.Box {
+		// It may stand in no folder any more: somebody removed it for all.
+		if old.Direction == mailbox.In && old.Box == m.Box {
 			return old, nil
 		}
 	}

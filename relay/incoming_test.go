@@ -68,3 +68,26 @@ func TestEnvelopeSignedLongBefore(t *testing.T) {
 		})
 	}
 }
+
+// TestRemovedForAllStaysRemoved: what a member has removed for all is not taken
+// in again when the provider numbers its mailbox anew.
+func TestRemovedForAllStaysRemoved(t *testing.T) {
+	i := newIntake(t)
+	raw := i.receipt(providersim.Transport, func(n *providersim.Notice) {
+		n.Sender, n.Recipients = "x@pec.example", []providersim.Recipient{{Address: testBox}}
+		n.Receipt, n.Attached, n.Header = "completa", []byte(inside(sentText)), []byte(sentText)
+	})
+	i.takeAt(raw, time.Now(), cursor{UIDValidity: 1})
+	i.common(mailbox.RoleInbox, 1)
+	v := mailbox.Viewer{Person: member, Delete: true}
+	snap, err := i.store.Snapshot(t.Context(), mailbox.FolderKey{Box: testBox, Role: mailbox.RoleInbox}, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.store.Remove(t.Context(), snap.Folder, v, snap.UIDs); err != nil {
+		t.Fatal(err)
+	}
+	i.common(mailbox.RoleInbox, 0)
+	i.takeAt(raw, time.Now(), cursor{UIDValidity: 2})
+	i.common(mailbox.RoleInbox, 0)
+}

@@ -246,7 +246,7 @@ SubFolders Verbatim
 Channel all
 Far :far:
 Near :near:
-Patterns "PEC/*"
+Patterns "PEC/*" !PEC/*/Archivio*
 Create Near
 Sync Pull
 SyncState *

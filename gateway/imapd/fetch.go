@@ -155,29 +155,28 @@ func (f *fetcher) shown(e *mailbox.Entry) error {
 // transaction, and returns how many of uids are done.
 func (f *fetcher) withoutContents(uids []mailbox.UID) (int, error) {
 	f.out = f.out[:0]
-	next := 0 // place in uids
+	next := 0  // place in uids
+	bare := -1 // place of a message whose fields are not stored
 	uids = uids[:min(len(uids), listRows)]
 	err := f.s.entries(f.v, uids, f.want(), func(e *mailbox.Entry) error {
 		if len(f.out) >= listBlock {
+			return errBlock
+		}
+		if f.fields && e.Fields == nil {
+			bare, _ = slices.BinarySearch(uids, e.UID)
 			return errBlock
 		}
 		next = f.reach(uids, next, e.UID)
 		if err := f.shown(e); err != nil {
 			return err
 		}
-		from := len(f.out)
 		if f.o.Flags {
 			f.out = f.v.introduce(f.out, e.Flags)
 		}
 		f.out = openFetch(f.out, f.v.seq(e.UID))
 		f.out = f.items(f.out, e, f.o.Flags)
 		if f.fields {
-			if err := f.appendFields(e); err != nil && f.s.ctx.Err() == nil {
-				f.out, f.failed = f.out[:from], err // the other messages stay readable
-				return nil
-			} else if err != nil {
-				return err
-			}
+			f.appendFields(e)
 		}
 		f.out = closeFetch(f.out)
 		return nil
@@ -191,7 +190,11 @@ func (f *fetcher) withoutContents(uids []mailbox.UID) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return next, f.s.f.append(f.out)
+	if err := f.s.f.append(f.out); err != nil || bare < 0 {
+		return next, err
+	}
+	done, err := f.withContents(uids[next : bare+1])
+	return next + done, err
 }
 
 // reach steps behind uid in uids and notes those that were passed over.

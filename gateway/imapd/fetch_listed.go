@@ -47,24 +47,16 @@ func (f *fetcher) listed(uids []mailbox.UID, from int) (done bool, err error) {
 }
 
 // appendFields answers the header fields that are asked for, from those that are
-// stored with the entry. Where they are not, the message is read.
-func (f *fetcher) appendFields(e *mailbox.Entry) error {
-	fields := e.Fields
-	if fields == nil {
-		c, err := f.s.openIn(f.v, e.Message)
-		if err != nil {
-			return err
-		}
-		defer c.close()
-		off, n, _ := c.ix.Section(nil, "HEADER")
-		if fields, err = c.header(off, n); err != nil {
-			return err
-		}
-	}
+// stored with the entry.
+func (f *fetcher) appendFields(e *mailbox.Entry) {
 	for i, o := range f.o.BodySection {
-		data := mime.SelectFields(fields, o.HeaderFields, false)
+		data := mime.SelectFields(e.Fields, o.HeaderFields, false)
 		from, size := partOf(int64(len(data)), o.Partial)
-		f.out = separate(f.out)
+		if i == 0 {
+			f.out = separate(f.out)
+		} else {
+			f.out = append(f.out, ' ') // the last byte is a stranger's
+		}
 		if label := f.labels[i]; label != "" {
 			f.out = append(f.out, label...)
 		} else {
@@ -72,5 +64,4 @@ func (f *fetcher) appendFields(e *mailbox.Entry) error {
 		}
 		f.out = append(appendLiteralHead(f.out, size, false), data[from:from+size]...)
 	}
-	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/emersion/go-imap/v2" // what FETCH asks for
+
 	"pecgate/mailbox"
 	"pecgate/mailbox/mime"
 )
@@ -16,6 +18,7 @@ func TestFetchHeaderFields(t *testing.T) {
 	c := h.login("mario/" + protocollo)
 	raws := samples(t)
 	raws["fields of all kinds"] = []byte("subject: uno\r\nReceived: x\r\nSUBJECT : due\r\n\ttre\r\nno field\r\n with more\r\nTo:\r\nX-TUID: 5\r\nX-Any: y\nCc: a@b.it\n\nSubject: body\r\n")
+	raws["brackets"] = []byte("To: ((((((((((\r\n\r\n")
 	lists := [][]string{{"Subject"}, {"X-TUID", "to", "CC"}, {"From", "To", "Cc", "Bcc", "Subject", "Date", "Message-ID", "Priority", "X-Priority", "References", "Newsgroups", "In-Reply-To", "Content-Type", "Reply-To"}, {"Subject", "X-Any"}, {"Received"}}
 	for name, raw := range raws {
 		uid := h.deliver(shared1(mailbox.RoleInbox), string(raw), mailbox.Filing{})
@@ -30,7 +33,7 @@ func TestFetchHeaderFields(t *testing.T) {
 			}
 			section += ")"
 			for _, items := range c.fetch(fmt.Sprintf("UID FETCH %d (UID BODY.PEEK[%s] BODY.PEEK[%s]<2.7> BODY.PEEK[HEADER])", uid, section, section)) {
-				for _, alone := range c.fetch(fmt.Sprintf("UID FETCH %d (UID BODY.PEEK[%s] BODY.PEEK[%s]<2.7>)", uid, section, section)) {
+				for _, alone := range c.fetch(fmt.Sprintf("UID FETCH %d (UID BODY.PEEK[%s]<2.7> BODY.PEEK[%s])", uid, section, section)) {
 					want := mime.SelectFields(items["BODY[HEADER]"].str, names, false)
 					if got := alone["BODY["+section+"]"].str; !bytes.Equal(got, want) {
 						t.Errorf("%s, %s: %q instead of %q", name, section, got, want)
@@ -46,6 +49,16 @@ func TestFetchHeaderFields(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+	all := c.fetch("FETCH 1:* (UID FLAGS BODY.PEEK[HEADER.FIELDS (Subject)])")
+	if len(all) < len(raws) {
+		t.Fatalf("%d messages answered", len(all))
+	}
+	for n, items := range all {
+		one := c.fetch(fmt.Sprintf("FETCH %d (UID FLAGS BODY.PEEK[HEADER.FIELDS (Subject)])", n))[n]
+		if fmt.Sprintf("%+v", one) != fmt.Sprintf("%+v", items) {
+			t.Errorf("message %d: %+v instead of %+v", n, items, one)
 		}
 	}
 }
@@ -75,5 +88,19 @@ func TestFetchListed(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestFieldsAreSeparated: what a stranger wrote last before the next field.
+func TestFieldsAreSeparated(t *testing.T) {
+	section := func(name string, partial *imap.SectionPartial) *imap.FetchItemBodySection {
+		return &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: []string{name}, Partial: partial, Peek: true}
+	}
+	f := &fetcher{out: []byte("* 1 FETCH (")}
+	f.labels = []string{"", ""}
+	f.o = &imap.FetchOptions{BodySection: []*imap.FetchItemBodySection{section("To", &imap.SectionPartial{Size: 5}), section("From", nil)}}
+	f.appendFields(&mailbox.Entry{Fields: []byte("To: ((\r\nFrom: x\r\n\r\n")})
+	if got, want := string(f.out), "* 1 FETCH (BODY[HEADER.FIELDS (To)]<0> {5}\r\nTo: ( BODY[HEADER.FIELDS (From)] {11}\r\nFrom: x\r\n\r\n"; got != want {
+		t.Errorf("%q instead of %q", got, want)
 	}
 }

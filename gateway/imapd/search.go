@@ -140,11 +140,13 @@ func (sr *searcher) some(found, uids []mailbox.UID, t *term) ([]mailbox.UID, err
 			return found, err
 		}
 		m := &rows[i]
-		fits := m.fits(t)
-		if m.err == nil {
-			fresh = m.signature(fresh)
-		}
-		m.close()
+		fits := false
+		func() {
+			defer m.close() // also where what a stranger wrote brings a reader down
+			if fits = m.fits(t); m.err == nil {
+				fresh = m.signature(fresh)
+			}
+		}()
 		switch {
 		case errors.Is(m.err, errSearchLimit):
 			return found, errLimit("This search would read too much; narrow it by date or flags")
