@@ -161,6 +161,9 @@ func (w *wire) idle() error {
 	_ = w.say("DONE\r\n")
 	for {
 		s, err := w.line()
+		if strings.HasPrefix(s, "* BYE") {
+			return os.ErrClosed // the answer to DONE may still follow
+		}
 		if err != nil || strings.HasPrefix(s, tag+" ") {
 			return err
 		}
