@@ -193,10 +193,12 @@ func (s *Store) remove(ctx context.Context, id FolderID, v Viewer, uids []UID, a
 // forget clears what people had at entries that were removed for all. It is
 // unreachable already.
 func (s *Store) forget(ctx context.Context, id FolderID, uids []UID) error {
-	for _, uid := range uids {
-		if err := s.clearPersonal(ctx, Place{Folder: id, UID: uid}); err != nil {
-			return fmt.Errorf("clear a removed entry: %w", err)
-		}
+	places := make([]Place, len(uids))
+	for i, uid := range uids {
+		places[i] = Place{Folder: id, UID: uid}
+	}
+	if err := s.clearPersonal(ctx, places...); err != nil {
+		return fmt.Errorf("clear removed entries: %w", err)
 	}
 	return nil
 }

@@ -55,10 +55,8 @@ func (s *Store) removeMessage(ctx context.Context, id MessageID, may func(*Tx, *
 			return false, fmt.Errorf("remove message %d: %w", id, err)
 		}
 		// What is left of its entries is unreachable already.
-		for _, p := range places {
-			if err := s.clearPersonal(ctx, p); err != nil {
-				return gone, fmt.Errorf("remove message %d: %w", id, err)
-			}
+		if err := s.clearPersonal(ctx, places...); err != nil {
+			return gone, fmt.Errorf("remove message %d: %w", id, err)
 		}
 		if gone {
 			if err := s.clear(ctx, key("mr", id)); err != nil {
@@ -131,25 +129,43 @@ func (tx *Tx) erase(m *Message, why string) error {
 	return nil
 }
 
-// clearPersonal takes away what people had at an entry that is gone. It is
-// bounded by the people who ever saw the folder.
-func (s *Store) clearPersonal(ctx context.Context, p Place) error {
+// clearPersonal takes away what people had at entries that are gone, in as few
+// transactions as may be. Each entry is bounded by the people who ever saw its
+// folder.
+func (s *Store) clearPersonal(ctx context.Context, places ...Place) error {
 	var left [][]byte
-	err := s.View(ctx, func(tx *Tx) (err error) { left, err = tx.ofPersons(p, allPersonal); return err })
-	for part := range slices.Chunk(left, 500) {
+	flush := func(least int) error {
+		if len(left) < least {
+			return nil
+		}
+		for part := range slices.Chunk(left, 500) {
+			err := s.Update(ctx, func(tx *Tx) error {
+				for _, k := range part {
+					if err := tx.w.Delete(k); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		left = left[:0]
+		return nil
+	}
+	for _, p := range places {
+		var had [][]byte
+		err := s.View(ctx, func(tx *Tx) (err error) { had, err = tx.ofPersons(p, allPersonal); return err })
 		if err != nil {
 			return err
 		}
-		err = s.Update(ctx, func(tx *Tx) error {
-			for _, k := range part {
-				if err := tx.w.Delete(k); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		left = append(left, had...)
+		if err := flush(500); err != nil {
+			return err
+		}
 	}
-	return err
+	return flush(1)
 }
 
 func doomedKey(ref segment.Ref) []byte { return key("mx", ref.Segment, uint64(ref.Offset)) }

@@ -189,15 +189,23 @@ func (r *reported) dueFor(t told, now time.Time) time.Time {
 	return now
 }
 
+// dueReport is a line of the list of reports that are due.
+type dueReport struct {
+	At time.Time
+	ID string // of the submission
+}
+
 // postpone puts a report off that could not be made, or that none is to be made
-// of for a zero time.
-func postpone(tx *mailbox.Tx, id string, to time.Time) error {
-	r, err := readReported(tx, id)
-	if err != nil || r.Due.IsZero() {
+// of for a zero time. The line goes in any case: one that the report's own
+// record does not know would be due for ever.
+func postpone(tx *mailbox.Tx, d dueReport, to time.Time) error {
+	sp := tx.Space(room)
+	if err := sp.Delete(dueKey(d.At, d.ID)); err != nil {
 		return err
 	}
-	sp := tx.Space(room)
-	if err := sp.Delete(dueKey(r.Due, id)); err != nil {
+	id := d.ID
+	r, err := readReported(tx, id)
+	if err != nil || !r.Due.Equal(d.At) {
 		return err
 	}
 	r.Due = to.Truncate(time.Millisecond)
@@ -208,9 +216,9 @@ func postpone(tx *mailbox.Tx, id string, to time.Time) error {
 	return errors.Join(sp.Put(outcomeKey(id), r), sp.Put(dueKey(r.Due, id), nil))
 }
 
-// dueOutcomes returns the submissions whose reports are due, at most most, and
-// when the next of the others will be.
-func dueOutcomes(tx *mailbox.Tx, most int) (ids []string, next time.Time, err error) {
+// dueOutcomes returns the reports that are due, at most most, and when the next
+// of the others will be.
+func dueOutcomes(tx *mailbox.Tx, most int) (due []dueReport, next time.Time, err error) {
 	now := tx.Now()
 	err = tx.Space(room).Scan(outcomeDue, func(k string, _ []byte) (bool, error) {
 		var ms int64
@@ -218,14 +226,15 @@ func dueOutcomes(tx *mailbox.Tx, most int) (ids []string, next time.Time, err er
 		if _, err := fmt.Sscanf(k[len(outcomeDue):], "%16x/%s", &ms, &id); err != nil {
 			return false, fmt.Errorf("record of a report that is due: %w", err)
 		}
-		if at := time.UnixMilli(ms); at.After(now) {
+		at := time.UnixMilli(ms)
+		if at.After(now) {
 			next = at
 			return false, nil
 		}
-		ids = append(ids, id)
-		return len(ids) < most, nil
+		due = append(due, dueReport{At: at, ID: id})
+		return len(due) < most, nil
 	})
-	return ids, next, err
+	return due, next, err
 }
 
 // lastReceipt is what the report tells of the receipt that decided about one

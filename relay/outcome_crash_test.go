@@ -78,13 +78,22 @@ func TestOutcomeAnew(t *testing.T) {
 		t.Errorf("history: due in %s", wait)
 	}
 	r.take(r.receipt(providersim.Delivery, func(n *providersim.Notice) { n.Recipient = "b@pec.example" }))
-	r.update(func(tx *mailbox.Tx) error { return postpone(tx, "s1", tx.Now()) })
+	r.update(func(tx *mailbox.Tx) error { return hurry(tx, "s1") })
 	r.work()
 	last := r.one()
 	if header, _, _ := parts(t, last.raw); header["X-PEC-Esito"] != "D=2 A=1 C=2 E=0" || last.uid <= after.uid {
 		t.Errorf("%q", header)
 	}
 	r.gone(after)
+}
+
+// hurry makes the report of a submission due now.
+func hurry(tx *mailbox.Tx, id string) error {
+	r, err := readReported(tx, id)
+	if err != nil || r.Due.IsZero() {
+		return err
+	}
+	return postpone(tx, dueReport{At: r.Due, ID: id}, tx.Now())
 }
 
 // killAfter runs a relay and kills it a moment after the end of a message that
@@ -161,7 +170,7 @@ func TestOutcomeOverAKill(t *testing.T) {
 	}
 	c.rounds(startChild(t, c.order), 2).stop(t)
 	r = open()
-	r.update(func(tx *mailbox.Tx) error { return postpone(tx, "s1", tx.Now()) })
+	r.update(func(tx *mailbox.Tx) error { return hurry(tx, "s1") })
 	r.work()
 	found, err := r.store.Recover(t.Context(), func(string) string { return "capo" })
 	if err != nil {

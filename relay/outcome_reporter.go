@@ -44,23 +44,23 @@ const retryReports = 10 * time.Second
 // reportDue writes what is due now and returns how long nothing more is.
 func (s *Service) reportDue(ctx context.Context) (time.Duration, error) {
 	for {
-		var ids []string
+		var due []dueReport
 		var next, now time.Time
 		err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) {
 			now = tx.Now()
-			ids, next, err = dueOutcomes(tx, reportsInGo)
+			due, next, err = dueOutcomes(tx, reportsInGo)
 			return err
 		})
 		if err != nil {
 			return 0, err
 		}
-		if len(ids) == 0 {
+		if len(due) == 0 {
 			if next.IsZero() {
 				return reportIdle, nil
 			}
 			return min(max(next.Sub(now), time.Millisecond), reportIdle), nil
 		}
-		if err := s.reportSome(ctx, ids); err != nil {
+		if err := s.reportSome(ctx, due); err != nil {
 			return 0, err
 		}
 	}
@@ -68,15 +68,15 @@ func (s *Service) reportDue(ctx context.Context) (time.Duration, error) {
 
 // reportSome writes the reports of some submissions. One that fails stops no
 // other and is put off; the error is of what stops all.
-func (s *Service) reportSome(ctx context.Context, ids []string) error {
-	errs := make([]error, len(ids))
+func (s *Service) reportSome(ctx context.Context, due []dueReport) error {
+	errs := make([]error, len(due))
 	var wg sync.WaitGroup
 	turn := make(chan struct{}, reportsAtOnce)
-	for i, id := range ids {
+	for i, d := range due {
 		turn <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-turn }()
-			errs[i] = s.reportOne(ctx, id)
+			errs[i] = s.reportOne(ctx, d)
 		})
 	}
 	wg.Wait()
@@ -90,9 +90,9 @@ func (s *Service) reportSome(ctx context.Context, ids []string) error {
 		if errors.Is(err, mailbox.ErrNoSpace) || s.opt.Store.Broken() != nil {
 			return err
 		}
-		s.opt.Events.Fault("outcomes", "", fmt.Errorf("report of submission %s: %w", ids[i], err))
+		s.opt.Events.Fault("outcomes", "", fmt.Errorf("report of submission %s: %w", due[i].ID, err))
 		err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
-			return postpone(tx, ids[i], tx.Now().UTC().Add(reportAgain))
+			return postpone(tx, due[i], tx.Now().UTC().Add(reportAgain))
 		})
 		if err != nil {
 			return err
@@ -106,13 +106,14 @@ var errStale = errors.New("relay: the outcome has changed meanwhile")
 
 // reportOne writes the report of a submission in place of the one before, if it
 // is due and there is something new to tell.
-func (s *Service) reportOne(ctx context.Context, id string) error {
+func (s *Service) reportOne(ctx context.Context, d dueReport) error {
+	id := d.ID
 	o, known, err := s.readOutcome(ctx, id)
 	if err != nil {
 		return err
 	}
 	if o == nil {
-		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return postpone(tx, id, time.Time{}) })
+		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return postpone(tx, d, time.Time{}) })
 	}
 	shown := o.sub.tells()
 	in, err := s.opt.Store.Begin(ctx)

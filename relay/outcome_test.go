@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -483,8 +484,8 @@ func TestNoOutcomeOfHistory(t *testing.T) {
 		r.take(r.receipt(k, nil))
 	}
 	r.update(func(tx *mailbox.Tx) error {
-		if ids, next, err := dueOutcomes(tx, 10); err != nil || len(ids) > 0 || !next.IsZero() {
-			t.Errorf("due are %q, then %s: %v", ids, next, err)
+		if due, next, err := dueOutcomes(tx, 10); err != nil || len(due) > 0 || !next.IsZero() {
+			t.Errorf("due are %v, then %s: %v", due, next, err)
 		}
 		return nil
 	})
@@ -564,5 +565,27 @@ func TestReportThatFailsStopsNoOther(t *testing.T) {
 	}
 	if !strings.Contains(r.log.String(), "report of submission s0") {
 		t.Errorf("%s", r.log)
+	}
+}
+
+// A line of the list that no record of a report knows ends: it would be due for
+// ever, and the reporter would do nothing else.
+func TestStrayLineOfAReportEnds(t *testing.T) {
+	r := newReports(t)
+	r.send("s1", testMsgID, sentText, "a@pec.example", "b@pec.example")
+	r.later(time.Hour)
+	r.work()
+	before := r.one()
+	r.update(func(tx *mailbox.Tx) error {
+		sp := tx.Space(room)
+		return errors.Join(
+			sp.Put(dueKey(tx.Now().Add(-time.Minute), "s1"), nil),
+			sp.Put(dueKey(tx.Now().Add(-time.Minute), "nobody"), nil))
+	})
+	if wait := r.work(); wait != reportIdle {
+		t.Errorf("the next is due in %s", wait)
+	}
+	if after := r.one(); after.uid != before.uid {
+		t.Error("a stray line made a new report")
 	}
 }
