@@ -187,6 +187,16 @@ func (o Options) noRoom() bool {
 	return err == nil && d.Bytes < closingRoom && d.Bytes < o.MinFree
 }
 
+// roomFor tells whether the records may take so many bytes to put them in order.
+// Above the floor they always may.
+func (o Options) roomFor(bytes int64) bool {
+	if o.MinFree <= 0 {
+		return true
+	}
+	d, err := o.Free()
+	return err != nil || d.Bytes >= min(bytes, o.MinFree)
+}
+
 // Space tells how the store's disk stands.
 func (s *Store) Space() (DiskSpace, error) { return s.space.look() }
 

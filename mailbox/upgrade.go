@@ -50,7 +50,7 @@ func openRecords(o Options, older bool) (kv.Store, error) {
 	}
 	var judged error
 	s, err := badger.Open(badger.Options{
-		Dir: filepath.Join(o.Dir, "records"), Now: o.Now, NoRoom: o.noRoom,
+		Dir: filepath.Join(o.Dir, "records"), Now: o.Now, NoRoom: o.noRoom, Room: o.roomFor,
 		Form: key("n", "plan"),
 		Judge: func(number []byte, counted bool) error {
 			judged = judge(number, counted, older)

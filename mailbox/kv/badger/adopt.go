@@ -102,7 +102,7 @@ func (o Options) takeOver(upTo uint64, logs []logFile) error {
 		return err
 	}
 	o.between()
-	o.behind = newBackground(o.Dir)
+	o.behind = newBackground(o)
 	older, err := roomToOpen(settings(o).WithMemTableSize(olderTables))
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/dgraph-io/badger/v4" // its iterators keep its tables
 )
@@ -33,8 +34,14 @@ import (
 // (open); while it is being closed it is one from before (close).
 //
 // Merges run one at a time, so that it is known whose tables are in the list.
+//
+// A merge takes as much disk as it merges, through memory maps: on a full disk
+// the process would die. So it waits for room, before its first table and before
+// each further one (roomFor). A close does not wait for it: badger is then left as
+// a crash leaves it.
 type background struct {
-	dir string
+	dir  string
+	room func(bytes int64) bool // nil: there is always room
 
 	mu     sync.Mutex
 	turn   sync.Cond  // db or holder changed
@@ -44,10 +51,13 @@ type background struct {
 	stuck  chan error // buffered(1): opened, while workers wait
 	err    error
 	tell   func(error)
-	holder int        // number of the worker that merges; none: noWorker
-	begun  int        // tables that it began to make
-	pin    func()     // lets the old tables go
-	before carriedOut // the list when it began
+	holder int           // number of the worker that merges; none: noWorker
+	begun  int           // tables that it began to make
+	pin    func()        // lets the old tables go
+	before carriedOut    // the list when it began
+	poor   int           // workers that wait for room
+	ending bool          // badger is being closed
+	left   chan struct{} // buffered(1): it is left unclosed, for a worker waits for room
 	file   os.FileInfo
 	seen   int64 // length of the list that was judged
 }
@@ -64,8 +74,8 @@ const (
 	lineFutile  = "Received err: %v. Cleaning up" // it does not open
 )
 
-func newBackground(dir string) *background {
-	b := &background{dir: dir, holder: noWorker, stuck: make(chan error, 1)}
+func newBackground(o Options) *background {
+	b := &background{dir: o.Dir, room: o.Room, holder: noWorker, stuck: make(chan error, 1), left: make(chan struct{}, 1)}
 	b.turn.L = &b.mu
 	return b
 }
@@ -184,8 +194,7 @@ func (b *background) making(worker int, any bool) {
 		b.turn.Wait()
 	}
 	b.early--
-	for b.err != nil || b.holder != noWorker && b.holder != worker {
-		b.turn.Wait()
+	for !b.mayMake(worker) {
 	}
 	if b.holder == noWorker {
 		b.holder, b.begun = worker, 0
@@ -200,6 +209,64 @@ func (b *background) making(worker int, any bool) {
 		b.begun++
 	}
 }
+
+// What a merge takes of the disk before anything tells so: badger makes up to a
+// dozen tables of 1 MiB at once, and the disk counts their blocks late.
+const (
+	mergeAhead = 16 << 20
+	lookAgain  = time.Second // for room
+)
+
+// mayMake waits until no other worker merges and looks for room; where there is
+// none it waits a moment and answers no. b.mu is held, but not while it waits.
+func (b *background) mayMake(worker int) bool {
+	for b.err != nil || b.holder != noWorker && b.holder != worker {
+		b.turn.Wait()
+	}
+	if b.roomFor(worker) {
+		return true
+	}
+	b.poor++
+	b.leaveUnclosed()
+	b.mu.Unlock()
+	time.Sleep(lookAgain)
+	b.mu.Lock()
+	b.poor--
+	return false
+}
+
+// roomFor tells whether a worker may make its next table. Those of level 0 may
+// all become a single one.
+func (b *background) roomFor(worker int) bool {
+	if b.room == nil {
+		return true
+	}
+	need := int64(mergeAhead)
+	if b.holder == noWorker {
+		for _, t := range b.db.Tables() {
+			if t.Level == 0 {
+				need += int64(t.OnDiskSize)
+			}
+		}
+	}
+	return b.room(need)
+}
+
+// leaveUnclosed ends a close that would wait for room. No worker goes on.
+func (b *background) leaveUnclosed() {
+	if !b.ending || b.poor == 0 {
+		return
+	}
+	if b.err == nil {
+		b.err = errNoRoom
+	}
+	select {
+	case b.left <- struct{}{}:
+	default:
+	}
+}
+
+var errNoRoom = errors.New("closed while tables waited for room on the disk")
 
 // begin keeps what is there.
 func (b *background) begin() (err error) {
@@ -363,7 +430,7 @@ func (b *background) close(db *badger.DB) error {
 	}
 	letGo := pinTables(db)
 	if err = writeList(b.dir, closingList, list); err == nil {
-		err = db.Close()
+		err = b.closeDB(db)
 	}
 	if err == nil && !b.failed() {
 		err = os.Remove(filepath.Join(b.dir, closingList))
@@ -372,6 +439,26 @@ func (b *background) close(db *badger.DB) error {
 		letGo()
 	}
 	return err
+}
+
+// closeDB has badger close, unless one of its workers waits for room.
+func (b *background) closeDB(db *badger.DB) error {
+	b.mu.Lock()
+	b.ending = true
+	b.leaveUnclosed()
+	poor := b.poor > 0
+	b.mu.Unlock()
+	if poor {
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() { done <- db.Close() }()
+	select {
+	case err := <-done:
+		return err
+	case <-b.left:
+		return nil
+	}
 }
 
 func (b *background) failed() bool {

@@ -45,6 +45,8 @@ func TestMain(m *testing.M) {
 		writeBlocked(dir)
 	case "opening":
 		mergeWhileOpening(dir)
+	case "cramped":
+		writeCramped(dir)
 	}
 }
 

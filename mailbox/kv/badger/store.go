@@ -28,7 +28,8 @@
 //   - No value is as long as badger's value threshold, so the value log, which
 //     passes over failed syncs, is never used.
 //   - badger writes through memory maps, so a full disk kills the process: who
-//     opens a store keeps the disk from getting full.
+//     opens a store keeps the disk from getting full, and tables are merged only
+//     while there is room (Options.Room).
 //   - The folder has mode 0700, since badger makes files with the mode that the
 //     mask of the process leaves of 0666; those that others could read are closed
 //     at the next Open.
@@ -77,6 +78,11 @@ type Options struct {
 	// on a full one it would die. Where it says yes, badger is left as a crash
 	// leaves it, until the process ends. nil: there is always room.
 	NoRoom func() bool
+
+	// Room tells whether the disk has room for so many bytes. While it says no,
+	// no tables are merged, which takes as much again as they hold. nil: there is
+	// always room.
+	Room func(bytes int64) bool
 
 	tune func(badger.Options) badger.Options // tests make small tables
 	step func()                              // tests end here, between the steps of adopt
@@ -157,7 +163,7 @@ func openLocked(o Options, lock *os.File) (*Store, error) {
 	if err := closeFiles(o.Dir); err != nil {
 		return nil, errors.Join(err, j.close())
 	}
-	o.behind = newBackground(o.Dir)
+	o.behind = newBackground(o)
 	b, err := roomToOpen(settings(o))
 	if err != nil {
 		return nil, errors.Join(err, j.close())
