@@ -227,8 +227,8 @@ func TestPipelined(t *testing.T) {
 			mu.Unlock()
 		})
 		<-committed
+		<-started // the first count is of the first commit alone
 	}
-	<-started
 	wg.Go(func() { // reads what is not counted, so it waits too
 		err := s.Update(ctx, func(tx kv.Txn) error {
 			_, err := tx.Get([]byte("n3"))
