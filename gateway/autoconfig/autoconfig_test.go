@@ -64,6 +64,12 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
+func (l *lines) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
+}
+
 // start serves over plain HTTP; change may change the server before.
 func start(t *testing.T, s Settings, change func(*Server)) *service {
 	t.Helper()

@@ -15,8 +15,9 @@
 //   - Everything a stranger feeds is bounded: connections, header, body, depth
 //     and number of XML elements, time. A document type is refused, so that there
 //     are no entities to expand.
-//   - One line of log for each request, with the domain that was asked for and
-//     nothing else of the person.
+//   - A line of log for a request has the domain that was asked for and nothing
+//     else of the person. There are so many lines a minute and no more; the rest
+//     is counted in one.
 //
 // It must not import configs, mailbox (except events), relay or the other rooms
 // of the gateway; of policy it uses the reader of addresses only. The listener

@@ -32,8 +32,9 @@ type Options struct {
 
 // Server is the HTTP service. Safe for concurrent use.
 type Server struct {
-	opt  Options
-	http *http.Server
+	opt   Options
+	diary *diary
+	http  *http.Server
 }
 
 // New returns a server. Without an IMAP and a submission port there is nothing
@@ -45,22 +46,22 @@ func New(o Options) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{opt: o}
+	s := &Server{opt: o, diary: &diary{events: o.Events}}
 	s.http = &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTime, ReadTimeout: totalTime, WriteTimeout: 2 * totalTime, IdleTimeout: idleTime,
 		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true, // it would answer a method that is refused here
-		ErrorLog:                     log.New(faults{o.Events}, "", 0),
+		ErrorLog:                     log.New(faults{s.diary}, "", 0),
 	}
 	return s, nil
 }
 
 // faults makes events of what net/http says of itself.
-type faults struct{ events *events.Log }
+type faults struct{ *diary }
 
 func (f faults) Write(b []byte) (int, error) {
-	f.events.Fault("autoconfig", "", errors.New(strings.TrimSpace(string(b))))
+	f.fault(errors.New(strings.TrimSpace(string(b))))
 	return len(b), nil
 }
 
@@ -81,6 +82,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
 	}
+	s.diary.close()
 	return err
 }
 
@@ -99,10 +101,10 @@ type answer struct {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := s.answer(w, r)
 	if a.err != nil {
-		s.opt.Events.Fault("autoconfig", "", a.err)
+		s.diary.fault(a.err)
 		a.status, a.body = http.StatusInternalServerError, nil
 	}
-	s.opt.Events.AutoconfigAsked(orNone(a.format), a.domain, a.status)
+	s.diary.asked(a)
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
