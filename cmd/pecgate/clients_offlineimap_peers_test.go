@@ -77,4 +77,16 @@ folderfilter = lambda name: not name.endswith('/Contenuti') and '/Archivio' not 
 	a.sentOnce(t, "inviata", before)
 	m.same(a.far.folders())
 	run().quiet(t, "sync after sending")
+
+	// A copy that is put after sending is taken for the one that is here. (The
+	// client has fetched that one just before, and keeps both files under its UID:
+	// what it has on disk is not compared.)
+	before = a.far.folders()
+	m.put(sentFolder, a.send(t, "dopo"), "S")
+	a.delivered("dopo")
+	for range 2 {
+		run()
+		a.sentOnce(t, "dopo", before)
+	}
+	run().quiet(t, "sync after a copy of what was sent")
 }
