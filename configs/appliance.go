@@ -1,7 +1,9 @@
 package configs
 
 import (
+	"net/netip"
 	"path/filepath"
+	"slices"
 	"time"
 	_ "time/tzdata" // time zones on a machine that has no zone files (a container, a minimal system)
 )
@@ -25,12 +27,17 @@ type Appliance struct {
 	Log Log `yaml:"log"`
 	// Name of the policy file. Default policy.yaml.
 	PolicyFile string `yaml:"policy_file" default:"policy.yaml"`
+	// Key of what is sealed in the policy file; `pecgate seal` makes it. A credential of systemd by the name of seal.key goes
+	// before it. Default seal.key.
+	SealKey string `yaml:"seal_key" default:"seal.key"`
 	// Certificate of the gateway's own listeners.
 	TLS TLS `yaml:"tls"`
 	// Listeners for clients that send.
 	SMTP SMTP `yaml:"smtp"`
 	// Listeners for clients that read.
 	IMAP IMAP `yaml:"imap"`
+	// Load balancers that name the client to all these listeners.
+	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol"`
 	// HTTP service for applications and health.
 	API API `yaml:"api"`
 	// Tells mail programs their settings.
@@ -77,6 +84,18 @@ type IMAP struct {
 	// Implicit TLS. Default 0.0.0.0:993.
 	IMAPS []string `yaml:"imaps" default:"0.0.0.0:993"`
 }
+
+// ProxyProtocol names the load balancers in front of the listeners. Their connections must begin with a PROXY header,
+// version 1 or 2; the address in it is the client's, for limits, throttling and the audit log.
+type ProxyProtocol struct {
+	// Their networks or addresses, and of nobody else: from there any address is believed. Default none.
+	From []string `yaml:"from"`
+
+	networks []netip.Prefix
+}
+
+// Networks are those of the key `from`.
+func (p ProxyProtocol) Networks() []netip.Prefix { return slices.Clone(p.networks) }
 
 // API is the HTTP service.
 type API struct {

@@ -51,7 +51,14 @@ func (f *findings) checkAppliance(d *decoder, a *Appliance) {
 	if mayBeHash(a.PolicyFile) {
 		d.refuse("policy_file", "policy_file: needs the name of a file, not %s", hidden)
 	}
-	a.DataDir, a.PolicyFile = a.Path(a.DataDir), a.Path(a.PolicyFile)
+	if mayBeHash(a.SealKey) {
+		d.refuse("seal_key", "seal_key: needs the name of a file, not %s", hidden)
+	}
+	a.DataDir, a.PolicyFile, a.SealKey = a.Path(a.DataDir), a.Path(a.PolicyFile), a.Path(a.SealKey)
+	var err error
+	if f.seal, err = f.keepers.sealKey(a); err != nil && !d.bad["seal_key"] {
+		d.refuse("seal_key", "seal_key: file %s: %v", shownName(f.seal.File), err)
+	}
 	if err := CheckDataDir(a.DataDir); err != nil {
 		d.refuse("data_dir", "data_dir: %v", err)
 	}
@@ -59,6 +66,7 @@ func (f *findings) checkAppliance(d *decoder, a *Appliance) {
 		d.refuse("data_dir", "data_dir: file %s: %v", auditKey, err)
 	}
 	f.listeners(d, a)
+	balancers(d, a)
 	if need("tls.certificate", a.TLS.Certificate) && need("tls.key", a.TLS.Key) {
 		a.TLS.Certificate, a.TLS.Key = a.Path(a.TLS.Certificate), a.Path(a.TLS.Key)
 		f.keyPair(d, a)
@@ -133,6 +141,30 @@ func (f *findings) listeners(d *decoder, a *Appliance) {
 	}
 	if len(a.IMAP.IMAPS) == 0 {
 		f.warn(d.where("imap"), "no IMAP listener: nobody can read")
+	}
+}
+
+// balancers reads the networks of load balancers. One that nearly everybody is in would let anybody claim any address.
+func balancers(d *decoder, a *Appliance) {
+	for i, text := range a.ProxyProtocol.From {
+		path := "proxy_protocol.from"
+		if p := fmt.Sprintf("%s[%d]", path, i); d.written(p) {
+			path = p
+		}
+		p, err := netip.ParsePrefix(text)
+		if one, oneErr := netip.ParseAddr(text); oneErr == nil && one.Zone() == "" {
+			p, err = netip.PrefixFrom(one.Unmap(), one.Unmap().BitLen()), nil
+		}
+		switch {
+		case err != nil:
+			d.refuse(path, "from: needs the network or address of a load balancer, like 192.0.2.10/32, not %s", quote(text))
+		case p.Bits() < 8:
+			d.refuse(path, "from: %s holds nearly every address: name the load balancers only", quote(text))
+		case p != p.Masked():
+			d.refuse(path, "from: %s has bits behind the network: write %s", quote(text), p.Masked())
+		default:
+			a.ProxyProtocol.networks = append(a.ProxyProtocol.networks, p)
+		}
 	}
 }
 

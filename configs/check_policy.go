@@ -8,11 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"pecgate/configs/seal"
 	"pecgate/policy"
 )
-
-// maxMembers is the most members of one mailbox.
-const maxMembers = 30
 
 // policyCheck judges policy.yaml as a whole, beside pecgate.yaml and the presets.
 type policyCheck struct {
@@ -22,18 +20,26 @@ type policyCheck struct {
 	policy    *Policy
 	presets   map[string]preset
 	logins    map[string]int // lower case to index of users
+	groups    map[string]int // lower case to index of groups
 	boxes     map[string]int // lower case to index of mailboxes
 	servers   map[string]int // login at a server to index of mailboxes
 	lost      bool           // some user could not be read: a login that is not known may be theirs
+	own       map[string]int // of mailboxes that take members of defaults, by path with its dot: how many are their own
+	lostGroup bool           // the same of groups
+	apart     bool           // the file is read for its rules alone: no secret and no other file is looked at
 }
 
 func (c *policyCheck) all() {
-	c.logins, c.boxes, c.servers = map[string]int{}, map[string]int{}, map[string]int{}
+	c.logins, c.boxes, c.servers, c.own = map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
 	c.lost = c.bad["users"] && len(c.policy.Users) == 0
 	c.users()
+	c.allGroups()
+	c.inheritAll()
 	for i := range c.policy.Mailboxes {
 		c.mailbox(i)
 	}
+	c.together()
+	c.lists()
 	c.relays()
 	if len(c.policy.Mailboxes) == 0 && !c.bad["mailboxes"] && !c.hollow[""] {
 		c.refuse("mailboxes", "there are no mailboxes")
@@ -91,6 +97,7 @@ func (c *policyCheck) users() {
 		}
 		c.hash(path+"password", &u.Password)
 		c.hash(path+"pin", &u.PIN)
+		c.code(u, path)
 		if u.Password == "" && !c.written(path+"password") {
 			c.warn(u.At, "user %s has no password and cannot log in", quote(u.Login))
 		}
@@ -115,7 +122,7 @@ func (c *policyCheck) hash(path string, s *string) {
 	if *s == "" {
 		return
 	}
-	weak, err := argonHash(*s)
+	weak, err := anyHash(*s)
 	if err != nil {
 		*s = "" // a plain text must not live on in a struct that somebody may print
 		c.refuse(path, "%s: %v", label(path), err)
@@ -206,69 +213,10 @@ func (c *policyCheck) nearUser(name string) string {
 	return "add one under users"
 }
 
-func (c *policyCheck) members(m *Mailbox, path string) {
-	first := map[string]string{}
-	receives, sends := 0, 0
-	for j := range m.Members {
-		l, at := &m.Members[j], fmt.Sprintf("%smembers[%d].", path, j)
-		if c.hollow[fmt.Sprintf("%smembers[%d]", path, j)] {
-			continue
-		}
-		if l.Compose && c.written(at+"send") {
-			c.refuse(at+"send", "send: compose makes send false: write one of the two")
-		}
-		if l.Compose {
-			l.Send = false
-		}
-		if l.OwnOnly {
-			l.Receive, l.Anomalies = false, false
-		}
-		if l.Receive {
-			receives++
-		}
-		if l.Send {
-			sends++
-		}
-		if !l.Expires.IsZero() && !c.now.Before(l.Expires.End(c.appliance.Location())) {
-			c.warn(c.where(at+"expires"), "the access of %s to %s expired at the end of %s", quote(l.User), m.Address, l.Expires)
-		}
-		if !l.Send && !l.Receive && !l.Anomalies && !l.Compose {
-			c.warn(l.At, "member %s has no right at all", quote(l.User))
-		}
-		if c.missing(at+"user", l.User) {
-			continue
-		}
-		login := strings.ToLower(l.User)
-		i, ok := c.logins[login]
-		if !ok {
-			c.noUser(at+"user", l.User)
-		} else {
-			u := &c.policy.Users[i]
-			l.User = u.Login
-			if m.PINRequired && l.Send && u.PIN == "" && !c.written(fmt.Sprintf("users[%d].pin", i)) {
-				c.warn(l.At, "user %s has no pin and cannot send from %s, which requires one", quote(u.Login), m.Address)
-			}
-		}
-		if before := first[login]; before != "" {
-			c.refuse(at+"user", "user %s is already a member at line %d", quote(l.User), c.line(before))
-		} else {
-			first[login] = at + "user"
-		}
-	}
-	switch {
-	case len(m.Members) > maxMembers:
-		c.refuse(fmt.Sprintf("%smembers[%d]", path, maxMembers), "a mailbox has at most %d members, this one has %d", maxMembers, len(m.Members))
-	case receives == 0 && !c.written(path+"members"):
-		c.refuse(path+"members", "members is missing: at least one member must receive")
-	case receives == 0 && !c.bad[path+"members"]:
-		c.refuse(path+"members", "no member receives: at least one must")
-	}
-	if sends == 0 && receives > 0 {
-		c.warn(c.where(path+"members"), "no member of %s may send", m.Address)
-	}
-}
-
 func (c *policyCheck) secret(m *Mailbox, path string) {
+	if c.apart {
+		return
+	}
 	s, at := &m.Password, path+"password"
 	forms := 0
 	for _, text := range []string{s.File, s.Env, s.Sealed} {
@@ -281,7 +229,12 @@ func (c *policyCheck) secret(m *Mailbox, path string) {
 		c.refuse(at, "password: write only one of file, env and sealed")
 		return
 	case s.Sealed != "":
-		c.refuse(at+".sealed", "sealed: not available in this version: use {file: NAME} or {env: NAME}")
+		s.keys = c.seal.Ring
+		if secret := c.sealed(at+".sealed", seal.Password, s.Sealed, "pecgate seal"); secret != nil {
+			if _, err := s.resolve(c.keepers); err != nil {
+				c.refuse(at+".sealed", "%v", err)
+			}
+		}
 		return
 	case forms == 0 && !c.written(at) && m.Active:
 		c.refuse(at, "password is missing: write {file: NAME} or {env: NAME}")

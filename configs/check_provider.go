@@ -105,7 +105,7 @@ func (c *policyCheck) server(s *Server, p presetServer, path string, needHost bo
 	} else if s.Timeout < time.Second || s.Timeout > 10*time.Minute {
 		c.wrong(path+".timeout", "needs 1s to 10m")
 	}
-	if s.CA != "" {
+	if s.CA != "" && !c.apart {
 		name := s.CA
 		s.CA = c.appliance.Path(name)
 		if err := c.keepers.readCAs(s.CA); err != nil {

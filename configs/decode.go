@@ -38,6 +38,8 @@ var (
 	durationType = reflect.TypeFor[time.Duration]()
 	positionType = reflect.TypeFor[Position]()
 	secretType   = reflect.TypeFor[Secret]()
+	sealedType   = reflect.TypeFor[Sealed]()
+	termType     = reflect.TypeFor[Term]()
 	textType     = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
@@ -112,8 +114,11 @@ func (d *decoder) mapping(path string, n *yaml.Node, v reflect.Value) {
 	}
 	if n.Kind != yaml.MappingNode {
 		what := "needs keys with values"
-		if v.Type() == secretType {
+		switch v.Type() {
+		case secretType:
 			what = "a password in plain text is refused here: write {file: NAME} or {env: NAME}"
+		case sealedType:
+			what = "needs what `pecgate pin --totp USER` prints, {sealed: \"...\"}"
 		}
 		d.refuse(path, "%s", named(path, what))
 		d.hollow[path] = true
@@ -146,7 +151,7 @@ func (d *decoder) mapping(path string, n *yaml.Node, v reflect.Value) {
 		case !ok && key.Value == "<<":
 			d.fault(d.position(key), "merge keys (<<) are not supported: write the keys out")
 		case !ok:
-			d.fault(d.position(key), "%s", unknownKey(key.Value, known, v.Type() == secretType))
+			d.fault(d.position(key), "%s", unknownKey(key.Value, known, v.Type() == secretType || v.Type() == sealedType))
 		default:
 			d.field(join(path, key.Value), value, v.Field(index), v.Type().Field(index).Tag)
 		}
@@ -165,14 +170,20 @@ func (d *decoder) enter(path string, n *yaml.Node) (*yaml.Node, bool) {
 		return n, false // the caller of the decoder reports it
 	}
 	d.at[path] = d.position(n)
-	if n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
+	n = plainNode(n)
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
 		d.refuse(path, "%s", named(path, "has no value: write one or take the key out"))
 		return n, false
 	}
 	return n, true
+}
+
+// plainNode follows an alias.
+func plainNode(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
 }
 
 func named(path, what string) string {
@@ -184,6 +195,8 @@ func named(path, what string) string {
 
 func (d *decoder) field(path string, n *yaml.Node, v reflect.Value, tag reflect.StructTag) {
 	switch {
+	case v.Type() == termType && plainNode(n).Kind == yaml.MappingNode:
+		d.mapping(path, n, v)
 	case isLeaf(v.Type()):
 		d.leaf(path, n, v, tag)
 	case v.Kind() == reflect.Struct:

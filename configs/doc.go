@@ -13,6 +13,9 @@
 //   - No value of a secret key, and no content of a secret file, ever stands in a fault.
 //   - Nothing is contacted. Secrets are resolved when they are used (Secret.Resolve).
 //
+// Of policy.yaml, what a mailbox takes from `defaults` is filled in before anything is judged (inherit.go), and what the
+// lines of one person say together is judged by package policy itself (check_together.go).
+//
 // pecgate.yaml is layered: defaults, then the file, then the environment. policy.yaml is decoded from YAML nodes alone.
 //
 // It must not be imported by any room below cmd: they take small Options structs. Of the other rooms it imports only

@@ -8,8 +8,30 @@ import (
 
 // CheckHash says what is wrong with the hash of a password or PIN in policy.yaml. The error never holds any of the text.
 func CheckHash(s string) error {
-	_, err := argonHash(s)
+	_, err := anyHash(s)
 	return err
+}
+
+// anyHash reads a hash: argon2id, or bcrypt as other systems leave it. weak says that a better one should take its place.
+func anyHash(s string) (weak bool, err error) {
+	if strings.HasPrefix(s, "$2") {
+		return bcryptHash(s)
+	}
+	return argonHash(s)
+}
+
+// bcryptHash reads the cost of a bcrypt hash, $2b$12$ and 53 characters; below 10 it is weak. Above 12 a login would take
+// longer than mail programs wait when many come at once, so the login service uses no such hash.
+func bcryptHash(s string) (weak bool, err error) {
+	const digits = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	if len(s) != 60 || !strings.Contains("aby", s[2:3]) || s[3] != '$' || s[6] != '$' || strings.Trim(s[4:6], "0123456789") != "" ||
+		s[4:6] < "04" || strings.Trim(s[7:], digits) != "" {
+		return false, errors.New("needs a hash as the command prints it; this one looks like bcrypt, but is not whole")
+	}
+	if s[4:6] > "12" {
+		return false, errors.New("costs too much: a bcrypt hash may have cost 12 at most")
+	}
+	return s[4:6] < "10", nil
 }
 
 // argonHash reads the cost of an argon2id hash in PHC form, $argon2id$v=19$m=65536,t=3,p=2$salt$hash. weak says that it is

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -22,6 +23,8 @@ type Loaded struct {
 	Warnings  []Fault
 	Files     Files // what was read, for Watch
 	Sums      Sums
+
+	seal SealKey
 }
 
 // Sums are SHA-256 of both files as they were read, in lower-case hexadecimal.
@@ -54,6 +57,7 @@ type findings struct {
 	warnings []Fault
 	sums     Sums
 	keepers  keepers
+	seal     SealKey
 	now      time.Time // for warnings only: what is right today is no fault tomorrow
 }
 
@@ -74,13 +78,28 @@ func check(path string, now time.Time) Report {
 	if named != "" {
 		files.Policy = appliance.PolicyFile
 		files.policy = stampOf(files.Policy)
-		policy = f.policy(named, appliance)
+		policy = f.policy(named, appliance, false)
 	}
-	r := Report{Faults: most(sorted(f.faults)), Warnings: most(sorted(f.warnings)), Files: files}
+	r := Report{Faults: most(once(sorted(f.faults))), Warnings: most(once(sorted(f.warnings))), Files: files}
 	if len(r.Faults) == 0 {
-		r.Loaded = &Loaded{Appliance: appliance, Policy: policy, Warnings: r.Warnings, Files: files, Sums: f.sums}
+		r.Loaded = &Loaded{Appliance: appliance, Policy: policy, Warnings: r.Warnings, Files: files, Sums: f.sums, seal: f.seal}
 	}
 	return r
+}
+
+// once leaves out what is said twice of one place: a fault in the defaults is one fault, not one of every mailbox.
+func once(f []Fault) []Fault {
+	type said struct {
+		at   Position
+		what string
+	}
+	seen := make(map[said]bool, len(f))
+	return slices.DeleteFunc(f, func(x Fault) bool {
+		k := said{x.Position, x.Message}
+		twice := seen[k]
+		seen[k] = true
+		return twice
+	})
 }
 
 func sum(b []byte) string {
@@ -137,8 +156,9 @@ func (f *findings) appliance(shown, path string) (*Appliance, string) {
 	return a, under(filepath.Dir(shown), name)
 }
 
-// policy reads policy.yaml. Faults name it as shown, beside the name of pecgate.yaml that the caller gave.
-func (f *findings) policy(shown string, a *Appliance) *Policy {
+// policy reads policy.yaml. Faults name it as shown, beside the name of pecgate.yaml that the caller gave. Apart from
+// everything else, the file is read for its rules alone.
+func (f *findings) policy(shown string, a *Appliance, apart bool) *Policy {
 	d := newDecoder(shown)
 	defer func() { f.faults = append(f.faults, d.faults...) }()
 	b, info, err := readRegular(a.PolicyFile, maxPolicy)
@@ -146,7 +166,7 @@ func (f *findings) policy(shown string, a *Appliance) *Policy {
 		d.fault(Position{File: shown}, "%v", err)
 		return nil
 	}
-	if err := f.keepers.private(a.PolicyFile, info); err != nil {
+	if err := f.keepers.private(a.PolicyFile, info); err != nil && !apart {
 		d.fault(Position{File: shown}, "%v", err)
 	}
 	f.sums.Policy = sum(b)
@@ -166,7 +186,19 @@ func (f *findings) policy(shown string, a *Appliance) *Policy {
 		d.fault(Position{File: shown}, "%v", err)
 		return nil
 	}
-	c := policyCheck{findings: f, decoder: d, appliance: a, policy: p, presets: presets}
+	c := policyCheck{findings: f, decoder: d, appliance: a, policy: p, presets: presets, apart: apart}
 	c.all()
 	return p
+}
+
+// ReadPolicy reads one policy file for its rules alone, to compare it with another: passwords and other files that it names
+// are not looked at, nor who may read it. Days end in the time zone. The error is Faults.
+func ReadPolicy(path string, zone *time.Location) (*Loaded, error) {
+	f := &findings{now: time.Now()}
+	a := &Appliance{PolicyFile: path, loc: zone}
+	p := f.policy(path, a, true)
+	if len(f.faults) > 0 {
+		return nil, Faults(most(once(sorted(f.faults))))
+	}
+	return &Loaded{Appliance: a, Policy: p, Warnings: most(once(sorted(f.warnings))), Sums: f.sums}, nil
 }

@@ -1,13 +1,24 @@
 package configs
 
-import "time"
+import (
+	"time"
+
+	"pecgate/policy"
+)
 
 // Policy is policy.yaml: who may do what.
 type Policy struct {
 	// People with a personal password.
 	Users []User `yaml:"users"`
+	// Names for several users, to stand in lines of members and lists. Default none.
+	Groups []Group `yaml:"groups"`
+	// What every mailbox has that does not say otherwise: any key of a mailbox but address, name, username, password and
+	// inherit. Members add to those of the mailbox. Default nothing.
+	Defaults Mailbox `yaml:"defaults"`
 	// PEC mailboxes (caselle PEC).
 	Mailboxes []Mailbox `yaml:"mailboxes"`
+	// Distribution lists: addresses that stand for several recipients. Default none.
+	Lists []List `yaml:"lists"`
 	// Groupware servers that may submit without a user's password. Default none.
 	Relays []Relay `yaml:"relays"`
 }
@@ -24,8 +35,39 @@ type User struct {
 	Password string `yaml:"password" secret:"pecgate password"`
 	// Hash made by `pecgate pin`. Default none.
 	PIN string `yaml:"pin" secret:"pecgate pin"`
+	// One-time codes of an app in place of the PIN: what `pecgate pin --totp` prints. Default none.
+	TOTP Sealed `yaml:"totp"`
 	// Where this user's messages go: imap (default), forward, or both.
 	Deliver []string `yaml:"deliver" default:"imap" oneof:"imap,forward"`
+
+	At Position `yaml:"-"`
+}
+
+// Group is a name for several users.
+type Group struct {
+	// For lines of members and lists, and for faults. Required, once, whatever its case.
+	Name string `yaml:"name"`
+	// Logins of its users. Default none.
+	Users []string `yaml:"users"`
+	// Groups whose users are users of this one too. Default none.
+	Groups []string `yaml:"groups"`
+
+	At Position `yaml:"-"`
+}
+
+// List is a distribution list. A message to it goes to each of its members as a message of their own, so it works only
+// from a mailbox with split blind or always; see policy.Expand.
+type List struct {
+	// What stands in To. Required, once; no mailbox and no user's email; lower case after loading.
+	Address string `yaml:"address"`
+	// For people. Default empty.
+	Name string `yaml:"name"`
+	// Addresses of the recipients, 1 to 1000, no lists among them.
+	Members []string `yaml:"members"`
+	// Logins of those who may write to it.
+	Users []string `yaml:"users"`
+	// Groups that may write to it. At least one user or group is required.
+	Groups []string `yaml:"groups"`
 
 	At Position `yaml:"-"`
 }
@@ -52,6 +94,9 @@ type Mailbox struct {
 	PINRequired bool `yaml:"pin_required" default:"false"`
 	// Delivery receipts asked for: complete (default), brief, synthetic.
 	Receipt string `yaml:"receipt" default:"complete" oneof:"complete,brief,synthetic"`
+	// The sender of a message may ask for another kind with its X-TipoRicevuta (completa, breve, sintetica). Default
+	// false: the field is set to what receipt says.
+	ReceiptChoice bool `yaml:"receipt_choice" default:"false"`
 	// Who gets the receipts: sender (default), receivers, both.
 	ReceiptsTo string `yaml:"receipts_to" default:"sender" oneof:"sender,receivers,both"`
 	// The provider's copy of a message: keep (default), delete, or an age since our verified copy. What stood there
@@ -68,6 +113,11 @@ type Mailbox struct {
 	UncertainAfter time.Duration `yaml:"uncertain_after" default:"15m"`
 	// Blind copies and bulk: never (default), blind, always.
 	Split string `yaml:"split" default:"never" oneof:"never,blind,always"`
+	// Who approves what a member with compose wrote confirms it by replying with their PIN to a notice, whatever
+	// pin_methods say. Default true; without pin_required no PIN is asked for.
+	ApprovalPIN bool `yaml:"approval_pin" default:"true"`
+	// Members with approve may approve what they wrote themselves. Default false: another one has to.
+	ApproveOwn bool `yaml:"approve_own" default:"false"`
 	// How the PIN may be given: subject (default), reply, header, password.
 	PINMethods []string `yaml:"pin_methods" default:"subject" oneof:"subject,reply,header,password"`
 	// What the provider allows; what is written here wins over the preset.
@@ -78,11 +128,16 @@ type Mailbox struct {
 	SharedSeen bool `yaml:"shared_seen" default:"false"`
 	// How messages that were there at first contact look: seen (default) or unseen.
 	History string `yaml:"history" default:"seen" oneof:"seen,unseen"`
-	// Address put into Reply-To of what is sent. Default none.
+	// Address put into Reply-To of what is sent, also in place of the sender's own. Default none.
 	ReplyTo string `yaml:"reply_to"`
 	// Login of the mailbox administrator (amministratore di casella). Required.
 	Admin string `yaml:"admin"`
-	// Who may use the mailbox, at most 30. At least one must receive.
+	// Most people among the members, groups counted by their users; 1 to 1000, default 30.
+	MaxMembers int `yaml:"max_members" default:"30"`
+	// false: nothing of defaults holds here. Default true.
+	Inherit bool `yaml:"inherit" default:"true"`
+	// Who may use the mailbox. At least one must receive. Where several lines speak of one person, each right is what
+	// one of them says and none denies, from the last of their beginnings until the first of their ends.
 	Members []Member `yaml:"members"`
 
 	At Position `yaml:"-"`
@@ -130,10 +185,16 @@ type Limits struct {
 	PerMinute int `yaml:"per_minute"`
 }
 
-// Member is what one user may do with one mailbox.
+// Member is what one user, or each user of a group, may do with one mailbox. A right that is not written has its default
+// only as far as no other line speaks of the same person. After loading the rights are as the whole line says.
 type Member struct {
-	// Login of the user. Required, once in a mailbox.
+	// Login of the user, once in the lines of a mailbox. Either user or group is required.
 	User string `yaml:"user"`
+	// Name of a group.
+	Group string `yaml:"group"`
+	// The rights of a line in one word; beside it other rights may only be taken away. full: send, receive, anomalies,
+	// approve, delete. read only: receive, anomalies. send only: send by SMTP, no IMAP, receipts by mail. Default none.
+	Preset string `yaml:"preset" oneof:"full,read only,send only"`
 	// May send. Default true.
 	Send bool `yaml:"send" default:"true"`
 	// Sees incoming messages. Default true.
@@ -150,10 +211,25 @@ type Member struct {
 	Delete bool `yaml:"delete" default:"false"`
 	// Sees only what they sent and its receipts; makes receive and anomalies false. Default false.
 	OwnOnly bool `yaml:"own_only" default:"false"`
-	// Last day on which this line grants anything, YYYY-MM-DD in the time zone of the appliance. Default never.
-	Expires Date `yaml:"expires"`
+	// When this line grants anything, in the time zone of the appliance: its last day, YYYY-MM-DD, or a term,
+	// {from: 2027-01-01, for: 90d}. Default always.
+	Expires Term `yaml:"expires"`
 
-	At Position `yaml:"-"`
+	At   Position     `yaml:"-"`
+	Said policy.Words `yaml:"-"` // the rights of which this line speaks
+}
+
+// Rule is the line in the form that decides.
+func (m Member) Rule(loc *time.Location) policy.Member {
+	out := policy.Member{
+		User: m.User, Group: m.Group, Send: m.Send, Receive: m.Receive, Anomalies: m.Anomalies, Compose: m.Compose,
+		Approve: m.Approve, Delete: m.Delete, SendOnly: m.Preset == presetSendOnly, Unsaid: ^m.Said,
+		Begins: m.Expires.Begin(loc), Expires: m.Expires.End(loc), Line: m.At.FileLine(),
+	}
+	if m.User != "" {
+		out.Group = ""
+	}
+	return out
 }
 
 // Relay is a groupware server.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"pecgate/configs/seal"
 )
 
 // Secret says where a password is. It holds no secret itself; the password is read when it is used.
@@ -13,8 +15,10 @@ type Secret struct {
 	File string `yaml:"file"`
 	// Environment variable that holds the password.
 	Env string `yaml:"env"`
-	// Password encrypted with the key of the appliance.
+	// Password encrypted with the key of the appliance: what `pecgate seal` prints.
 	Sealed string `yaml:"sealed" secret:"pecgate seal"`
+
+	keys *seal.Ring // what opens Sealed
 }
 
 // maxSecret is more than any provider's password.
@@ -41,7 +45,12 @@ func (s Secret) resolve(k keepers) (string, error) {
 		from = "environment variable " + shownName(s.Env)
 		text = os.Getenv(s.Env)
 	case s.Sealed != "":
-		return "", errors.New("sealed passwords are not available in this version")
+		from = "sealed text"
+		b, err := s.keys.Open(seal.Password, s.Sealed)
+		if err != nil {
+			return "", fmt.Errorf("password from %s: %w", from, err)
+		}
+		text = string(b)
 	default:
 		return "", errors.New("no password is configured")
 	}

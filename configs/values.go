@@ -2,7 +2,6 @@ package configs
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -149,40 +148,4 @@ func (c *CopyRule) UnmarshalText(b []byte) error {
 		*c = CopyRule{Mode: "after", After: d}
 		return nil
 	}
-}
-
-// Date is a calendar day. The zero Date is none.
-type Date struct {
-	Year  int
-	Month time.Month
-	Day   int
-}
-
-// UnmarshalText reads YYYY-MM-DD.
-func (d *Date) UnmarshalText(b []byte) error {
-	t, err := time.Parse(time.DateOnly, string(b))
-	if err != nil || t.Year() < 1970 {
-		return errors.New("needs a day that exists, like 2027-06-30")
-	}
-	d.Year, d.Month, d.Day = t.Date()
-	return nil
-}
-
-// IsZero reports whether there is no date.
-func (d Date) IsZero() bool { return d == Date{} }
-
-// End is the first instant after the day in a time zone; the zero time for no date.
-func (d Date) End(loc *time.Location) time.Time {
-	if d.IsZero() {
-		return time.Time{}
-	}
-	return time.Date(d.Year, d.Month, d.Day+1, 0, 0, 0, 0, loc)
-}
-
-// String is YYYY-MM-DD, or empty.
-func (d Date) String() string {
-	if d.IsZero() {
-		return ""
-	}
-	return fmt.Sprintf("%04d-%02d-%02d", d.Year, d.Month, d.Day)
 }

@@ -20,6 +20,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,10 +50,11 @@ type Options struct {
 	// Free asks the disk of DataDir; nil: the disk itself. Tests give another.
 	Free func() (mailbox.DiskFree, error)
 
-	Certificate, Key               string   // PEM files
-	Submissions, Submission, IMAPS []string // addresses to listen on
-	Autoconfig                     string   // address to tell mail programs their settings on; "": none
-	MaxMessage                     int64    // bytes
+	Certificate, Key               string         // PEM files
+	Submissions, Submission, IMAPS []string       // addresses to listen on
+	Autoconfig                     string         // address to tell mail programs their settings on; "": none
+	MaxMessage                     int64          // bytes
+	ProxyFrom                      []netip.Prefix // load balancers, which name their clients
 
 	Trust    [][]byte    // PEM of CAs for PEC signatures
 	Sums     func() Sums // of the configuration in use, for the audit log; nil: none
@@ -76,6 +79,7 @@ type Gateway struct {
 	events  *events.Log
 	trail   *trail
 	sums    func() Sums
+	policy  func() *policy.Policy
 
 	listeners []*gate.Listener
 	cancel    context.CancelFunc
@@ -109,7 +113,8 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	if err := g.openTrail(ctx, o.Sums); err != nil {
 		return nil, err
 	}
-	login := auth.New(auth.Options{Policy: o.Policy, Events: g.events, Location: o.Location, Counters: counters{g.store}})
+	login := auth.New(auth.Options{Policy: o.Policy, Events: g.events, Location: o.Location, Counters: counters{g.store}, Apps: apps{g.store, g.events}, Locked: g.pinLocked})
+	g.fault("known devices", knownDevices(ctx, g.store, login.Seen)) // without them nobody is known: no more than that
 	g.relay = relay.New(relay.Options{
 		Store: g.store, Reader: pec.NewReader(pec.Options{Trust: trust}), Accounts: o.Accounts,
 		Hello: o.Hostname, Address: o.Address, Language: o.Language, Location: o.Location, Schedule: o.Schedule, Events: g.events,
@@ -118,16 +123,22 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	if err := g.relay.Restored(ctx); err != nil {
 		return nil, err
 	}
+	// And before anybody logs in: a new person may have the login of one who left.
+	g.policy = o.Policy
+	if err := g.partPeople(ctx, o.Policy()); err != nil {
+		return nil, err
+	}
+	held := confirm{store: g.store, domain: o.Address[strings.LastIndexByte(o.Address, '@')+1:]}
 	g.smtp, err = smtpd.New(smtpd.Options{
 		Hostname: o.Hostname, MaxSize: o.MaxMessage, Policy: o.Policy, Auth: login,
-		Intake: &intake{store: g.store}, Events: g.events,
+		Intake: &intake{store: g.store}, Confirm: held, Events: g.events,
 	})
 	if err != nil {
 		return nil, err
 	}
 	g.imap = imapd.New(imapd.Options{
 		Store: g.store, Policy: o.Policy, Login: login.Login, Language: o.Language, MaxAppend: o.MaxMessage,
-		Location: o.Location, Events: g.events,
+		Location: o.Location, Events: g.events, Withdraw: held.Withdraw, Approvals: approvals{g.store, g.relay, o.Policy},
 		Occupied: func(box string) imapd.Occupied {
 			used, limit, known := g.relay.Occupied(box)
 			return imapd.Occupied{Used: used, Limit: limit, Known: known}
@@ -137,7 +148,12 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	// in its order.
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	g.cancel = cancel
-	if g.control, err = admin.Listen(admin.Options{DataDir: o.DataDir, Store: g.store, Relay: g.relay, Events: g.events}); err != nil {
+	if g.control, err = admin.Listen(admin.Options{
+		DataDir: o.DataDir, Store: g.store, Relay: g.relay, Events: g.events,
+		UnlockPIN: func(ctx context.Context, login string, by relay.Hand) (int, error) {
+			return UnlockPIN(ctx, g.store, login, o.Location, by)
+		},
+	}); err != nil {
 		return nil, err
 	}
 	g.run("store", func() error {
@@ -170,6 +186,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 			ln, err := gate.Listen(ctx, gate.Options{
 				Name: l.name, Address: address, Mode: l.mode, Hostname: o.Hostname, Certificate: g.cert,
 				ALPN: []string{l.alpn}, Limits: limits, Busy: l.busy, Filter: l.filter, Events: g.events,
+				ProxyFrom: o.ProxyFrom,
 			})
 			if err != nil {
 				return nil, fmt.Errorf("listen on %s for %s: %w", address, l.name, err)
@@ -212,6 +229,7 @@ func (g *Gateway) Reload() {
 		g.events.Fault("certificate", "", err)
 	}
 	_ = g.configured(context.Background(), "reloaded") // the log tells it
+	g.fault("people", g.partPeople(context.Background(), g.policy()))
 	g.relay.Reload()
 	notify("READY=1")
 }

@@ -36,7 +36,7 @@ func (in *intake) Begin(ctx context.Context, s smtpd.Submission) (_ smtpd.Delive
 		store: in.store, sub: s, left: s.HeaderSize, body: sha256.New(),
 		ticket: relay.Ticket{
 			ID: relay.NewID(in.store.Now()), Box: strings.ToLower(s.Mailbox), User: s.Identity.User, Person: person,
-			MsgID: pec.NormalizeID(s.MessageID), To: s.Recipients, PIN: s.PINUsed, Edits: s.HeaderEdits, Remote: s.Remote,
+			MsgID: pec.NormalizeID(s.MessageID), To: s.Recipients, Split: s.Split, Visible: s.Visible, PIN: s.PINUsed, Edits: s.HeaderEdits, Remote: s.Remote,
 		},
 	}
 	if d.main, err = in.store.Begin(ctx); err != nil {
@@ -77,8 +77,9 @@ type delivery struct {
 	ticket relay.Ticket
 	main   *mailbox.Intake
 
-	left   int64     // bytes of the header still to come
-	body   hash.Hash // of what comes behind it
+	left   int64      // bytes of the header still to come
+	body   hash.Hash  // of what comes behind it
+	lack   smtpd.Lack // of the PIN; empty: it is not held
 	other  *mailbox.Intake
 	header []byte // what has come of the header, where other is
 	newID  string // Message-ID in other
@@ -139,12 +140,14 @@ func replaceMsgID(header []byte, id string) []byte {
 func (d *delivery) Commit(ctx context.Context) (_ smtpd.Receipt, err error) {
 	defer func() { err = tooFull(err) }()
 	keep, t := d.main, d.ticket
-	t.Retry = relay.Fingerprint(t.User, t.Box, d.sub.ClientMessageID, t.To,
-		hex.EncodeToString(d.sub.ClientHeader[:]), hex.EncodeToString(d.body.Sum(nil)))
-	old, err := d.repeated(ctx, t.Retry)
-	if err != nil || old != "" {
+	t.Retry, t.Held = d.fingerprint(), relay.Lack(d.lack)
+	known, err := d.Known(ctx)
+	if err != nil || known.ID != "" {
 		d.Abort()
-		return smtpd.Receipt{ID: old, Duplicate: true}, err
+		if err == nil && known.Held && d.lack == "" {
+			return d.confirm(ctx, known.ID)
+		}
+		return known, err
 	}
 	if planted.Is(planted.SameIDSuppressed) && d.other != nil {
 		d.Abort()
@@ -157,7 +160,7 @@ func (d *delivery) Commit(ctx context.Context) (_ smtpd.Receipt, err error) {
 		t.Edits = append(t.Edits, "Message-ID replaced")
 	}
 	st, err := keep.Store(ctx, mailbox.Origin{
-		Box: t.Box, Direction: mailbox.Out, User: t.User, Submission: t.ID, From: t.Box, To: t.To, Alias: t.Alias,
+		Box: t.Box, Direction: mailbox.Out, User: t.User, Submission: t.ID, From: t.Box, To: t.To, Alias: t.Alias, Split: t.Split, Visible: t.Visible,
 	})
 	if err != nil {
 		return smtpd.Receipt{}, err
@@ -166,37 +169,71 @@ func (d *delivery) Commit(ctx context.Context) (_ smtpd.Receipt, err error) {
 	_, err = d.store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) (err error) {
 		// Asked once more where nothing can come between: two connections may
 		// bring the same retry at the same time.
-		if old, err = relay.Repeated(tx, t.Retry); err != nil {
+		if known, err = knownAs(tx, t.Retry); err != nil {
 			return err
 		}
-		if old != "" {
+		if known.ID != "" {
 			return errRepeated
 		}
 		m.Author, m.Submission = t.Person, t.ID
-		if _, err := relay.Enqueue(tx, t, m); err != nil {
-			return err
+		if _, err := relay.Enqueue(tx, t, m); err != nil || t.Held != "" {
+			return err // what is held stands among what is to be confirmed or approved
 		}
 		return relay.FileSent(tx, t, m)
 	})
-	if errors.Is(err, errRepeated) {
-		return smtpd.Receipt{ID: old, Duplicate: true}, nil
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errRepeated) && known.Held && d.lack == "":
+		return d.confirm(ctx, known.ID)
+	case errors.Is(err, errRepeated):
+		return known, nil
+	case err != nil:
 		return smtpd.Receipt{}, err
 	}
-	return smtpd.Receipt{ID: t.ID}, nil
+	approval := t.Held == relay.ForApproval
+	return smtpd.Receipt{ID: t.ID, Held: t.Held != "" && !approval, Approval: approval, Replaced: t.Alias != ""}, nil
 }
 
 // errRepeated ends the transaction of a retry.
 var errRepeated = errors.New("gateway: accepted already")
 
-// repeated returns the submission of which this is the client's retry, or "".
-func (d *delivery) repeated(ctx context.Context, fingerprint string) (old string, err error) {
+// fingerprint is what a retry of this submission has in common with it.
+func (d *delivery) fingerprint() string {
+	return relay.Fingerprint(d.ticket.User, d.ticket.Box, d.sub.ClientMessageID, d.ticket.To,
+		hex.EncodeToString(d.sub.ClientHeader[:]), hex.EncodeToString(d.body.Sum(nil)))
+}
+
+// Known returns the receipt of the submission of which this is the client's
+// retry.
+func (d *delivery) Known(ctx context.Context) (known smtpd.Receipt, err error) {
 	err = d.store.View(ctx, func(tx *mailbox.Tx) (err error) {
-		old, err = relay.Repeated(tx, fingerprint)
+		known, err = knownAs(tx, d.fingerprint())
 		return err
 	})
-	return old, err
+	return known, err
+}
+
+func knownAs(tx *mailbox.Tx, fingerprint string) (known smtpd.Receipt, err error) {
+	id, err := relay.Repeated(tx, fingerprint)
+	if err != nil || id == "" {
+		return known, err
+	}
+	known = smtpd.Receipt{ID: id, Duplicate: true}
+	if known.Held, err = relay.HeldForPIN(tx, id); err == nil {
+		known.Approval, err = relay.WaitsForApproval(tx, id)
+	}
+	return known, err
+}
+
+// Hold has Commit keep the message back for its sender's PIN.
+func (d *delivery) Hold(why smtpd.Lack) { d.lack = why }
+
+// confirm releases the submission that was held and of which this one, with the
+// right PIN, is the retry.
+func (d *delivery) confirm(ctx context.Context, id string) (smtpd.Receipt, error) {
+	err := d.store.Update(ctx, func(tx *mailbox.Tx) error {
+		return relay.ConfirmHeld(tx, id, relay.Hand{Actor: d.ticket.User, From: d.ticket.Remote})
+	})
+	return smtpd.Receipt{ID: id, Duplicate: true, Confirmed: err == nil}, err
 }
 
 // Abort drops everything. It does nothing after Commit.

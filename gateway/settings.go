@@ -27,7 +27,7 @@ func (g *Gateway) tellSettings(ctx context.Context, o Options, limits *gate.Limi
 	// Nobody logs in here, so PreLogin is the whole life of a connection.
 	ln, err := gate.Listen(ctx, gate.Options{
 		Name: name, Address: o.Autoconfig, Mode: gate.ImplicitTLS, Hostname: o.Hostname, Certificate: g.cert,
-		ALPN: []string{"http/1.1"}, PreLogin: time.Minute, Limits: limits, Events: g.events,
+		ALPN: []string{"http/1.1"}, PreLogin: time.Minute, Limits: limits, ProxyFrom: o.ProxyFrom, Events: g.events,
 	})
 	if err != nil {
 		return fmt.Errorf("listen on %s for %s: %w", o.Autoconfig, name, err)

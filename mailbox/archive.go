@@ -73,7 +73,11 @@ func readArchiveLine(b []byte) (archiveLine, error) {
 
 // archived tells whether entries of a folder stand in the archive.
 func (k FolderKey) archived() bool {
-	return k.Box != "" && k.Shared() && k.Role != RoleCustom && k.Role != RoleArchive
+	switch k.Role {
+	case RoleCustom, RoleArchive, RoleToApprove, RoleApproved: // what is approved stands among what was sent
+		return false
+	}
+	return k.Box != "" && k.Shared()
 }
 
 func archiveKey(box string, d day, uid UID) []byte {

@@ -31,6 +31,9 @@ const (
 	RoleErrors             Role = "errors"              // non-acceptance, non-delivery, warnings, virus
 	RoleAnomalies          Role = "anomalies"           // anomaly envelopes and whatever is not believed
 	RoleOutcomes           Role = "outcomes"            // one report for each submission, made by the gateway
+	RoleToConfirm          Role = "to-confirm"          // what the person submitted and has not confirmed by PIN yet
+	RoleToApprove          Role = "to-approve"          // what members submitted and another must approve; each entry is for its author
+	RoleApproved           Role = "approved"            // the same, once it was approved
 	RoleDrafts             Role = "drafts"              // the person's own
 	RoleTrash              Role = "trash"               // the person's own
 	RoleCustom             Role = "custom"              // a folder that a person made; Name says which

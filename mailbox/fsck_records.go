@@ -46,6 +46,8 @@ func fsckKinds() []fsckKind {
 		{"av", 12, true, (*fsck).sight, nil},
 		{"p", 1, false, (*fsck).login, nil},
 		{"pi", 4, true, (*fsck).person, nil},
+		{"po", 6, false, (*fsck).leftPerson, nil},
+		{"ap", 36, true, (*fsck).appPassword, nil},
 		{"su", 5, false, nil, nil},
 		{"rn", 18, false, (*fsck).registered, (*fsck).endRegister},
 		{"rc", 10, false, (*fsck).registerLast, nil},
@@ -327,7 +329,21 @@ func (x *fsck) person(_, rest, v []byte) error {
 	x.top["person"] = max(x.top["person"], uint64(p))
 	has, err := x.tx.has(key("p", string(v)))
 	if err == nil && !has {
+		has, err = x.tx.has(leftKey(string(v), p))
+	}
+	if err == nil && !has {
 		x.find(BadPerson, fmt.Sprintf("person %d", p), fmt.Sprintf("login %.100q", v), nil)
+	}
+	return err
+}
+
+func (x *fsck) appPassword(_, rest, v []byte) error {
+	p := Person(binary.BigEndian.Uint32(rest))
+	where := fmt.Sprintf("app password of person %d", p)
+	x.decode(v, new(AppPassword), where)
+	has, err := x.tx.has(key("pi", p))
+	if err == nil && !has {
+		x.find(BadPerson, where, "", nil)
 	}
 	return err
 }

@@ -24,6 +24,8 @@ type Origin struct {
 	From       string    `json:"from,omitempty"`  // envelope
 	To         []string  `json:"to,omitempty"`    // envelope
 	Alias      string    `json:"alias,omitempty"` // the client's Message-ID, where it was replaced
+	Split      string    `json:"split,omitempty"` // a submission that leaves as several messages, with
+	Visible    int       `json:"visible,omitempty"`
 	Folder     string    `json:"folder,omitempty"`
 	Name       string    `json:"name,omitempty"`        // of a folder that the person made
 	Validity   uint32    `json:"uidvalidity,omitempty"` // provider's, with UID

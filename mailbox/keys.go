@@ -19,6 +19,8 @@ import (
 //	mr/ message, person                 nothing: that the person has read it is in the audit log
 //	p/  login NUL                       person (number)
 //	pi/ person                          login
+//	po/ login NUL, person               when that person lost the login (JSON)
+//	ap/ person, sha256                  app password (JSON): its name, when it was made and used
 //	f/  folder                          record (JSON): counters, written by every change
 //	fk/ mailbox NUL owner role NUL name folder (number)
 //	e/  folder, uid                     entry: message, mod-sequence, audience ...

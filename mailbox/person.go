@@ -25,6 +25,9 @@ func (s *Store) Person(ctx context.Context, login string) (Person, error) {
 	return p, err
 }
 
+// PersonOf is the identity of a login, or ErrNotFound where it has none yet.
+func (tx *Tx) PersonOf(login string) (Person, error) { return tx.person(login) }
+
 func (tx *Tx) person(login string) (Person, error) {
 	b, err := tx.r.Get(key("p", strings.ToLower(login)))
 	if errors.Is(err, kv.ErrNotFound) {

@@ -8,6 +8,7 @@ const (
 	UnknownMailbox    = "unknown-mailbox"
 	NotMember         = "not-member"
 	NoSend            = "no-send"
+	NotYet            = "not-yet"
 	Expired           = "expired"
 	Inactive          = "inactive"
 	BoxMismatch       = "box-mismatch"
@@ -18,6 +19,9 @@ const (
 	PINMissing        = "pin-missing"
 	PINWrong          = "pin-wrong"
 	BadAddress        = "bad-address"
+	NoApproval        = "no-approval"
+	NotOfList         = "not-of-list"
+	ListWhole         = "list-whole"
 )
 
 // Submission is one message that a client wants to send, as facts.
@@ -29,8 +33,23 @@ type Submission struct {
 	Size        int64    // octets as they will be relayed
 	PINGiven    bool
 	PINRight    bool
-	Now         time.Time
+	// Each says that every recipient gets a message of their own, so that the provider's limits hold for each alone; there
+	// may be 1,000.
+	Each bool
+	// Approvals says that the caller keeps what waits for approval (Verdict.Then). Without it a member with compose is refused.
+	Approvals bool
+	Now       time.Time
 }
+
+// Next is what becomes of a submission that is allowed.
+type Next int
+
+// The zero Next is Relay.
+const (
+	Relay     Next = iota // goes to the provider
+	HoldPIN               // held until its sender confirms it with the PIN
+	ToApprove             // waits until a member with approve releases it
+)
 
 // Verdict is a decision with its reason.
 type Verdict struct {
@@ -41,6 +60,7 @@ type Verdict struct {
 	English  string // the same
 	Line     string // file:line of the configuration that decided; empty where the lack of a line decided
 	Reason   string // one of the reasons above
+	Then     Next   // where Allow: what becomes of it
 }
 
 // DecideSender judges what is known at MAIL: the session and the reverse path. An allowed sender may still be refused by
@@ -53,6 +73,7 @@ func (p *Policy) DecideSender(id Identity, reversePath string, now time.Time) Ve
 	return v
 }
 
+// sender finds the mailbox and its address in lower case. Of an allowed sender Then says whether somebody must approve.
 func (p *Policy) sender(id Identity, reversePath string, now time.Time) (*Mailbox, string, Verdict) {
 	address, err := ParseAddress(reversePath)
 	if err != nil {
@@ -73,19 +94,27 @@ func (p *Policy) sender(id Identity, reversePath string, now time.Time) (*Mailbo
 	if !ok {
 		return nil, "", refuseUnknownMailbox(address)
 	}
-	l, ok := m.member(u.Login)
-	switch {
-	case !ok:
+	lines := m.of(u.Login)
+	if len(lines) == 0 {
 		return nil, "", refuseNotMember(address)
+	}
+	l, word, then := merge(lines), Send, Relay
+	if l.Compose {
+		word, then = Compose, ToApprove
+	}
+	deciding, _ := decides(lines, word)
+	switch {
 	case l.expired(now):
-		return nil, "", refuseExpired(address, l.Line)
-	case !l.Send:
-		return nil, "", refuseNoSend(address, l.Line)
+		return nil, "", refuseExpired(address, lines[expires(lines)].Line)
+	case l.early(now):
+		return nil, "", refuseNotYet(address, lines[begins(lines)].Line)
+	case !l.Send && !l.Compose:
+		return nil, "", refuseNoSend(address, lines[deciding].Line)
 	case !m.Active:
 		return nil, "", refuseInactive(address, m.Line)
 	}
 	return m, address, Verdict{
-		Allow: true, Code: 250, Enhanced: "2.1.0", Line: l.Line, Reason: Allowed,
+		Allow: true, Code: 250, Enhanced: "2.1.0", Line: lines[deciding].Line, Reason: Allowed, Then: then,
 		Italian: "Mittente accettato.", English: "Sender accepted.",
 	}
 }
@@ -111,17 +140,36 @@ func (p *Policy) Decide(s Submission) Verdict {
 		if _, err := ParseAddress(r); err != nil {
 			return refuseRecipient()
 		}
+		if l, ok := p.List(r); ok {
+			return refuseListWhole(l.Address, l.Line)
+		}
 	}
-	n := len(s.Recipients)
-	if m.Recipients > 0 && n > m.Recipients {
-		return refuseTooMany(n, m.Recipients, m.Line)
+	n, most := len(s.Recipients), m.Recipients
+	if s.Each {
+		most = maxExpanded
+	}
+	if most > 0 && n > most {
+		return refuseTooMany(n, most, m.Line)
+	}
+	if s.Each {
+		n = 1
 	}
 	// size > product/n is size*n > product without the overflow.
 	if s.Size < 0 || m.Product > 0 && s.Size > m.Product/int64(n) {
 		return refuseTooBig(s.Size, n, m.Product, m.Line)
 	}
+	if v.Then == ToApprove {
+		// The author needs no PIN: who approves confirms.
+		if !s.Approvals {
+			return refuseNoApproval(address, v.Line)
+		}
+		v.Enhanced, v.Italian, v.English = "2.0.0", "Messaggio accettato: parte quando e' autorizzato.",
+			"Message accepted: it leaves when it is approved."
+		return v
+	}
 	if m.PINRequired && !(s.PINGiven && s.PINRight) {
-		return refusePIN(s.PINGiven, address, m.Line)
+		u, _ := p.User(s.Identity.User) // known: sender has seen to it
+		return m.withoutPIN(u, s.PINGiven, address, v)
 	}
 	v.Enhanced, v.Italian, v.English = "2.0.0", "Messaggio accettato.", "Message accepted."
 	return v

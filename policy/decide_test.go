@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,13 +20,18 @@ const box = "protocollo@pec.example.org"
 var day = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
 func house() *Policy {
-	return &Policy{
+	p := &Policy{
 		Users: []User{
-			{Login: "mario", Email: "mario.rossi@example.org", Line: "policy.yaml:2"},
-			{Login: "Lucia", Email: "Lucia.Bianchi@example.org", Line: "policy.yaml:6"},
+			{Login: "mario", PIN: "x", Email: "mario.rossi@example.org", Line: "policy.yaml:2"},
+			{Login: "Lucia", PIN: "x", Email: "Lucia.Bianchi@example.org", Line: "policy.yaml:6"},
 			{Login: "anna@example.org", Line: "policy.yaml:9"},
-			{Login: "gone", Line: "policy.yaml:11"},
+			{Login: "gone", PIN: "x", Line: "policy.yaml:11"},
+			{Login: "paolo", PIN: "x", Line: "policy.yaml:12"},
 		},
+		Groups: []Group{{Name: "Segreteria", Users: []string{"paolo"}, Groups: []string{"capi"}, Line: "policy.yaml:40"},
+			{Name: "capi", Users: []string{"Lucia"}, Line: "policy.yaml:41"}},
+		Lists: []List{{Address: "sindaci@liste.example.org", Members: []string{"a@pec.example.it", "b@pec.example.it"}, Users: []string{"mario"},
+			Line: "policy.yaml:50"}},
 		Mailboxes: []Mailbox{
 			{Address: box, Active: true, Recipients: 3, Product: 30e6, Line: "policy.yaml:14", Members: []Member{
 				{User: "mario", Send: true, Receive: true, Line: "policy.yaml:20"},
@@ -36,11 +42,20 @@ func house() *Policy {
 			{Address: "firma@pec.example.org", Active: true, PINRequired: true, Line: "policy.yaml:25", Members: []Member{
 				{User: "mario", Send: true, Line: "policy.yaml:28"},
 			}},
+			{Address: "bozze@pec.example.org", Active: true, PINRequired: true, Line: "policy.yaml:60", Members: []Member{
+				{Group: "segreteria", Send: true, Receive: true, Unsaid: Send | Compose, Line: "policy.yaml:61"},
+				{User: "paolo", Compose: true, Receive: true, Unsaid: Receive, Line: "policy.yaml:62"},
+				{User: "gone", Send: true, Begins: day, Line: "policy.yaml:63"},
+				{User: "mario", Send: true, Receive: true, Unsaid: Receive, Line: "policy.yaml:64"},
+				{User: "mario", Receive: true, Line: "policy.yaml:65"},
+			}},
 			{Address: "chiusa@pec.example.org", Line: "policy.yaml:30", Members: []Member{
 				{User: "mario", Send: true, Receive: true, Line: "policy.yaml:32"},
 			}},
 		},
 	}
+	p.Spread()
+	return p
 }
 
 func submission() Submission {
@@ -67,6 +82,13 @@ func decisions() []struct {
 		{"three recipients", func(s *Submission) { s.Recipients = []string{"a@b.it", "c@d.it", "e@f.it"}; s.Size = 10e6 }, Allowed},
 		{"largest", func(s *Submission) { s.Size = 30e6 }, Allowed},
 		{"with a PIN where none is needed", func(s *Submission) { s.PINGiven = true }, Allowed},
+		{"to approve, without a PIN", func(s *Submission) { as("paolo")(s); both("bozze@pec.example.org")(s); s.Approvals = true }, Allowed},
+		{"begins just now", func(s *Submission) {
+			as("gone")(s)
+			both("bozze@pec.example.org")(s)
+			s.PINGiven, s.PINRight = true, true
+		}, Allowed},
+		{"one message each", func(s *Submission) { s.Recipients, s.Each, s.Size = slices.Repeat(s.Recipients, 1000), true, 30e6 }, Allowed},
 		{"right PIN", func(s *Submission) { both("firma@pec.example.org")(s); s.PINGiven, s.PINRight = true, true }, Allowed},
 
 		{"unknown mailbox", both("altra@pec.example.org"), UnknownMailbox},
@@ -78,6 +100,13 @@ func decisions() []struct {
 		{"not a member", func(s *Submission) { as("Lucia")(s); both("firma@pec.example.org")(s) }, NotMember},
 		{"not a member of an inactive one", func(s *Submission) { as("Lucia")(s); both("chiusa@pec.example.org")(s) }, NotMember},
 		{"may not send", as("Lucia"), NoSend},
+		{"one line says no", func(s *Submission) { both("bozze@pec.example.org")(s) }, NoSend},
+		{"begins in a moment", func(s *Submission) { as("gone")(s); both("bozze@pec.example.org")(s); s.Now = day.Add(-1) }, NotYet},
+		{"to approve where nobody collects it", func(s *Submission) { as("paolo")(s); both("bozze@pec.example.org")(s) }, NoApproval},
+		{"of a group inside the group, PIN missing", func(s *Submission) { as("Lucia")(s); both("bozze@pec.example.org")(s) }, PINMissing},
+		{"a list that was not expanded", func(s *Submission) { s.Recipients = append(s.Recipients, "Sindaci@Liste.example.org") }, ListWhole},
+		{"too many for one message each", func(s *Submission) { s.Recipients, s.Each = slices.Repeat(s.Recipients, 1001), true }, TooManyRecipients},
+		{"too big for one message each", func(s *Submission) { s.Recipients, s.Each, s.Size = slices.Repeat(s.Recipients, 2), true, 30e6+1 }, TooBig},
 		{"may only delete", as("anna@example.org"), NoSend},
 		{"expired just now", as("gone"), Expired},
 		{"expires in a moment", func(s *Submission) { as("gone")(s); s.Now = day.Add(-1) }, Allowed},
@@ -128,7 +157,7 @@ func TestDecide(t *testing.T) {
 		seen[v.Reason] = true
 		fmt.Fprintf(&out, "%s\n  %s %d %s %s\n  %s\n  %s\n", c.name, v.Reason, v.Code, v.Enhanced, v.Line, v.Italian, v.English)
 	}
-	for _, reason := range []string{Allowed, UnknownMailbox, NotMember, NoSend, Expired, Inactive, BoxMismatch, FromDiffers,
+	for _, reason := range []string{Allowed, UnknownMailbox, NotMember, NoSend, NotYet, Expired, NoApproval, ListWhole, Inactive, BoxMismatch, FromDiffers,
 		NoRecipient, TooManyRecipients, TooBig, PINMissing, PINWrong, BadAddress} {
 		if !seen[reason] {
 			t.Errorf("no case for %s", reason)
@@ -184,8 +213,9 @@ func TestLongestSentences(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, v := range []Verdict{refuseNotMember(long), refuseBoxMismatch(long), refuseUnknownMailbox(long), refuseExpired(long, ""),
-		refuseNoSend(long, ""), refuseInactive(long, ""), refuseFromDiffers(long, long), refusePIN(true, long, ""),
-		refuseTooBig(math.MaxInt64, 1<<30, math.MaxInt64, ""), refuseTooMany(math.MaxInt32, math.MaxInt32, "")} {
+		refuseNoSend(long, ""), refuseInactive(long, ""), refuseFromDiffers(long, long), (&Mailbox{PINMethods: []string{PINBySubject, PINByHeader, PINByPassword}}).refusePIN(&User{PIN: "x"}, true, long),
+		refuseNotYet(long, ""), refuseNoApproval(long, ""), refuseNotOfList(long, ""), refuseListWhole(long, ""),
+		refuseTooManyOfList(math.MaxInt32, math.MaxInt32, ""), refuseTooBig(math.MaxInt64, 1<<30, math.MaxInt64, ""), refuseTooMany(math.MaxInt32, math.MaxInt32, "")} {
 		if len(v.Italian) > 450 || len(v.English) > 450 {
 			t.Errorf("%s: %d and %d octets", v.Reason, len(v.Italian), len(v.English))
 		}
@@ -224,7 +254,7 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	// A name that means two people means nobody, and no email is no name.
-	p.Users = append(p.Users, User{Login: "x", Email: "mario"}, User{Login: "lucia"})
+	p.Users = append(p.Users, User{Login: "x", PIN: "x", Email: "mario"}, User{Login: "lucia"})
 	for _, name := range []string{"mario", "lucia", "lucia/" + box, ""} {
 		if got, ok := p.Resolve(name); ok {
 			t.Errorf("%q: %+v", name, got)
@@ -234,7 +264,8 @@ func TestResolve(t *testing.T) {
 
 func TestRightsAndBoxes(t *testing.T) {
 	p := house()
-	p.Mailboxes[1].Members = append(p.Mailboxes[1].Members, Member{User: "Lucia", Compose: true})
+	p.Mailboxes[1].Members = append(p.Mailboxes[1].Members, Member{User: "Lucia", Compose: true, Approve: true},
+		Member{User: "paolo", Send: true, SendOnly: true})
 	for _, c := range []struct {
 		login, box string
 		now        time.Time
@@ -246,7 +277,12 @@ func TestRightsAndBoxes(t *testing.T) {
 		{"gone", box, day, Rights{}},
 		{"anna@example.org", box, day, Rights{}}, // deleting what one does not see
 		{"mario", "chiusa@pec.example.org", day, Rights{Send: true, Receive: true}},
-		{"Lucia", "firma@pec.example.org", day, Rights{Compose: true}},
+		{"Lucia", "firma@pec.example.org", day, Rights{Compose: true, Approve: true}},
+		{"paolo", "firma@pec.example.org", day, Rights{Send: true, SendOnly: true}},
+		{"paolo", "bozze@pec.example.org", day, Rights{Receive: true, Compose: true}},
+		{"lucia", "bozze@pec.example.org", day, Rights{Send: true, Receive: true}},
+		{"mario", "bozze@pec.example.org", day, Rights{Receive: true}},
+		{"gone", "bozze@pec.example.org", day.Add(-1), Rights{}},
 		{"mario", "altra@pec.example.org", day, Rights{}},
 		{"nobody", box, day, Rights{}},
 		{"", box, day, Rights{}},
@@ -257,8 +293,9 @@ func TestRightsAndBoxes(t *testing.T) {
 		}
 	}
 	for login, want := range map[string]string{
-		"mario": "chiusa@pec.example.org firma@pec.example.org protocollo@pec.example.org", "Lucia": "firma@pec.example.org " + box, "gone": "",
-		"anna@example.org": "", "nobody": "",
+		"mario": "bozze@pec.example.org chiusa@pec.example.org firma@pec.example.org " + box,
+		"Lucia": "bozze@pec.example.org firma@pec.example.org " + box, "gone": "bozze@pec.example.org",
+		"paolo": "bozze@pec.example.org firma@pec.example.org", "anna@example.org": "", "nobody": "",
 	} {
 		var got []string
 		for _, m := range p.Boxes(login, day) {

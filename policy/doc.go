@@ -5,7 +5,10 @@
 //
 // Invariants:
 //   - No line in the policy, no access. An ambiguous fact (two users or two mailboxes of one name) counts as no line.
-//   - Deny wins: where two lines speak of the same member, only what both grant is granted, and the earlier expiry holds.
+//   - Deny wins: where several lines speak of the same member (by name, by group, from the defaults of mailboxes), each
+//     right is what one of them says and none denies; a right of which no line speaks has its default. The last beginning
+//     and the first end hold.
+//   - Who writes for approval (compose) does not send: Verdict.Then says what becomes of a submission that is allowed.
 //   - A refused PIN gives one answer, whether it was missing or wrong.
 //   - Addresses are compared without regard to ASCII case and are never matched by a lenient reader (ParseAddress).
 //   - A Policy is never changed after it was built, so any number of goroutines may read one.

@@ -1,15 +1,19 @@
 package policy
 
 import (
+	"slices"
 	"sort"
 	"strings"
 	"time"
 )
 
-// Policy is everything that decides. It is built once from the configuration and then only read.
+// Policy is everything that decides. It is built once from the configuration and then only read. Lines that name a group
+// say nothing until Spread has made them lines of persons.
 type Policy struct {
 	Users     []User
+	Groups    []Group
 	Mailboxes []Mailbox
+	Lists     []List
 }
 
 // User is a person with one personal password.
@@ -18,7 +22,8 @@ type User struct {
 	Name     string   // for people
 	Email    string   // ordinary mailbox; may be used as login name; may be empty
 	Password string   // argon2id hash; empty: no login by password
-	PIN      string   // argon2id hash; empty: this user has no PIN
+	PIN      string   // argon2id hash; empty: this user has no fixed PIN
+	TOTP     string   // sealed secret of one-time codes, which are in place of the PIN; empty: there are none
 	Deliver  []string // imap, forward
 	Line     string   // file:line, for explain
 }
@@ -27,32 +32,43 @@ type User struct {
 type Mailbox struct {
 	Address     string // lower case
 	Name        string
-	Active      bool          // false: nothing is sent; what is stored stays readable
-	PINRequired bool          // every submission needs the PIN of its user
-	PINMethods  []string      // subject, reply, header, password
-	Receipt     string        // complete, brief, synthetic
-	ReceiptsTo  string        // sender, receivers, both
-	Split       string        // never, blind, always
-	ReplyTo     string        // address put into Reply-To; empty: none
-	Admin       string        // login of the mailbox administrator
-	SharedSeen  bool          // \Seen is common to all members
-	Recipients  int           // most recipients of one message; 0: no limit
-	Product     int64         // most octets of size x recipients; 0: no limit
-	Keep        time.Duration // age at which our copy of a message may go; 0: never
-	Members     []Member
-	Line        string // file:line, for explain
+	Active      bool     // false: nothing is sent; what is stored stays readable
+	PINRequired bool     // every submission needs the PIN of its user
+	PINMethods  []string // subject, reply, header, password
+	Receipt     string   // complete, brief, synthetic
+	// ReceiptChoice: the sender's own X-TipoRicevuta counts in place of Receipt.
+	ReceiptChoice bool
+	ReceiptsTo    string        // sender, receivers, both
+	Split         string        // never, blind, always
+	ReplyTo       string        // address put into Reply-To; empty: none
+	Admin         string        // login of the mailbox administrator
+	SharedSeen    bool          // \Seen is common to all members
+	ApproveOwn    bool          // who approves may approve what they wrote themselves
+	ApprovalNoPIN bool          // an approval needs no PIN, although sending does
+	Recipients    int           // most recipients of one message; 0: no limit
+	Product       int64         // most octets of size x recipients; 0: no limit
+	Keep          time.Duration // age at which our copy of a message may go; 0: never
+	Members       []Member
+	Line          string // file:line, for explain
 }
 
 // Member is what one line of the policy grants one user on one mailbox.
 type Member struct {
-	User      string    // login
-	Send      bool      // may submit
-	Receive   bool      // sees incoming messages
-	Anomalies bool      // sees the folder of anomalies
-	Compose   bool      // writes what another approves
-	Delete    bool      // may remove for all
-	Expires   time.Time // first instant at which the line no longer grants anything; zero: never
-	Line      string    // file:line, for explain
+	User      string // login
+	Group     string // where User is empty: every user of this group; where not: the group that the line was written for
+	Send      bool   // may submit
+	Receive   bool   // sees incoming messages
+	Anomalies bool   // sees the folder of anomalies
+	Compose   bool   // writes what another approves
+	Approve   bool   // approves what others wrote
+	Delete    bool   // may remove for all
+	SendOnly  bool   // sends by SMTP and has no IMAP; the receipts go by mail
+	// Unsaid are the rights of which the line does not speak: they have their default here, and yield to what another
+	// line says of the same person.
+	Unsaid  Words
+	Begins  time.Time // first instant at which the line grants anything; zero: always
+	Expires time.Time // first instant at which the line no longer grants anything; zero: never
+	Line    string    // file:line, for explain
 }
 
 // Identity is who a session is.
@@ -68,11 +84,15 @@ type Identity struct {
 // Send speaks of the member only: an inactive mailbox keeps it, because the person still sees what they sent;
 // Decide refuses the sending itself.
 type Rights struct {
-	Send, Receive, Anomalies, Compose, Delete bool
+	Send, Receive, Anomalies, Compose, Approve, Delete bool
+	SendOnly                                           bool // a restriction: nothing is shown by IMAP
 }
 
 // Any reports whether there is any access.
-func (r Rights) Any() bool { return r.Writes() || r.Receive || r.Anomalies }
+func (r Rights) Any() bool { return r.Writes() || r.Receive || r.Anomalies || r.Approve }
+
+// Reads reports whether there is anything to see by IMAP.
+func (r Rights) Reads() bool { return r.Any() && !r.SendOnly }
 
 // Writes reports whether the user has messages of their own to see: what they sent, and its receipts.
 func (r Rights) Writes() bool { return r.Send || r.Compose }
@@ -151,41 +171,8 @@ func (p *Policy) Mailbox(address string) (*Mailbox, bool) {
 	return found, found != nil
 }
 
-// member merges the lines of one user: only what all of them grant, until the first of them expires.
-func (m *Mailbox) member(login string) (Member, bool) {
-	var out Member
-	found := false
-	for i := range m.Members {
-		l := &m.Members[i]
-		if !same(l.User, login) {
-			continue
-		}
-		if !found {
-			out, found = *l, true
-			continue
-		}
-		// The line that took something away is the one that decided.
-		if out.Send && !l.Send || out.Receive && !l.Receive {
-			out.Line = l.Line
-		}
-		out.Send = out.Send && l.Send
-		out.Receive = out.Receive && l.Receive
-		out.Anomalies = out.Anomalies && l.Anomalies
-		out.Compose = out.Compose && l.Compose
-		out.Delete = out.Delete && l.Delete
-		if !l.Expires.IsZero() && (out.Expires.IsZero() || l.Expires.Before(out.Expires)) {
-			out.Expires, out.Line = l.Expires, l.Line
-		}
-	}
-	return out, found
-}
-
-func (m Member) expired(now time.Time) bool {
-	return !m.Expires.IsZero() && !now.Before(m.Expires)
-}
-
-// Rights says what a user may do with a mailbox at an instant. Unknown user, unknown mailbox, no line and an expired
-// line all give no rights.
+// Rights says what a user may do with a mailbox at an instant. Unknown user, unknown mailbox, no line, and a line that has
+// not begun or is over all give no rights.
 func (p *Policy) Rights(login, box string, now time.Time) Rights {
 	u, ok := p.User(login)
 	if !ok {
@@ -200,10 +187,11 @@ func (p *Policy) Rights(login, box string, now time.Time) Rights {
 
 func (m *Mailbox) rights(login string, now time.Time) Rights {
 	l, ok := m.member(login)
-	if !ok || l.expired(now) {
+	if !ok || l.early(now) || l.expired(now) {
 		return Rights{}
 	}
-	r := Rights{Send: l.Send, Receive: l.Receive, Anomalies: l.Anomalies, Compose: l.Compose, Delete: l.Delete}
+	r := Rights{Send: l.Send, Receive: l.Receive, Anomalies: l.Anomalies, Compose: l.Compose, Approve: l.Approve,
+		Delete: l.Delete, SendOnly: l.SendOnly}
 	if !r.Any() {
 		return Rights{} // deleting what one does not see means nothing
 	}
@@ -229,4 +217,21 @@ func (p *Policy) Boxes(login string, now time.Time) []*Mailbox {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Address < out[j].Address })
 	return out
+}
+
+// Trees lists those of Boxes that are shown by IMAP.
+func (p *Policy) Trees(login string, now time.Time) []*Mailbox {
+	return slices.DeleteFunc(p.Boxes(login, now), func(m *Mailbox) bool { return !p.Rights(login, m.Address, now).Reads() })
+}
+
+// MayRead reports whether a session may be opened by IMAP: a login for one mailbox needs something to see there, and who
+// may only send has no IMAP at all. Somebody without any mailbox keeps the folders of their own.
+func (p *Policy) MayRead(id Identity, now time.Time) bool {
+	if _, known := p.User(id.User); !known {
+		return false
+	}
+	if id.Box != "" {
+		return p.Rights(id.User, id.Box, now).Reads()
+	}
+	return len(p.Trees(id.User, now)) > 0 || len(p.Boxes(id.User, now)) == 0
 }

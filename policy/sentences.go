@@ -61,6 +61,38 @@ func refuseExpired(address, line string) Verdict {
 		"The access to the mailbox "+address+" has expired: ask the administrator.")
 }
 
+func refuseNotYet(address, line string) Verdict {
+	return refuse(NotYet, 550, "5.7.1", line,
+		"L'abilitazione alla casella "+address+" non e' ancora iniziata: attendere o rivolgersi all'amministratore.",
+		"The access to the mailbox "+address+" has not begun yet: wait or ask the administrator.")
+}
+
+func refuseNoApproval(address, line string) Verdict {
+	return refuse(NoApproval, 550, "5.7.1", line,
+		"Da "+address+" potete scrivere solo messaggi che altri autorizzano, e qui nessuno li raccoglie ancora: rivolgersi all'amministratore.",
+		"From "+address+" you may only write what others approve, and nothing collects that here yet: ask the administrator.")
+}
+
+func refuseNotOfList(list, line string) Verdict {
+	return refuse(NotOfList, 550, "5.7.1", line,
+		"Non siete abilitati alla lista "+list+": indicare i destinatari uno per uno o rivolgersi all'amministratore.",
+		"You may not use the list "+list+": name the recipients one by one or ask the administrator.")
+}
+
+// refuseListWhole is for a list that would have to stand in To for its members: the provider answers with a
+// non-acceptance where a recipient of the envelope stands in neither To nor Cc (RFC 6109 section 3.1.1).
+func refuseListWhole(list, line string) Verdict {
+	return refuse(ListWhole, 550, "5.7.1", line,
+		"La lista "+list+" si usa solo da una casella che invia un messaggio a ciascun destinatario (split: blind o always): indicare i destinatari uno per uno o rivolgersi all'amministratore.",
+		"The list "+list+" works only from a mailbox that sends each recipient a message of their own (split: blind or always): name the recipients one by one or ask the administrator.")
+}
+
+func refuseTooManyOfList(n, limit int, line string) Verdict {
+	return refuse(TooManyRecipients, 550, "5.5.3", line,
+		fmt.Sprintf("Il messaggio ha %d destinatari con quelli delle liste e se ne possono raggiungere %d in un invio: dividere l'invio.", n, limit),
+		fmt.Sprintf("The message has %d recipients with those of the lists and one sending reaches %d: divide the sending.", n, limit))
+}
+
 func refuseNoSend(address, line string) Verdict {
 	return refuse(NoSend, 550, "5.7.1", line,
 		"Non siete abilitati a inviare dalla casella "+address+": rivolgersi all'amministratore.",
@@ -99,17 +131,6 @@ func refuseTooBig(size int64, n int, product int64, line string) Verdict {
 	return refuse(TooBig, 552, "5.3.4", line,
 		fmt.Sprintf("Il messaggio (%s MB per %d destinatari) supera il limite della casella di %s MB in tutto: ridurre gli allegati o i destinatari.", megabytes(size), n, megabytes(product)),
 		fmt.Sprintf("The message (%s MB times %d recipients) exceeds the limit of the mailbox of %s MB in all: reduce attachments or recipients.", megabytes(size), n, megabytes(product)))
-}
-
-// refusePIN has one sentence for missing and wrong: which of the two it was is nobody's business but the log's.
-func refusePIN(given bool, address, line string) Verdict {
-	reason := PINMissing
-	if given {
-		reason = PINWrong
-	}
-	return refuse(reason, 550, "5.7.1", line,
-		"Per inviare da "+address+" serve il PIN corretto: scrivere [PIN:...] nell'oggetto e inviare di nuovo.",
-		"Sending from "+address+" needs the right PIN: write [PIN:...] in the subject and send again.")
 }
 
 // megabytes writes octets in 10^6 with one decimal, rounded up so that the figure never looks smaller than the limit.

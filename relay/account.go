@@ -28,6 +28,7 @@ type Account struct {
 	Every          time.Duration // between polls
 	UncertainAfter time.Duration // how long receipts are waited for
 	MaxMessage     int64         // bytes, of one that is fetched
+	PerMinute      int           // most hand-overs a minute; 0: no limit
 	Copy           CopyRule      // what becomes of the provider's copy of a message
 	CopyReceipts   CopyRule      // the same of a receipt
 }
@@ -54,7 +55,7 @@ func (r CopyRule) String() string {
 func (a Account) same(b Account) bool {
 	return a.Box == b.Box && a.Active == b.Active && a.Admin == b.Admin && a.Username == b.Username &&
 		a.SMTP.same(b.SMTP) && a.IMAP.same(b.IMAP) && a.POP3.same(b.POP3) && a.Copy == b.Copy && a.CopyReceipts == b.CopyReceipts && slices.Equal(a.Folders, b.Folders) &&
-		a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.MaxMessage == b.MaxMessage
+		a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.MaxMessage == b.MaxMessage && a.PerMinute == b.PerMinute
 }
 
 func (e Endpoint) same(o Endpoint) bool {

@@ -32,6 +32,7 @@ type childOrder struct {
 	Dir  string
 	POP3 bool
 	Port int
+	SMTP int    // 0: nothing is sent
 	CA   string // file of the authority of the way to the provider
 	Copy CopyRule
 	// Trust is a file of the CA of receipts; "" for none.
@@ -68,6 +69,10 @@ func TestChildRelay(t *testing.T) {
 		acc.POP3 = at
 	} else {
 		acc.IMAP = at
+	}
+	if o.SMTP > 0 {
+		acc.SMTP = at
+		acc.SMTP.Port = o.SMTP
 	}
 	var believed [][]byte
 	if o.Trust != "" {

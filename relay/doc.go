@@ -24,6 +24,11 @@
 //   - Of each submission at most one report of its outcome stands (outcome.go). It is
 //     written from the state alone, after the change, and replaces the one before
 //     in one transaction; history has none.
+//   - Of a batch (batch.go) each message follows from the batch and its number, has
+//     its record from its first attempt on, and never a second one. The hash of its
+//     bytes, which are stored nowhere, is durable before the dot.
+//   - No mailbox hands over more messages in a minute than its provider takes, and
+//     a batch keeps no other message waiting.
 //   - The cursor of a provider's folder moves in the transaction that records
 //     the message; by POP3 the ids that were fetched are the cursor.
 //   - Nothing is deleted at the provider but what provider_copy says, and that
@@ -33,6 +38,9 @@
 //     held until a receipt tells or a person decides (Restored).
 //   - What may have left once (Submission.Doubt) is never called unsent, and a
 //     person who sends it again is told and noted.
+//   - What waits for its sender's PIN (hold.go) leaves by that PIN only, once; the
+//     token of its notice is kept as a hash. Hold and message are one transaction,
+//     the notice and its token another.
 //   - One mailbox that is slow or broken delays no other: each has its own
 //     sender and fetcher.
 //

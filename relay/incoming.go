@@ -185,7 +185,10 @@ func (s *Service) sortIn(tx *mailbox.Tx, acc Account, r *pec.Report, found *find
 		}
 		switch {
 		case sub != nil:
-			m.Submission, how.Audience = sub.ID, sub.Person
+			m.Submission = sub.ID
+			if how.Audience, err = sub.addressee(tx); err != nil {
+				return line, err
+			}
 			line.Subject = sub.ID
 		case !pec.SameAddress(r.Sender, acc.Box):
 			// A genuine receipt of somebody else's message.

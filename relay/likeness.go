@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"pecgate/mailbox"
+	"pecgate/mailbox/mime"
 	"pecgate/mailbox/pec"
 )
 
@@ -71,21 +72,22 @@ func (s *Service) compare(ctx context.Context, box string, r *pec.Report, sha256
 }
 
 func (s *Service) compareWith(ctx context.Context, sub *Submission, r *pec.Report, outer io.ReaderAt) (pec.Comparison, error) {
-	m, err := s.opt.Store.Message(ctx, sub.Message)
-	if err != nil {
-		return pec.Comparison{}, err
-	}
-	own, err := s.opt.Store.Open(m)
+	own, err := content(ctx, s.opt.Store, sub)
 	if err != nil {
 		return pec.Comparison{}, err
 	}
 	defer own.Close() // read-only handle: nothing to lose
 	if r.Receipt == pec.Complete {
-		return pec.CompareComplete(ctx, own, m.Ref.Size, outer, r.Inner)
+		return pec.CompareComplete(ctx, own, own.Size(), outer, r.Inner)
 	}
-	ix, err := s.opt.Store.Index(ctx, sub.Message)
+	var ix *mime.Index
+	if sub.child() { // with a header of its own
+		ix, err = mime.Parse(own, own.Size(), mime.Limits{})
+	} else {
+		ix, err = s.opt.Store.Index(ctx, sub.Message)
+	}
 	if err != nil {
 		return pec.Comparison{}, err
 	}
-	return pec.CompareBrief(ctx, own, m.Ref.Size, ix, outer, r.Inner)
+	return pec.CompareBrief(ctx, own, own.Size(), ix, outer, r.Inner)
 }

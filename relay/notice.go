@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -17,6 +18,7 @@ import (
 // an administrator. It stands in the person's own INBOX.
 type notice struct {
 	from, subject, text string
+	to, replyTo         string         // to: "": box; replyTo: "": none
 	user                string         // login
 	person              mailbox.Person // 0: that of user
 	box                 string         // PEC mailbox it is about
@@ -34,6 +36,9 @@ func noticeOf(sub *Submission, to State, r submit.Result, o Options) *notice {
 	reply := answer(r)
 	for _, x := range r.Refused {
 		reply += fmt.Sprintf("\n%s: %d %s %s", x.Recipient, x.Code, x.Enhanced, x.Text)
+	}
+	if sub.child() {
+		reply += "\n\nÈ uno dei messaggi di un invio multiplo: degli altri dice l'esito in Esiti.\nThis is one message of a batch: the report in Esiti tells of the others."
 	}
 	return makeNotice(sub, o,
 		"PEC non accettata dal gestore", "PEC refused by the provider",
@@ -77,7 +82,10 @@ func (n *notice) bytes() []byte {
 	var b strings.Builder
 	header := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
 	header("From", n.from)
-	header("To", n.box)
+	header("To", cmp.Or(n.to, n.box))
+	if n.replyTo != "" {
+		header("Reply-To", n.replyTo)
+	}
 	header("Subject", mime.QEncoding.Encode("utf-8", n.subject))
 	header("Date", n.at.Format(time.RFC1123Z))
 	header("Message-ID", fmt.Sprintf("<notice.%s.%d@%s>", n.name, n.at.UnixNano(), domainOf(n.from)))
@@ -109,25 +117,42 @@ func domainOf(address string) string {
 var errNothingToTell = errors.New("relay: nothing to tell")
 
 // file puts the notice into the person's INBOX together with what it tells of.
-// with says whether there is something to tell.
+// with says whether there is something to tell. Whatever way notices take beside
+// that begins here too.
 func (n *notice) file(ctx context.Context, store *mailbox.Store, with func(*mailbox.Tx) (bool, error)) error {
-	alone := func() error {
+	st, err := n.stored(ctx, store)
+	if err != nil { // without room for a notice the outcome itself is still recorded; it fails too where the store is broken
 		return store.Update(ctx, func(tx *mailbox.Tx) error { _, err := with(tx); return err })
 	}
+	return n.record(ctx, store, st, with)
+}
+
+// fileOnly is file for what means nothing without its notice: both are recorded
+// or, after an error, neither.
+func (n *notice) fileOnly(ctx context.Context, store *mailbox.Store, with func(*mailbox.Tx) (bool, error)) error {
+	st, err := n.stored(ctx, store)
+	if err != nil {
+		return err
+	}
+	return n.record(ctx, store, st, with)
+}
+
+// stored writes the notice's bytes.
+func (n *notice) stored(ctx context.Context, store *mailbox.Store) (*mailbox.Stored, error) {
 	in, err := store.Begin(ctx)
 	if err != nil {
-		return alone() // without room for a notice the outcome itself is still recorded
+		return nil, err
 	}
 	defer in.Abort() // no effect after Store
 	if _, err := in.Write(n.bytes()); err != nil {
-		return alone()
+		return nil, err
 	}
-	st, err := in.Store(ctx, mailbox.Origin{Direction: mailbox.Own, User: n.user, Submission: n.about})
-	if err != nil {
-		return alone() // it fails too where the store is broken
-	}
+	return in.Store(ctx, mailbox.Origin{Direction: mailbox.Own, User: n.user, Submission: n.about})
+}
+
+func (n *notice) record(ctx context.Context, store *mailbox.Store, st *mailbox.Stored, with func(*mailbox.Tx) (bool, error)) error {
 	defer st.Close() // read-only handle: nothing to lose
-	_, err = store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) error {
+	_, err := store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) error {
 		tell, err := with(tx)
 		if err != nil {
 			return err
@@ -146,7 +171,7 @@ func (n *notice) file(ctx context.Context, store *mailbox.Store, with func(*mail
 		return err
 	})
 	if errors.Is(err, errNothingToTell) {
-		return alone()
+		return store.Update(ctx, func(tx *mailbox.Tx) error { _, err := with(tx); return err })
 	}
 	return err
 }

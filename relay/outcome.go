@@ -12,8 +12,8 @@ import (
 	"pecgate/mailbox/pec"
 )
 
-// The report of an outcome: one message for each submission, in the folder of
-// outcomes, written from the submission's state. A change of state notes in its
+// The report of an outcome: one message for each submission, and one for all
+// messages of a batch (batch_outcome.go), in the folder of outcomes, written from the submission's state. A change of state notes in its
 // own transaction when the report is due (noteOutcome); the reporter writes it a
 // moment later and replaces the one before (outcome_reporter.go). So a crash
 // between the two loses nothing: what is due is found again.
@@ -60,6 +60,9 @@ func (t told) worse(now told) bool {
 
 // tells is what a report of the submission would tell.
 func (s *Submission) tells() told {
+	if s.batch() {
+		return s.batchTells()
+	}
 	t := told{Accepted: s.State == Accepted}
 	switch s.State {
 	case NotAccepted, Cancelled:
@@ -89,6 +92,9 @@ func (s *Submission) tells() told {
 
 // lost tells whether the submission is stopped here although it may have left.
 func (s *Submission) lost() bool {
+	if s.batch() {
+		return s.batchLost()
+	}
 	return s.State == Uncertain || (s.State == Held || s.State == Cancelled) && s.mayHaveLeft()
 }
 

@@ -52,10 +52,11 @@ func (o *outcomeReport) lines() (out []outcomeLine, more int) {
 	}
 	if len(order) > maxLines {
 		bad := func(i int) int {
-			switch o.sub.Recipients[i].State {
-			case Failed:
+			r := o.sub.Recipients[i]
+			switch {
+			case r.State == Failed, o.sub.batch() && o.sub.whereOfLine(r) == whereFailed:
 				return 0
-			case Late:
+			case r.State == Late:
 				return 1
 			}
 			return 2
@@ -67,7 +68,18 @@ func (o *outcomeReport) lines() (out []outcomeLine, more int) {
 	for _, i := range order {
 		r := o.sub.Recipients[i]
 		l := outcomeLine{state: r.State, words: o.words.to[r.State], address: plain(r.Address, maxAddress)}
-		if d, ok := o.deciding[first[pec.AddressKey(r.Address)]-1]; ok {
+		if o.sub.batch() {
+			p := o.sub.whereOfLine(r)
+			l.words = o.words.places[p]
+			if p == whereFailed {
+				l.state = Failed
+			}
+		}
+		at := first[pec.AddressKey(r.Address)] - 1
+		if o.sub.batch() { // of which each message has its own
+			at = i
+		}
+		if d, ok := o.deciding[at]; ok {
 			l.at, l.note = o.time(d.At), plain(d.Error, maxWords)
 		}
 		if r.State == Uncertified {
@@ -99,6 +111,9 @@ func (o *outcomeReport) facts() []fact {
 	}
 	if o.answer != "" {
 		all = append(all, fact{w.answer, o.answer})
+	}
+	if s.batch() {
+		all = append(all, fact{w.messages, fmt.Sprint(s.Tally.Messages)}, fact{w.recipients, o.placesText()})
 	}
 	for i := range all {
 		all[i].value = plain(all[i].value, maxID)

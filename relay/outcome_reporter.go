@@ -185,7 +185,7 @@ func (s *Service) readOutcome(ctx context.Context, id string) (o *outcomeReport,
 		o = &outcomeReport{
 			sub: sub, at: known.Changed, from: s.opt.Address, zone: s.opt.Location, words: wordsOf(s.opt.Language),
 		}
-		if o.deciding, err = deciding(tx, sub); err != nil {
+		if o.deciding, err = decidingOf(tx, sub); err != nil {
 			return err
 		}
 		o.answer, err = answerOf(tx, sub, o.deciding)

@@ -49,6 +49,10 @@ type reportWords struct {
 
 	states map[string]string // of the whole; see Submission.headline
 	to     map[RecipientState]string
+
+	messages string            // of a batch
+	batch    map[string]string // headlines of its own
+	places   map[where]string  // of its recipients
 }
 
 func wordsOf(language string) reportWords {
@@ -76,10 +80,14 @@ func italianReport() reportWords {
 			"not-accepted-formal": "non accettata per errori formali, non inviata a nessuno", "not-accepted-virus": "non accettata per virus, non inviata a nessuno",
 			"not-accepted-expired": "scaduta, non inviata a nessuno",
 			"cancelled":            "annullata prima dell'invio", "cancelled-uncertain": "abbandonata, forse già inviata",
-			"accepted": "accettata, in attesa di consegna", "accepted-ordinary": "accettata, destinatari di posta ordinaria",
+			"cancelled-approval": "non autorizzata, non inviata a nessuno",
+			"accepted":           "accettata, in attesa di consegna", "accepted-ordinary": "accettata, destinatari di posta ordinaria",
 			"some": "consegnata in parte, si attende il resto", "delivered": "consegnata",
 			"failed": "non consegnata", "some-failed": "consegnata solo in parte", "failing": "errori di consegna, si attende il resto",
 			"late": "in ritardo, non ancora consegnata a tutti",
+		},
+		messages: "Messaggi", places: batchPlacesItalian(), batch: map[string]string{
+			"batch-sending": "invio multiplo in corso", "batch-held": "inviata in parte, il resto è in sospeso", "batch-stopped": "inviata in parte, il resto è annullato",
 		},
 		to: map[RecipientState]string{
 			Waiting: "in attesa", Delivered: "consegnata", Failed: "non consegnata", Late: "in ritardo", Uncertified: "posta ordinaria",
@@ -105,10 +113,14 @@ func englishReport() reportWords {
 			"not-accepted-formal": "not accepted for formal errors, sent to nobody", "not-accepted-virus": "not accepted because of a virus, sent to nobody",
 			"not-accepted-expired": "expired, sent to nobody",
 			"cancelled":            "cancelled before it was sent", "cancelled-uncertain": "given up, may have been sent",
-			"accepted": "accepted, waiting for delivery", "accepted-ordinary": "accepted, recipients of ordinary mail",
+			"cancelled-approval": "not approved, sent to nobody",
+			"accepted":           "accepted, waiting for delivery", "accepted-ordinary": "accepted, recipients of ordinary mail",
 			"some": "delivered in part, waiting for the rest", "delivered": "delivered",
 			"failed": "not delivered", "some-failed": "delivered in part only", "failing": "delivery errors, waiting for the rest",
 			"late": "overdue, not delivered to all yet",
+		},
+		messages: "Messages", places: batchPlacesEnglish(), batch: map[string]string{
+			"batch-sending": "batch under way", "batch-held": "sent in part, the rest is on hold", "batch-stopped": "sent in part, the rest is cancelled",
 		},
 		to: map[RecipientState]string{
 			Waiting: "waiting", Delivered: "delivered", Failed: "not delivered", Late: "overdue", Uncertified: "ordinary mail",
@@ -121,6 +133,10 @@ func englishReport() reportWords {
 type counts struct{ D, A, C, E int }
 
 func (s *Submission) counts() counts {
+	if s.batch() {
+		to := s.places()
+		return counts{D: s.Tally.Recipients, A: s.Tally.States[Accepted], C: to[whereDelivered], E: to[whereFailed]}
+	}
 	c := counts{D: len(s.Recipients)}
 	if s.State == Accepted {
 		c.A = 1
@@ -139,6 +155,15 @@ func (s *Submission) counts() counts {
 // headline returns the words that sum the outcome up.
 func (s *Submission) headline(w reportWords) string {
 	state := string(s.State)
+	if s.batch() && s.Tally.made() > 0 {
+		key := s.batchHeadline()
+		if words, ok := w.batch[key]; ok {
+			return words
+		}
+		if words, ok := w.states[key]; ok {
+			return words
+		}
+	}
 	switch s.State {
 	case Attempting:
 		state = string(Queued)
@@ -147,8 +172,11 @@ func (s *Submission) headline(w reportWords) string {
 	case Accepted, HandedOver:
 		state = s.progress()
 	case Cancelled:
-		if s.lost() {
+		switch {
+		case s.lost():
 			state = "cancelled-uncertain"
+		case s.StateReason == ReasonApproval:
+			state = "cancelled-approval"
 		}
 	case Held, NotAccepted:
 		if _, ok := w.states[state+"-"+string(s.StateReason)]; ok {

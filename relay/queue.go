@@ -28,10 +28,15 @@ type Ticket struct {
 	MsgID  string // on the wire
 	Alias  string // the client's Message-ID where it was replaced, else ""
 	To     []string
-	PIN    bool     // a PIN was given and right
-	Retry  string   // Fingerprint
-	Edits  []string // what was changed in the header
-	Remote string   // address of the client
+	PIN    bool // a PIN was given and right
+	// Split makes it a batch: SplitBlind or SplitAlways. Of a blind one the first
+	// Visible of To are those whom everybody sees. At most MaxBatch recipients.
+	Split   string
+	Visible int
+	Retry   string   // Fingerprint
+	Edits   []string // what was changed in the header
+	Remote  string   // address of the client
+	Held    Lack     // not empty: it is held until its sender confirms it by PIN, or until it is approved
 }
 
 // ErrMsgIDUsed says that another submission of the mailbox has the Message-ID:
@@ -105,6 +110,12 @@ func begin(tx *mailbox.Tx, t Ticket, m *mailbox.Message, at time.Time) (*Submiss
 	for _, a := range t.To {
 		s.Recipients = append(s.Recipients, Recipient{Address: a, State: Waiting})
 	}
+	if t.Split != "" {
+		if len(t.To) > MaxBatch || t.Visible < 0 || t.Visible > len(t.To) || t.Split == SplitAlways && t.Visible > 0 {
+			return nil, errors.New("relay: no such batch")
+		}
+		s.Split, s.Visible, s.Tally, s.RestSince = t.Split, t.Visible, newTally(t.Split, t.Visible, len(t.To)), at
+	}
 	for _, id := range []string{t.MsgID, t.Alias} {
 		if id == "" {
 			continue
@@ -141,9 +152,20 @@ func Enqueue(tx *mailbox.Tx, t Ticket, m *mailbox.Message) (*Submission, error) 
 	if err := happened(tx, s, "submitted", strings.Join(t.Edits, ", ")); err != nil {
 		return nil, err
 	}
+	switch t.Held {
+	case "":
+	case ForApproval:
+		return s, keepForApproval(tx, s, t, m)
+	default:
+		return s, keepBack(tx, s, t, m)
+	}
 	more := map[string]string{"pin": map[bool]string{true: "right", false: "not needed"}[t.PIN]}
 	if len(t.Edits) > 0 {
 		more["edits"] = strings.Join(t.Edits, ", ")
+	}
+	if s.batch() {
+		more["split"], more["messages"] = s.Split, fmt.Sprint(s.Tally.Messages)
+		more["split edits"] = "To, Cc, Bcc and Message-ID of each message"
 	}
 	err = tx.Audit(mailbox.AuditLine{Actor: t.User, Event: "submission", Box: s.Box, Subject: s.ID, Result: "queued", From: t.Remote, More: more})
 	if err != nil {
@@ -161,6 +183,15 @@ type task struct {
 	due
 }
 
+// many tells whether it is about a batch, or one of its messages.
+func (t task) many() bool {
+	_, _, child := batchOf(t.id)
+	return t.Batch || child
+}
+
+// line orders the work of batches: a batch stands before its messages.
+func (t task) line() string { return t.id }
+
 // inSight is how many submissions that are due a sender takes in one go.
 const inSight = 1000
 
@@ -169,7 +200,7 @@ const inSight = 1000
 func scanTasks(ctx context.Context, store *mailbox.Store, box string, fn func(now time.Time, t task) bool) error {
 	return store.View(ctx, func(tx *mailbox.Tx) error {
 		return tx.Space(room).Scan(queueBox(box), func(k string, raw []byte) (bool, error) {
-			t := task{id: k[strings.LastIndexByte(k, '/')+1:]}
+			t := task{id: strings.TrimPrefix(k[strings.LastIndexByte(k, '/')+1:], "~")}
 			if err := json.Unmarshal(raw, &t.due); err != nil {
 				return false, err
 			}

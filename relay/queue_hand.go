@@ -34,6 +34,9 @@ func (s *Submission) begun() time.Time {
 
 // mayRetry, mayHold and mayCancel return nil where a person may do so.
 func mayRetry(s *Submission) error {
+	if s.batch() {
+		return mayRetryBatch(s)
+	}
 	switch s.State {
 	case Queued:
 		return nil
@@ -46,12 +49,18 @@ func mayRetry(s *Submission) error {
 		}
 		fallthrough
 	case ToApprove:
-		return refuse("%s waits for a member who may approve it", s.ID)
+		if s.approverAsked() {
+			return refuse("%s waits for the PIN of %s, who has approved it; `queue approve` releases it without", s.ID, s.ApproverUser)
+		}
+		return refuse("%s waits for a member who may approve it; `queue approve` releases it without one", s.ID)
 	}
 	return notNow(s, "retried")
 }
 
 func mayHold(s *Submission) error {
+	if s.batch() {
+		return mayHoldBatch(s)
+	}
 	switch s.State {
 	case Queued:
 		return nil
@@ -64,6 +73,9 @@ func mayHold(s *Submission) error {
 }
 
 func mayCancel(s *Submission, mayHaveLeft bool) error {
+	if s.batch() {
+		return mayCancelBatch(s, mayHaveLeft)
+	}
 	switch s.State {
 	case Queued, Held, ToApprove:
 		if s.mayHaveLeft() && !mayHaveLeft {
@@ -137,6 +149,12 @@ func byHand(tx *mailbox.Tx, name, event string, by Hand, do func(*Submission) (*
 // its next attempt be tried at once. name is its id, Message-ID or PEC
 // identifier. Errors: ErrNotFound, *Refusal, and those of the store.
 func (s *Service) Retry(ctx context.Context, name string, by Hand) (id string, err error) {
+	switch b, err := s.batchNamed(ctx, name); {
+	case err != nil:
+		return "", err
+	case b != "":
+		return b, s.retryBatch(ctx, b, by)
+	}
 	err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		sub, err := byHand(tx, name, "queue retry", by, func(sub *Submission) (*due, error) {
 			if err := mayRetry(sub); err != nil {
@@ -167,6 +185,12 @@ func (s *Service) Retry(ctx context.Context, name string, by Hand) (id string, e
 // Hold keeps a queued submission back until somebody retries or cancels it.
 // Arguments and errors are those of Retry.
 func (s *Service) Hold(ctx context.Context, name string, by Hand) (id string, err error) {
+	switch b, err := s.batchNamed(ctx, name); {
+	case err != nil:
+		return "", err
+	case b != "":
+		return b, s.holdBatch(ctx, b, by)
+	}
 	err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		sub, err := byHand(tx, name, "queue hold", by, func(sub *Submission) (*due, error) {
 			if err := mayHold(sub); err != nil {
@@ -199,6 +223,9 @@ func (s *Service) Cancel(ctx context.Context, name string, mayHaveLeft bool, by 
 	})
 	if err != nil {
 		return "", err
+	}
+	if sub.batch() {
+		return sub.ID, s.cancelBatch(ctx, sub, mayHaveLeft, by)
 	}
 	told := sub.mayHaveLeft()
 	err = cancelNotice(sub, s.opt).file(ctx, s.opt.Store, func(tx *mailbox.Tx) (bool, error) {

@@ -27,6 +27,10 @@ type QueueItem struct {
 	MayHaveLeft bool       `json:"may_have_left"` // nobody can say that the provider never took it
 	Recipients  []string   `json:"recipients"`
 	Last        *Event     `json:"last"` // newest line of its story
+	// Batch is how far a batch is, which is one item; null for any other. Its
+	// messages are items only where their state is asked for by name and one of
+	// them needs a person: held or uncertain.
+	Batch *ShownBatch `json:"batch"`
 }
 
 // QueueShown is the answer to `pecgate queue show`.
@@ -36,7 +40,7 @@ type QueueShown struct {
 	Attempts    int        `json:"attempts"`
 	Next        *time.Time `json:"next"`
 	MayHaveLeft bool       `json:"may_have_left"`
-	Can         []string   `json:"can"` // what a person may do: retry, hold, cancel, cancel --may-have-left
+	Can         []string   `json:"can"` // what a person may do: retry, hold, cancel, approve, reject, cancel --may-have-left
 }
 
 // QueueFilter says which submissions a list is of.
@@ -74,6 +78,9 @@ func Queue(ctx context.Context, store *mailbox.Store, f QueueFilter) (page Queue
 	wanted := func(s *Submission) bool {
 		if box != "" && s.Box != box {
 			return false
+		}
+		if s.child() && (len(f.States) == 0 || len(f.States) == len(States()) || s.State != Held && s.State != Uncertain) {
+			return false // its batch is listed
 		}
 		if len(f.States) == 0 {
 			return s.State.open()
@@ -133,6 +140,9 @@ func queueItem(tx *mailbox.Tx, id string) (it QueueItem, err error) {
 	for _, r := range s.Recipients {
 		it.Recipients = append(it.Recipients, r.Address)
 	}
+	if s.batch() {
+		it.Batch = progressOf(s)
+	}
 	if it.Next, err = nextOf(tx, s); err != nil || s.Events == 0 {
 		return it, err
 	}
@@ -175,7 +185,7 @@ func ShowQueued(ctx context.Context, store *mailbox.Store, name string) (shown Q
 		for _, c := range []struct {
 			what string
 			no   error
-		}{{"retry", mayRetry(s)}, {"hold", mayHold(s)}, {"cancel", mayCancel(s, false)}} {
+		}{{"retry", mayRetry(s)}, {"hold", mayHold(s)}, {"cancel", mayCancel(s, false)}, {"approve", mayApprove(s)}, {"reject", mayApprove(s)}} {
 			if c.no == nil {
 				shown.Can = append(shown.Can, c.what)
 			}

@@ -185,6 +185,9 @@ func (s RecipientState) above(other RecipientState) bool {
 
 // derive makes the recipients' states from what is known.
 func (s *Submission) derive() {
+	if s.batch() {
+		return // what it shows follows from its children
+	}
 	s.timeOfHandOver()
 	for i := range s.Recipients {
 		r := &s.Recipients[i]
@@ -215,7 +218,13 @@ func (s *Submission) keywords() (set, clear []string) {
 		"$PecFailed":    s.State == NotAccepted,
 	}
 	certified, delivered := 0, 0
+	if s.batch() {
+		has = s.batchKeywords()
+	}
 	for _, r := range s.Recipients {
+		if s.batch() {
+			break
+		}
 		switch r.State {
 		case Failed:
 			has["$PecFailed"] = true
@@ -228,7 +237,9 @@ func (s *Submission) keywords() (set, clear []string) {
 			certified++
 		}
 	}
-	has["$PecDelivered"] = certified > 0 && delivered == certified
+	if !s.batch() {
+		has["$PecDelivered"] = certified > 0 && delivered == certified
+	}
 	for _, k := range []string{"$PecAccepted", "$PecDelivered", "$PecFailed", "$PecOverdue", "$PecUncertain"} {
 		if has[k] {
 			set = append(set, k)
@@ -243,10 +254,19 @@ func (s *Submission) keywords() (set, clear []string) {
 // two, and a person who removed them gets others.
 const sentCopies = 16
 
-// show writes the outcome's keywords on the sent copies of this submission.
+// show writes the outcome's keywords on the sent copies of this submission, and
+// where it stands among what was approved.
 // Copies that people made elsewhere keep what they had.
 func (s *Submission) show(tx *mailbox.Tx) error {
+	if s.child() {
+		return nil // the sent copy is the batch's
+	}
 	places, err := tx.PlacesIn(s.Message, mailbox.RoleSent, sentCopies)
+	if err == nil && s.Approval {
+		var approved []mailbox.Place
+		approved, err = tx.PlacesIn(s.Message, mailbox.RoleApproved, 1)
+		places = append(places, approved...)
+	}
 	if err != nil {
 		return err
 	}

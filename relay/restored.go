@@ -108,7 +108,11 @@ func (s *Service) holdAll(ctx context.Context) (map[string]int, error) {
 				if sub.restorable() {
 					ids = append(ids, sub.ID)
 				}
-				if sub.State.waiting() || sub.State == Held && sub.StateReason == ReasonRestored {
+				switch {
+				case sub.batch() && sub.toMake(), sub.batch() && sub.Rest == Held && sub.RestReason == ReasonRestored:
+					here[sub.Box] += sub.unmade()
+				case sub.batch():
+				case sub.State.waiting() || sub.State == Held && sub.StateReason == ReasonRestored:
 					here[sub.Box]++
 				}
 				return true, nil
@@ -130,6 +134,9 @@ func (s *Service) holdAll(ctx context.Context) (map[string]int, error) {
 
 // restorable tells whether a restore changes a submission.
 func (s *Submission) restorable() bool {
+	if s.batch() && (s.unmade() == 0 || !s.Rest.open()) {
+		return false // all that is to be held are its messages
+	}
 	return s.State.waiting() || !s.Doubt && (s.State == Held || s.State == ToApprove)
 }
 

@@ -66,40 +66,82 @@ func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, r
 	} else if !later.IsZero() {
 		wait = max(0, min(wait, later.Sub(s.opt.Store.Now())))
 	}
+	var many []task
+	single := all[:0:0]
 	for _, t := range all {
-		if ctx.Err() != nil {
-			return wait, true, nil
+		if t.many() {
+			many = append(many, t)
+		} else {
+			single = append(single, t)
 		}
-		sub, err := s.lease(ctx, t.id)
-		if errors.Is(err, errLease) {
-			continue
-		}
-		if err != nil {
-			return 0, true, err
-		}
-		if sub.State == Uncertain {
-			if !w.fetchedSince(t.At) {
-				wait = min(wait, suspendedLook) // its receipt may lie there unread
-				continue
+	}
+	// One message of a batch goes behind each other message, and at least one in
+	// each call: neither keeps the other waiting.
+	for i := 0; i < max(1, len(single)); i++ {
+		for k, part := range [][]task{single[min(i, len(single)):min(i+1, len(single))], w.inTurn(many)} {
+			for _, t := range part {
+				if ctx.Err() != nil {
+					return wait, true, nil
+				}
+				r, err := s.turnOf(ctx, w, t)
+				if err != nil {
+					return 0, true, err
+				}
+				if r.wait > 0 {
+					wait = min(wait, r.wait)
+				}
+				if r.unreachable {
+					return max(wait, s.opt.Schedule.First), false, nil
+				}
+				if k == 1 && r.sent {
+					w.turn = t.line()
+					if i+1 >= len(single) {
+						return 0, true, nil // look again: there may be more of it
+					}
+					break
+				}
 			}
-			if err := s.giveUpWaiting(ctx, sub); err != nil {
-				return 0, true, err
-			}
-			continue
-		}
-		r := s.attempt(ctx, w, sub)
-		again, err := s.conclude(ctx, w, sub, r)
-		if err != nil {
-			return 0, true, err
-		}
-		if again > 0 {
-			wait = min(wait, again)
-		}
-		if unreachable(r) {
-			return max(wait, s.opt.Schedule.First), false, nil
 		}
 	}
 	return wait, true, nil
+}
+
+// turnEnd is what came of one line of the queue.
+type turnEnd struct {
+	wait        time.Duration // until something of it is due again; 0: nothing is known
+	sent        bool          // there was an attempt
+	unreachable bool          // which could not reach the provider
+}
+
+// turnOf does what is due for one line of the queue.
+func (s *Service) turnOf(ctx context.Context, w *worker, t task) (end turnEnd, err error) {
+	var sub *Submission
+	if t.Batch {
+		sub, err = s.leaseNext(ctx, t.id, w.acc.PerMinute)
+	} else {
+		sub, err = s.leaseWithin(ctx, t.id, w.acc.PerMinute)
+	}
+	later := new(errPace)
+	switch {
+	case errors.Is(err, errLease):
+		return end, nil
+	case errors.As(err, &later):
+		end.wait = later.wait
+		return end, nil
+	case err != nil:
+		return end, err
+	}
+	if sub.State == Uncertain {
+		if !w.fetchedSince(t.At) {
+			end.wait = suspendedLook // its receipt may lie there unread
+			return end, nil
+		}
+		return end, s.giveUpWaiting(ctx, sub)
+	}
+	r := s.attempt(ctx, w, sub)
+	end.sent, end.unreachable = true, unreachable(r)
+	end.wait, err = s.conclude(ctx, w, sub, r)
+	return end, err
 }
 
 // unreachable tells whether the next submission would fare the same.
@@ -114,6 +156,12 @@ func unreachable(r submit.Result) bool {
 // lease takes a queued submission for an attempt. One whose hand-over is
 // uncertain is returned as it is.
 func (s *Service) lease(ctx context.Context, id string) (*Submission, error) {
+	return s.leaseWithin(ctx, id, 0)
+}
+
+// leaseWithin is lease for a mailbox that hands over at most perMinute messages a
+// minute, without a limit for 0; *errPace where it would be one too many.
+func (s *Service) leaseWithin(ctx context.Context, id string, perMinute int) (*Submission, error) {
 	var sub *Submission
 	var leased, overdue bool
 	err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) (err error) {
@@ -129,19 +177,22 @@ func (s *Service) lease(ctx context.Context, id string) (*Submission, error) {
 			overdue = true
 			return s.overdue(tx, sub)
 		case Queued:
+			if removed, err := sub.userRemoved(tx); err != nil {
+				return err
+			} else if removed {
+				return holdOfRemoved(tx, sub)
+			}
 		default:
 			return errLease
 		}
-		if err := sub.move(Attempting, ""); err != nil {
+		if halted, err := s.stopped(tx, sub); err != nil || halted {
 			return err
 		}
-		now := tx.Now().UTC()
-		sub.Attempts++
-		sub.Fence++
-		sub.Intent = false
-		sub.Since = now
+		if err := paced(tx, sub.Box, perMinute, sub.child()); err != nil {
+			return err
+		}
 		leased = true
-		return save(tx, sub, &due{At: now, Lease: now.Add(leaseTime)})
+		return takeForAttempt(tx, sub)
 	})
 	if err == nil && !leased && (overdue || sub.State != Uncertain) {
 		err = errLease
@@ -171,15 +222,16 @@ func (s *Service) attempt(stopping context.Context, w *worker, sub *Submission) 
 	if err != nil {
 		return fail(fmt.Errorf("read the provider's password: %w", err))
 	}
-	m, err := s.opt.Store.Message(stopping, sub.Message)
-	if err != nil {
-		return fail(err)
-	}
-	body, err := s.opt.Store.Open(m)
+	body, err := content(stopping, s.opt.Store, sub)
 	if err != nil {
 		return fail(err)
 	}
 	defer body.Close() // read-only handle: nothing to lose
+	if sub.child() {   // its bytes are stored nowhere: the intent records what they are
+		if sub.SHA256, err = body.sum(); err != nil {
+			return fail(err)
+		}
+	}
 	to := make([]string, 0, len(sub.Recipients))
 	for _, r := range sub.Recipients {
 		to = append(to, r.Address)
@@ -219,7 +271,7 @@ func (s *Service) intend(ctx context.Context, sub *Submission) error {
 		if now.State != Attempting || now.Fence != sub.Fence {
 			return errLease
 		}
-		now.Intent = true
+		now.Intent, now.SHA256 = true, sub.SHA256
 		if err := happened(tx, now, "intent", fmt.Sprintf("attempt %d", now.Attempts)); err != nil {
 			return err
 		}
@@ -238,7 +290,11 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 	s.opt.Events.Attempt(sub.Box, sub.ID, sub.Attempts, string(r.Class), string(r.Stage), r.Code, r.Err)
 	to, why := outcomeOf(r, s.opt.Store.Now().Sub(sub.begun()), s.opt.Schedule)
 	var wait time.Duration
-	err := s.settle(ctx, sub, noticeOf(sub, to, r, s.opt), func(tx *mailbox.Tx, now *Submission) (*due, bool, error) {
+	n := noticeOf(sub, to, r, s.opt)
+	if n != nil && s.batchToldOf(ctx, sub) {
+		n = nil
+	}
+	err := s.settle(ctx, sub, n, func(tx *mailbox.Tx, now *Submission) (*due, bool, error) {
 		wait = 0
 		t := tx.Now().UTC()
 		if now.State != Attempting {
@@ -257,6 +313,11 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 			wait = s.opt.Schedule.after(now.Attempts)
 			now.Intent = false
 			next = &due{At: t.Add(wait)}
+		}
+		if n != nil {
+			if err := noteTold(tx, now); err != nil {
+				return nil, false, err
+			}
 		}
 		return next, true, s.step(tx, now, to, why, answer(r))
 	})
@@ -352,9 +413,16 @@ func (s *Service) uncertainAfter(box string) time.Duration {
 // giveUpWaiting holds a submission for which no receipt came in time: a person
 // decides.
 func (s *Service) giveUpWaiting(ctx context.Context, sub *Submission) error {
-	return s.settle(ctx, sub, uncertainNotice(sub, s.opt), func(tx *mailbox.Tx, now *Submission) (*due, bool, error) {
+	n := uncertainNotice(sub, s.opt)
+	if s.batchToldOf(ctx, sub) {
+		n = nil
+	}
+	return s.settle(ctx, sub, n, func(tx *mailbox.Tx, now *Submission) (*due, bool, error) {
 		if now.State != Uncertain {
 			return nil, false, nil
+		}
+		if err := noteTold(tx, now); err != nil {
+			return nil, false, err
 		}
 		return nil, true, s.step(tx, now, Held, ReasonUncertain, "no receipt quotes its Message-ID")
 	})

@@ -45,6 +45,7 @@ type worker struct {
 	done  sync.WaitGroup
 	hurry chan struct{} // something was sent: receipts will come
 	tries map[spot]int  // of messages that cannot be fetched; the fetcher's alone
+	turn  string        // line of the batch that went last; the sender's alone
 	// lookedTo is how far it was looked for copies to delete, by prefix; the
 	// fetcher's alone.
 	lookedTo map[string]string
@@ -86,7 +87,11 @@ func (s *Service) Run(ctx context.Context) error {
 	var reporter sync.WaitGroup
 	defer reporter.Wait()
 	reporter.Go(func() { s.report(ctx) })
+	reporter.Go(func() { s.keepHolds(ctx) })
 	for {
+		if err := s.holdRemoved(ctx); err != nil && ctx.Err() == nil {
+			s.faults("", err) // each is looked at again before it is sent
+		}
 		s.fit(ctx)
 		select {
 		case <-ctx.Done():

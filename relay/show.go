@@ -23,6 +23,10 @@ type Shown struct {
 	Recipients  []ShownRecipient `json:"recipients"`
 	Receipts    []ShownReceipt   `json:"receipts"` // about the whole: acceptance or non-acceptance
 	Events      []Event          `json:"events"`
+	// Batch is how far the batch is that this is, or is a message of; null for any
+	// other. Children are the messages of a batch, empty for any other.
+	Batch    *ShownBatch  `json:"batch"`
+	Children []ShownChild `json:"children"`
 }
 
 // ShownRecipient is one recipient of a Shown.
@@ -52,17 +56,31 @@ func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, 
 		shown = Shown{
 			ID: s.ID, MsgID: s.MsgID, Alias: s.Alias, Identifier: s.Identifier, Mailbox: s.Box, User: s.User,
 			State: s.State, StateReason: s.StateReason, SubmittedAt: s.SubmittedAt, SHA256: s.SHA256,
-			Recipients: []ShownRecipient{},
+			Recipients: []ShownRecipient{}, Children: []ShownChild{},
 		}
 		if shown.Receipts, err = showReceipts(tx, s.ID, -1); err != nil {
 			return err
 		}
 		for i, r := range s.Recipients {
-			refs, err := showReceipts(tx, s.ID, i)
-			if err != nil {
-				return err
+			refs := []ShownReceipt{}
+			if !s.batch() { // whose receipts are about its messages
+				if refs, err = showReceipts(tx, s.ID, i); err != nil {
+					return err
+				}
 			}
 			shown.Recipients = append(shown.Recipients, ShownRecipient{Address: r.Address, State: r.State, Receipts: refs})
+		}
+		switch {
+		case s.batch():
+			err = showBatch(tx, s, &shown)
+		case s.child():
+			var b *Submission
+			if b, err = headOf(tx, s.Batch); err == nil {
+				shown.Batch = progressOf(b)
+			}
+		}
+		if err != nil {
+			return err
 		}
 		shown.Events, err = Story(tx, s.ID)
 		if shown.Events == nil {

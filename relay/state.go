@@ -32,6 +32,8 @@ const (
 	ReasonFormal    Reason = "formal"    // avviso di non accettazione
 	ReasonVirus     Reason = "virus"     // avviso di non accettazione per virus
 	ReasonExpired   Reason = "expired"   // tried for too long
+
+	ReasonUserRemoved Reason = "user-removed" // its sender's login left the policy
 )
 
 // RecipientState is where one recipient of a submission stands.
@@ -53,8 +55,8 @@ func edges(from State) []State {
 		return []State{Queued, Cancelled, HandedOver, Accepted, NotAccepted}
 	case ToApprove:
 		// A receipt comes only where the records are those of a backup, and the
-		// approval came after it.
-		return []State{Queued, Cancelled, HandedOver, Accepted, NotAccepted}
+		// approval came after it; for the same reason it is held when it is approved.
+		return []State{Queued, Held, Cancelled, HandedOver, Accepted, NotAccepted}
 	case Queued:
 		// A receipt of an earlier attempt may come after a temporary refusal:
 		// then the provider had taken the message all the same.
@@ -84,6 +86,10 @@ func (s *Submission) move(to State, why Reason) error {
 	for _, next := range edges(s.State) {
 		if next == to {
 			s.State, s.StateReason = to, why
+			if s.batch() { // it is about those of its messages that have no record
+				s.Rest, s.RestReason = to, why
+				s.Tally.Rev++
+			}
 			s.Doubt = s.Doubt || to == Uncertain || why == ReasonRestored
 			s.derive()
 			return nil

@@ -10,7 +10,7 @@ import (
 func TestEveryEdge(t *testing.T) {
 	follow := map[State][]State{
 		Held:        {Queued, Cancelled, HandedOver, Accepted, NotAccepted},
-		ToApprove:   {Queued, Cancelled, HandedOver, Accepted, NotAccepted},
+		ToApprove:   {Queued, Held, Cancelled, HandedOver, Accepted, NotAccepted},
 		Queued:      {Attempting, Held, Cancelled, HandedOver, Accepted, NotAccepted},
 		Attempting:  {Queued, Uncertain, Held, HandedOver, Accepted, NotAccepted},
 		Uncertain:   {HandedOver, Accepted, NotAccepted, Held, Queued},

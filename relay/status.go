@@ -73,6 +73,12 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 			if err := json.Unmarshal(raw, &sub); err != nil {
 				return false, err
 			}
+			if sub.batch() { // its messages count
+				if n := sub.unmade(); n > 0 {
+					st.Queue[sub.Rest] += n
+				}
+				return true, nil
+			}
 			st.Queue[sub.State]++
 			return true, nil
 		})
@@ -85,7 +91,7 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 				return false, err
 			}
 			for _, r := range part {
-				if r.State == Late {
+				if r.State == Late && r.Of == "" { // a batch repeats its messages'
 					st.Overdue++
 				}
 			}

@@ -29,6 +29,7 @@ import (
 //	k/<mailbox>           the provider of a mailbox: who signed its last acceptance
 //	w/<mailbox>/<identifier>NUL<message>  receipt that waits for its submission
 //	q/<mailbox>/<id>      due: what the sender has to do
+//	q/<mailbox>/~<id>     the same for a message of a batch: behind all others
 //	c/<mailbox>/<folder>  cursor of a provider's folder; by POP3 the folder is empty and
 //	                      the record says only that the maildrop was met
 //	a/<mailbox>/<folder>/<uidvalidity>/<uid>  message of the provider that could not be fetched
@@ -40,6 +41,8 @@ import (
 //	told/restored/<login> the restore of which the administrator was told
 //	bell/<mailbox>        written to wake the sender
 //	o/ od/ bell-outcomes  reports of outcomes: see outcome.go
+//	n/<mailbox>           its hand-overs of the last minute, where the provider limits them
+//	h/ ha/ hc hd/ ht/ bell-holds  what waits for a PIN, or for approval: see hold.go
 const room = "relay"
 
 // Submission is one message on its way. Times are UTC.
@@ -63,6 +66,7 @@ type Submission struct {
 	// whatever becomes of later attempts: a person who says "not sent" would err.
 	Doubt      bool      `json:"doubt,omitempty"`
 	Released   time.Time `json:"released,omitzero"` // by a person, the last time
+	Hold       bool      `json:"hold,omitempty"`    // it waits for its PIN or for approval: see hold.go
 	HandedOver time.Time `json:"handed_over,omitzero"`
 	Register   uint64    `json:"register,omitempty"` // number among what the mailbox sent in that year
 	Since      time.Time `json:"since"`              // of the present state
@@ -77,7 +81,29 @@ type Submission struct {
 	ByReceipt  bool      `json:"by_receipt,omitempty"` // HandedOver follows from these
 	Warners    []Warner  `json:"warners,omitempty"`    // who signed warnings
 
+	Approval     bool           `json:"approval,omitempty"`      // another member must or had to approve it: see approval.go
+	Approver     mailbox.Person `json:"approver,omitempty"`      // who did
+	ApproverUser string         `json:"approver_user,omitempty"` // login
+
+	// A batch: see batch.go.
+	Split      string    `json:"split,omitempty"`   // SplitBlind or SplitAlways; empty: no batch
+	Visible    int       `json:"visible,omitempty"` // so many of its first recipients share its first message
+	Tally      *Tally    `json:"tally,omitempty"`
+	Next       int       `json:"next,omitempty"` // every child before this number has a record
+	Rest       State     `json:"rest,omitempty"` // of the children that have none
+	RestReason Reason    `json:"rest_reason,omitempty"`
+	RestSince  time.Time `json:"rest_since,omitzero"`
+	// One of its children.
+	Batch  string `json:"batch,omitempty"`  // id of the batch; empty: no child
+	Number int    `json:"number,omitempty"` // from 1
+
 	chunks [][]byte // the recipients' records as they were read
+	// trash is where it goes when it is cancelled while it is held: nil for that
+	// of its mailbox, the zero key for none; trashed is where it stands then.
+	trash   *mailbox.FolderKey
+	trashed mailbox.Place
+	// approved is where it stands among what was approved, once it is filed there.
+	approved mailbox.Place
 }
 
 // Recipient is one address of a submission's envelope.
@@ -89,6 +115,7 @@ type Recipient struct {
 	Told     RecipientState `json:"told,omitempty"`
 	Warned   []Warning      `json:"warned,omitempty"`   // one for each who signed any
 	External bool           `json:"external,omitempty"` // outside PEC, by the acceptance
+	Of       State          `json:"of,omitempty"`       // in a batch: of the message that goes there, once it has a record
 }
 
 // chunk is how many recipients stand in one record: the longest addresses of a
@@ -134,9 +161,19 @@ func NewID(now time.Time) string {
 type due struct {
 	At    time.Time `json:"at"`
 	Lease time.Time `json:"lease,omitzero"` // somebody works on it until then
+	Batch bool      `json:"batch,omitempty"`
 }
 
-func queueKey(box, id string) string { return "q/" + strings.ToLower(box) + "/" + id }
+// queueKey is where a submission's line stands. Those of the children of batches
+// stand behind all others, so that many of them keep nothing out of sight.
+func queueKey(box, id string) string {
+	if _, _, child := batchOf(id); child {
+		id = "~" + id
+	}
+	return "q/" + strings.ToLower(box) + "/" + id
+}
+
+func recipientsKey(id string, n int) string { return fmt.Sprintf("r/%s/%04d", id, n) }
 
 // queueBox is the prefix of a mailbox's queue; "" is that of all.
 func queueBox(box string) string {
@@ -167,13 +204,14 @@ func identifierPrefix(key string) string { return "p/" + key + "\x00" }
 // identifierBefore is where it stood before the mailbox was part of the key.
 func identifierBefore(key string) string { return "p/" + key }
 
-// load reads a submission.
+// load reads a submission. A child of a batch that has no record yet is given as
+// its batch says.
 func load(tx *mailbox.Tx, id string) (*Submission, error) {
 	s := new(Submission)
 	sp := tx.Space(room)
 	err := sp.Get("s/"+id, s)
 	if errors.Is(err, mailbox.ErrNotFound) {
-		return nil, ErrNotFound
+		return unmade(tx, id)
 	}
 	if err != nil {
 		return nil, err
@@ -194,13 +232,23 @@ func load(tx *mailbox.Tx, id string) (*Submission, error) {
 // the line as it is, where the state still has one.
 func save(tx *mailbox.Tx, s *Submission, next *due) error {
 	sp := tx.Space(room)
+	if err := endHold(tx, s); err != nil {
+		return err
+	}
+	if s.batch() {
+		s.sum()
+	}
+	var before *Submission
+	if s.child() {
+		var err error
+		if before, err = headOf(tx, s.ID); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
 	if err := register(tx, s); err != nil {
 		return err
 	}
 	if err := sp.Put("s/"+s.ID, s); err != nil {
-		return err
-	}
-	if err := noteOutcome(tx, s); err != nil {
 		return err
 	}
 	n := 0
@@ -210,18 +258,26 @@ func save(tx *mailbox.Tx, s *Submission, next *due) error {
 			return err
 		}
 		if n >= len(s.chunks) || !bytes.Equal(raw, s.chunks[n]) {
-			if err := sp.Put(fmt.Sprintf("r/%s/%04d", s.ID, n), part); err != nil {
+			if err := sp.Put(recipientsKey(s.ID, n), part); err != nil {
 				return err
 			}
 		}
 		n++
 	}
-	if !s.State.waiting() {
+	if s.child() {
+		if err := mirror(tx, s, before); err != nil {
+			return err
+		}
+	} else if err := noteOutcome(tx, s); err != nil {
+		return err
+	}
+	if !s.State.waiting() || s.batch() && !s.toMake() {
 		return sp.Delete(queueKey(s.Box, s.ID))
 	}
 	if next == nil {
 		return nil
 	}
+	next.Batch = s.batch()
 	return sp.Put(queueKey(s.Box, s.ID), *next)
 }
 
@@ -288,12 +344,26 @@ func byMsgID(tx *mailbox.Tx, box, msgid string) (*Submission, error) {
 	var id string
 	err := tx.Space(room).Get(msgidKey(box, msgid), &id)
 	if errors.Is(err, mailbox.ErrNotFound) {
-		return nil, ErrNotFound
+		return byChildMsgID(tx, box, msgid)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return load(tx, id)
+}
+
+// byChildMsgID is byMsgID for the Message-IDs that were made for the children of
+// batches. They need no record: they tell which one it is.
+func byChildMsgID(tx *mailbox.Tx, box, msgid string) (*Submission, error) {
+	id, ok := childOfMsgID(msgid)
+	if !ok {
+		return nil, ErrNotFound
+	}
+	s, err := load(tx, id)
+	if err == nil && (!s.child() || box != "" && !pec.SameAddress(s.Box, box) || idKey(childMsgID(s.Box, id)) != idKey(msgid)) {
+		return nil, ErrNotFound
+	}
+	return s, err
 }
 
 // byIdentifier returns the submission of a mailbox that a provider's identifier,
@@ -362,7 +432,7 @@ func Find(tx *mailbox.Tx, name string) (*Submission, error) {
 		}
 	}
 	if id == "" {
-		return nil, ErrNotFound
+		return byChildMsgID(tx, "", name)
 	}
 	return load(tx, id)
 }
@@ -370,7 +440,7 @@ func Find(tx *mailbox.Tx, name string) (*Submission, error) {
 // register gives what was handed over its number in the register of what the
 // mailbox sent, once, in the year of the hand-over.
 func register(tx *mailbox.Tx, s *Submission) error {
-	if s.HandedOver.IsZero() || s.Register > 0 {
+	if s.HandedOver.IsZero() || s.Register > 0 || s.child() { // a batch has one number, as it has one message
 		return nil
 	}
 	m, err := tx.Message(s.Message)

@@ -24,6 +24,15 @@ func tie(tx *mailbox.Tx, box string, r *pec.Report) (*Submission, string, error)
 		if err != nil {
 			return nil, "", err
 		}
+		if s.batch() {
+			// Its own Message-ID is on the wire only where one message goes to those
+			// whom everybody sees.
+			if s, err = visibleOf(tx, s); errors.Is(err, ErrNotFound) {
+				continue
+			} else if err != nil {
+				return nil, "", err
+			}
+		}
 		known = true
 		if recipient, ok := r.About(s.sent("")); ok {
 			return s, recipient, nil
@@ -40,6 +49,14 @@ func tie(tx *mailbox.Tx, box string, r *pec.Report) (*Submission, string, error)
 		return s, recipient, nil
 	}
 	return nil, "", ErrNotFound
+}
+
+// visibleOf is the child of a batch that goes to those whom everybody sees.
+func visibleOf(tx *mailbox.Tx, b *Submission) (*Submission, error) {
+	if !b.visible(1) {
+		return nil, ErrNotFound
+	}
+	return load(tx, childID(b.ID, 1))
 }
 
 // sent is the submission as receipts are compared with it.

@@ -139,8 +139,14 @@ func (s *Service) claimOne(ctx context.Context, box, k string, id mailbox.Messag
 			return err
 		}
 		m.Submission = sub.ID
-		if err := refile(tx, report, m, sub.Person); err != nil {
+		to, err := sub.addressee(tx)
+		if err != nil {
 			return err
+		}
+		if to != 0 { // else all who receive see it already
+			if err := refile(tx, report, m, to); err != nil {
+				return err
+			}
 		}
 		return tx.PutMessage(m)
 	})

@@ -169,7 +169,7 @@ func sheetOf(l *configs.Loaded, name, language string, now time.Time) (sheet, er
 		r := p.Rights(u.Login, m.Address, now)
 		b := sheetMailbox{Address: m.Address, Name: m.Name, Active: m.Active, Login: u.Login + "/" + m.Address,
 			Rights: rightsOf(r), RightsText: sheetWords(language).rights(r, m.Active), PINRequired: m.PINRequired && m.Active && r.Send, PINMethods: m.PINMethods,
-			Expires: lastDay(l, m.Address, u.Login), Profile: profileURL(a, u.Login, m.Address)}
+			Expires: lastDay(p, a.Location(), m.Address, u.Login), Profile: profileURL(a, u.Login, m.Address)}
 		if archive := b.Login + "#archivio"; resolves(p, archive) {
 			b.ArchiveLogin = archive
 		}
@@ -202,7 +202,7 @@ func rightsOf(r policy.Rights) []string {
 	for _, x := range []struct {
 		word string
 		has  bool
-	}{{"send", r.Send}, {"receive", r.Receive}, {"anomalies", r.Anomalies}, {"delete", r.Delete}} {
+	}{{"send", r.Send}, {"receive", r.Receive}, {"anomalies", r.Anomalies}, {"compose", r.Compose}, {"approve", r.Approve}, {"delete", r.Delete}, {"send only", r.SendOnly}} {
 		if x.has {
 			out = append(out, x.word)
 		}
@@ -211,15 +211,12 @@ func rightsOf(r policy.Rights) []string {
 }
 
 // lastDay is the last day of a user on a mailbox, or "".
-func lastDay(l *configs.Loaded, box, login string) string {
-	for _, m := range l.Policy.Mailboxes {
-		for _, member := range m.Members {
-			if m.Address == box && member.User == login {
-				return member.Expires.String()
-			}
-		}
+func lastDay(p *policy.Policy, zone *time.Location, box, login string) string {
+	e := p.Explain(login, box)
+	if e.Expires.IsZero() {
+		return ""
 	}
-	return ""
+	return e.Expires.Add(-1).In(zone).Format(time.DateOnly)
 }
 
 // profileURL is where the user's device finds the profile of a mailbox; "" where

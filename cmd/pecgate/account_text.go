@@ -21,7 +21,8 @@ type sheetText struct {
 	pin, pinText, pinMissing                   string
 	boxes, none, noListener                    string
 	email, name, may, until, included          string
-	always, noPIN, noMethod                    string
+	pinElse, always, noPIN                     string
+	ways                                       [4]string // of giving the PIN, as pinWays has them
 	inactive, archive, readOnly, profile       string
 	program                                    string
 	advice                                     []string // SENT, RECEIPTS and OUTCOMES are folders
@@ -43,7 +44,9 @@ func sheetWords(language string) sheetText {
 			pinMissing: "None is set for you yet, and without one you cannot send from the mailboxes that ask for it:\n  ask the administrator.",
 			boxes:      "PEC mailboxes", none: "None: ask the administrator.", noListener: "none: ask the administrator",
 			email: "e-mail address", name: "user name", may: "you may", until: "until", included: "included",
-			always: "needed for each message", noPIN: "not needed", noMethod: "needed, but cannot be given in the subject: ask the administrator",
+			always: "needed for each message", noPIN: "not needed",
+			pinElse:  "How each mailbox takes it stands below. It is in no message that leaves and in no copy that is kept.",
+			ways:     [4]string{"in the subject, as [PIN:...]", "in a reply to the notice that the message is held, alone in the first line", "in the field X-Pecgate-PIN", "behind the password, after a space"},
 			inactive: "not active: nothing is sent or received, what is there can be read",
 			archive:  "archive by day", readOnly: "as user name, read-only", profile: "iPhone, iPad, Mac",
 			program: "In the mail program",
@@ -68,7 +71,9 @@ func sheetWords(language string) sheetText {
 		pinMissing: "Non è ancora impostato, e senza non si può inviare dalle caselle che lo chiedono:\n  rivolgersi all'amministratore.",
 		boxes:      "Caselle PEC", none: "Nessuna: rivolgersi all'amministratore.", noListener: "nessuno: rivolgersi all'amministratore",
 		email: "indirizzo e-mail", name: "nome utente", may: "permessi", until: "fino al", included: "compreso",
-		always: "richiesto per ogni messaggio", noPIN: "non richiesto", noMethod: "richiesto, ma non si può dare nell'oggetto: rivolgersi all'amministratore",
+		always: "richiesto per ogni messaggio", noPIN: "non richiesto",
+		pinElse:  "Come darlo è indicato sotto per ogni casella. Non resta nel messaggio che parte né nella copia che si conserva.",
+		ways:     [4]string{"nell'oggetto, come [PIN:...]", "in risposta all'avviso che il messaggio è trattenuto, da solo nella prima riga", "nel campo X-Pecgate-PIN", "dopo la password, separato da uno spazio"},
 		inactive: "non attiva: non si invia e non arriva nulla, quanto c'è resta leggibile",
 		archive:  "archivio per giorno", readOnly: "come nome utente, sola lettura", profile: "iPhone, iPad, Mac",
 		program: "Nel programma di posta",
@@ -129,7 +134,10 @@ func (s sheet) print(to io.Writer) error {
 		section(w.password, w.passwordMissing)
 	}
 	if slices.ContainsFunc(s.Mailboxes, func(m sheetMailbox) bool { return m.PINRequired }) {
-		if s.PINSet {
+		bySubject := func(m sheetMailbox) bool { return m.PINRequired && slices.Contains(m.PINMethods, policy.PINBySubject) }
+		if s.PINSet && !slices.ContainsFunc(s.Mailboxes, bySubject) {
+			section(w.pin, w.pinElse)
+		} else if s.PINSet {
 			section(w.pin, w.pinText)
 		} else {
 			section(w.pin, w.pinMissing)
@@ -187,10 +195,10 @@ func (w sheetText) mailbox(out io.Writer, m sheetMailbox) {
 	case !m.Active, !slices.Contains(m.Rights, "send"):
 	case !m.PINRequired:
 		line(w.pin, w.noPIN)
-	case !slices.Contains(m.PINMethods, "subject"): // the only one there is in this version
-		line(w.pin, w.noMethod)
+	case slices.Equal(m.PINMethods, []string{policy.PINBySubject}):
+		line(w.pin, w.always) // as the text about the PIN says
 	default:
-		line(w.pin, w.always)
+		line(w.pin, w.always+": "+w.waysOf(m.PINMethods))
 	}
 	if day, err := time.Parse(time.DateOnly, m.Expires); err == nil {
 		line(w.until, day.Format(w.day)+" "+w.included)
@@ -205,4 +213,15 @@ func (w sheetText) mailbox(out io.Writer, m sheetMailbox) {
 
 func (w sheetText) line(out io.Writer, label, value string) {
 	fmt.Fprintf(out, "  %-21s %s\n", label, value)
+}
+
+// waysOf names the ways in which a mailbox takes the PIN.
+func (w sheetText) waysOf(methods []string) string {
+	var ways []string
+	for i, way := range []string{policy.PINBySubject, policy.PINByReply, policy.PINByHeader, policy.PINByPassword} {
+		if slices.Contains(methods, way) {
+			ways = append(ways, w.ways[i])
+		}
+	}
+	return strings.Join(ways, "; ")
 }

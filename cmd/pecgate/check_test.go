@@ -83,14 +83,15 @@ func TestCheck(t *testing.T) {
 		t.Errorf("good: %d\n%s%s", state, out, errs)
 	}
 
-	broken := strings.Replace(policyText, "admin: lucia", "admin: luca\n    split: blind\n    kepp: 10d", 1)
+	broken := strings.Replace(policyText, "admin: lucia", "admin: luca\n    pin_required: true\n    kepp: 10d", 1)
 	if err := os.WriteFile(dir+"policy.yaml", []byte(broken), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	state, out, errs = program(t, "", "--config", config, "check")
 	want := `policy.yaml:13:12: error: admin: there is no user "luca": did you mean "lucia"?
 policy.yaml:15:5: error: unknown key "kepp": did you mean "keep"?
-policy.yaml:14:12: warning: split has no effect in this version: blind copies are refused and nothing is split
+policy.yaml:17:9: warning: user "mario" has no pin and cannot send from protocollo@pec.example.org, which requires one
+policy.yaml:18:9: warning: user "lucia" has no pin and cannot send from protocollo@pec.example.org, which requires one
 `
 	if got := strings.ReplaceAll(out, dir, ""); state != exitUsage || got != want {
 		t.Errorf("broken: %d\n%swant\n%s", state, got, want)
@@ -101,7 +102,7 @@ policy.yaml:14:12: warning: split has no effect in this version: blind copies ar
 
 	state, out, _ = program(t, "", "check", "--json", "--config", config)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if state != exitUsage || len(lines) != 3 {
+	if state != exitUsage || len(lines) != 4 {
 		t.Fatalf("json: %d\n%s", state, out)
 	}
 	var f map[string]any

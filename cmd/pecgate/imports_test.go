@@ -14,10 +14,11 @@ import (
 func roomsAllowed() map[string][]string {
 	store := []string{"mailbox", "mailbox/..."}
 	return map[string][]string{
-		"cmd/pecgate": {"configs", "gateway", "gateway/...", "relay", "relay/...", "mailbox", "mailbox/...", "policy"},
+		"cmd/pecgate": {"configs", "configs/...", "gateway", "gateway/...", "relay", "relay/...", "mailbox", "mailbox/...", "policy"},
 		// judges from outside; the store itself opens damaged folders, in a process of its own
 		"cmd/pecstress":               {"relay/providersim", "gateway/auth", "mailbox/planted", "mailbox", "mailbox/kv", "mailbox/kv/badger"},
-		"configs":                     {"policy"}, // one strict reader of addresses for files and messages
+		"configs":                     {"policy", "configs/seal"}, // one strict reader of addresses for files and messages
+		"configs/seal":                {},
 		"policy":                      {},
 		"mailbox":                     {"mailbox/..."},
 		"mailbox/planted":             {},
@@ -68,8 +69,11 @@ func homes() map[string][]string {
 		"github.com/fsnotify/fsnotify":     {"configs"},
 		"github.com/spf13/cobra":           {"cmd/pecgate", "cmd/pecstress"},
 		"github.com/spf13/pflag":           {"cmd/pecgate"},
+		"github.com/pires/go-proxyproto":   {"gateway/gate"},
 		"golang.org/x/term":                {"cmd/pecgate", "cmd/pecstress"},
-		"golang.org/x/crypto":              {"gateway/auth", "relay/upstream", "relay/upstream/upstreamtest"}, // the last two: stapled OCSP answers
+		"github.com/boombuler/barcode":     {"cmd/pecgate"},
+		"github.com/pquerna/otp":           {"gateway/auth"},
+		"golang.org/x/crypto":              {"gateway/auth", "configs/seal", "relay/upstream", "relay/upstream/upstreamtest"}, // the last two: stapled OCSP answers
 		"golang.org/x/sys":                 {"mailbox", "mailbox/backup", "gateway/admin", "mailbox/segment", "cmd/pecstress"},
 		"golang.org/x/mod":                 {"mailbox/audit"},
 		"golang.org/x/text":                {"mailbox/mime", "mailbox/pec", "relay/providersim"},

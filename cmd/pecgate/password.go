@@ -14,25 +14,29 @@ import (
 )
 
 func newPasswordCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var apps appFlags
+	c := &cobra.Command{
 		Use:   "password",
-		Short: "read a password and print its hash for policy.yaml",
+		Short: "read a password and print its hash for policy.yaml; make, list and revoke app passwords",
 		Long: `Reads a password twice from the terminal without showing it, or one line from standard input, and prints its hash for
-the key password of a user in policy.yaml.`,
-		Args: noArguments("type the secret when asked, or give it on standard input"),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.printHash(cmd, "password", goodPassword) },
-	}
-}
+the key password of a user in policy.yaml.
 
-func newPINCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "pin",
-		Short: "read a PIN and print its hash for policy.yaml",
-		Long: `Reads a PIN of 4 to 12 digits twice from the terminal without showing it, or one line from standard input, and prints its
-hash for the key pin of a user in policy.yaml.`,
-		Args: noArguments("type the secret when asked, or give it on standard input"),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.printHash(cmd, "PIN", goodPIN) },
+With --app it makes a password for one mail program or device of a user and prints it once. It works for SMTP and IMAP
+beside the user's own password, at once and without a restart, and can be revoked alone: for a phone that is lost, or a
+program that keeps its passwords badly. It is no PIN.`,
+		Example: "  pecgate password\n  pecgate password --user mario --app telefono\n  pecgate password --list\n  pecgate password --user mario --app telefono --revoke",
+		Args:    noArguments("type the secret when asked, or give it on standard input"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asked, err := apps.asked(); err != nil {
+				return err
+			} else if asked {
+				return a.appPassword(cmd, apps)
+			}
+			return a.printHash(cmd, "password", goodPassword)
+		},
 	}
+	apps.add(c)
+	return c
 }
 
 func (a *app) printHash(cmd *cobra.Command, what string, good func(string) error) error {
@@ -68,13 +72,6 @@ func goodPassword(s string) error {
 		return errors.New("the password holds a character that mail programs cannot send")
 	case strings.TrimSpace(s) != s:
 		return errors.New("the password begins or ends with a blank")
-	}
-	return nil
-}
-
-func goodPIN(s string) error {
-	if len(s) < 4 || len(s) > 12 || strings.Trim(s, "0123456789") != "" {
-		return errors.New("a PIN has 4 to 12 digits and nothing else")
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ func policyOf(l *configs.Loaded) *policy.Policy {
 	}
 	for _, u := range l.Policy.Users {
 		p.Users = append(p.Users, policy.User{
-			Login: u.Login, Name: u.Name, Email: u.Email, Password: u.Password, PIN: u.PIN,
+			Login: u.Login, Name: u.Name, Email: u.Email, Password: u.Password, PIN: u.PIN, TOTP: u.TOTP.Sealed,
 			Deliver: slices.Clone(u.Deliver), Line: u.At.FileLine(),
 		})
 	}
@@ -23,19 +23,23 @@ func policyOf(l *configs.Loaded) *policy.Policy {
 		box := policy.Mailbox{
 			Address: m.Address, Name: m.Name, Active: m.Active,
 			PINRequired: m.PINRequired, PINMethods: slices.Clone(m.PINMethods),
-			Receipt: m.Receipt, ReceiptsTo: m.ReceiptsTo, Split: m.Split, ReplyTo: m.ReplyTo,
-			Admin: m.Admin, SharedSeen: m.SharedSeen, Keep: m.Keep.After,
+			Receipt: m.Receipt, ReceiptChoice: m.ReceiptChoice, ReceiptsTo: m.ReceiptsTo, Split: m.Split, ReplyTo: m.ReplyTo,
+			Admin: m.Admin, SharedSeen: m.SharedSeen, ApproveOwn: m.ApproveOwn, ApprovalNoPIN: !m.ApprovalPIN, Keep: m.Keep.After,
 			Recipients: m.Limits.Recipients, Product: int64(m.Limits.Product),
 			Members: make([]policy.Member, 0, len(m.Members)), Line: m.At.FileLine(),
 		}
 		for _, member := range m.Members {
-			box.Members = append(box.Members, policy.Member{
-				User: member.User, Send: member.Send, Receive: member.Receive, Anomalies: member.Anomalies,
-				Compose: member.Compose, Delete: member.Delete,
-				Expires: member.Expires.End(l.Appliance.Location()), Line: member.At.FileLine(),
-			})
+			box.Members = append(box.Members, member.Rule(l.Appliance.Location()))
 		}
 		p.Mailboxes = append(p.Mailboxes, box)
 	}
+	for _, g := range l.Policy.Groups {
+		p.Groups = append(p.Groups, policy.Group{Name: g.Name, Users: slices.Clone(g.Users), Groups: slices.Clone(g.Groups), Line: g.At.FileLine()})
+	}
+	for _, x := range l.Policy.Lists {
+		p.Lists = append(p.Lists, policy.List{Address: x.Address, Name: x.Name, Members: slices.Clone(x.Members),
+			Users: slices.Clone(x.Users), Groups: slices.Clone(x.Groups), Line: x.At.FileLine()})
+	}
+	p.Spread()
 	return p
 }

@@ -34,8 +34,8 @@ func TestPolicyOf(t *testing.T) {
 		ReceiptsTo: "sender", Split: "never", Admin: "lucia", SharedSeen: true, Recipients: 20, Product: 100e6,
 		Keep: 3650 * 24 * time.Hour, Line: file + ":8",
 		Members: []policy.Member{
-			{User: "mario", Send: true, Receive: true, Expires: time.Date(2099, 7, 1, 0, 0, 0, 0, rome), Line: file + ":16"},
-			{User: "lucia", Send: true, Line: file + ":17"},
+			{User: "mario", Send: true, Receive: true, Unsaid: ^policy.Anomalies, Expires: time.Date(2099, 7, 1, 0, 0, 0, 0, rome), Line: file + ":16"},
+			{User: "lucia", Send: true, Unsaid: ^(policy.Receive | policy.Anomalies), Line: file + ":17"},
 		},
 	}}
 	if !reflect.DeepEqual(p.Mailboxes, want) {
@@ -64,6 +64,15 @@ func TestHashBoundsAgree(t *testing.T) {
 		hash := "$argon2id$v=19$" + cost + tail
 		if loader, login := configs.CheckHash(hash), auth.CheckHash(hash); (loader == nil) != (login == nil) {
 			t.Errorf("%s: loader %v, login %v", cost, loader, login)
+		}
+	}
+	const old = "abcdefghijklmnopqrstuu0sISH0leK.XA2Hsy79BXs2v6yMcspdC"
+	for _, hash := range []string{
+		"$2y$10$" + old, "$2a$04$" + old, "$2b$12$" + old, "$2b$13$" + old, "$2b$03$" + old, "$2x$10$" + old, "$2$10$" + old,
+		"$2y$10$" + old[1:], "$2y$10$=" + old[1:], "$2y$1a$" + old, "$2", "$2y$", "$2y$10$" + old + "a",
+	} {
+		if loader, login := configs.CheckHash(hash), auth.CheckHash(hash); (loader == nil) != (login == nil) {
+			t.Errorf("%s: loader %v, login %v", hash, loader, login)
 		}
 	}
 }

@@ -27,14 +27,14 @@ func newQueueCommand(app *app) *cobra.Command {
 		Short: "the outgoing queue",
 		Long: `Shows and changes what waits to be sent. Every change is in the audit log with
 the user and process that asked for it.`,
-		Args: noArguments("use `queue list`, `show`, `retry`, `hold` or `cancel`"),
+		Args: noArguments("use `queue list`, `show`, `retry`, `hold`, `cancel`, `approve` or `reject`"),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newQueueListCommand(app), newQueueShowCommand(app),
 		newQueueChangeCommand(app, "retry", "send what is held, or what waits for its next attempt, now",
 			`Puts submissions that are held back into the queue, and lets those that wait for
 their next attempt be tried at once. It does not release what waits for a PIN or
-for a member who approves.
+for a member who approves (see approve).
 
 One that may have left already (held as uncertain or restored) is sent a second
 time if it did: look into the provider's webmail first. Receipts that come
@@ -48,7 +48,13 @@ whose hand-over ended without an answer, cannot be held.`),
 One that may have left already (held as uncertain or restored, or released from
 there) cannot be cancelled as if it were not sent. --may-have-left gives such a
 one up: nothing is sent from here any more, its sender is told that it may have
-left, and a receipt that comes still counts.`))
+left, and a receipt that comes still counts.`),
+		newQueueChangeCommand(app, "approve", "send what waits for approval, now",
+			`Releases submissions of members with compose, in place of a member with approve:
+no PIN is asked for, and the audit log has who did it. One that a member has
+approved and not confirmed by PIN yet is released, too.`),
+		newQueueChangeCommand(app, "reject", "take submissions back that wait for approval",
+			`Cancels submissions that wait for approval, for good, and tells their authors.`))
 	return c
 }
 
@@ -174,6 +180,9 @@ func (p *queuePrinter) line(it relay.QueueItem) error {
 		if to = it.Recipients[0]; n > 1 {
 			to += fmt.Sprintf(" and %d more", n-1)
 		}
+	}
+	if it.Batch != nil {
+		to += "; " + batchText(it.Batch, it.ID)
 	}
 	_, err := fmt.Fprintf(p.table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", it.ID, it.Mailbox, it.User, stateText(it.State, it.StateReason, it.MayHaveLeft),
 		it.Since.In(p.loc).Format(time.DateTime), p.next(it.Next), it.Attempts, to)
@@ -348,7 +357,7 @@ func (ch *queueChange) all(ctx context.Context, ids []string, errs io.Writer) er
 		}
 		by := relay.Hand{Actor: "pecgate queue", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())}
 		do := map[string]func(context.Context, string, relay.Hand) (string, error){
-			"retry": r.Retry, "hold": r.Hold,
+			"retry": r.Retry, "hold": r.Hold, "approve": r.ApproveByHand, "reject": r.RejectByHand,
 			"cancel": func(ctx context.Context, id string, by relay.Hand) (string, error) {
 				return r.Cancel(ctx, id, ch.knows, by)
 			},

@@ -40,6 +40,8 @@ func (e *exitError) Error() string { return e.text }
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
 		newCheckCommand(a),
+		newExplainCommand(a),
+		newPolicyCommand(a),
 		newPasswordCommand(a),
 		newPINCommand(a),
 		newDemoCommand(a),
@@ -48,6 +50,7 @@ func commands(a *app) []*cobra.Command {
 		newStatusCommand(a),
 		newShowCommand(a),
 		newAccountCommand(a),
+		newUserCommand(a),
 		newQueueCommand(a),
 		newVerifyCommand(a),
 		newAuditCommand(a),

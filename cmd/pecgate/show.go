@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,7 +25,11 @@ func newShowCommand(app *app) *cobra.Command {
 		Use:   "show ID",
 		Short: "one submission as a timeline",
 		Long: `Shows what became of a submission: every recipient with what is known, and
-each receipt. ID is the submission's id, its Message-ID or its PEC identifier.`,
+each receipt. ID is the submission's id, its Message-ID or its PEC identifier.
+
+Of a message that was split (split: blind or always) it shows how far that is,
+and the messages that it leaves as; each has an id of its own for show and for
+queue.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return errors.New("show needs one ID: of the submission, its Message-ID or its PEC identifier")
@@ -50,7 +55,7 @@ each receipt. ID is the submission's id, its Message-ID or its PEC identifier.`,
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
-	c.Flags().BoolVar(&eml, "eml", false, "the stored bytes")
+	c.Flags().BoolVar(&eml, "eml", false, "the bytes as they are relayed")
 	return c
 }
 
@@ -73,19 +78,11 @@ func showBytes(ctx context.Context, out io.Writer, a *configs.Appliance, id stri
 		return controlError(a, err)
 	}
 	return withStore(a, func(store *mailbox.Store) error {
-		_, number, err := relay.Show(ctx, store, id)
+		r, err := relay.Bytes(ctx, store, id)
 		if err != nil {
 			return err
 		}
-		m, err := store.Message(ctx, number)
-		if err != nil {
-			return err
-		}
-		r, err := store.Open(m)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(out, io.NewSectionReader(r, 0, m.Size()))
+		_, err = io.Copy(out, io.NewSectionReader(r, 0, r.Size()))
 		return errors.Join(err, r.Close())
 	})
 }
@@ -100,10 +97,19 @@ func printShown(out io.Writer, s relay.Shown, loc *time.Location) error {
 	fmt.Fprintf(w, "State\t%s\n", state)
 	fmt.Fprintf(w, "Mailbox\t%s, sent by %s\n", s.Mailbox, s.User)
 	fmt.Fprintf(w, "Message-ID\t<%s>\n", s.MsgID)
+	if s.Alias != "" {
+		fmt.Fprintf(w, "of the client\t<%s>, which another submission of this mailbox had used\n", s.Alias)
+	}
 	if s.Identifier != "" {
 		fmt.Fprintf(w, "PEC identifier\t%s\n", s.Identifier)
 	}
-	fmt.Fprintf(w, "SHA-256\t%s\n", s.SHA256)
+	if s.Batch != nil {
+		fmt.Fprintf(w, "Batch\t%s\n", batchText(s.Batch, s.ID))
+	}
+	fmt.Fprintf(w, "SHA-256\t%s\n", cmp.Or(s.SHA256, "none yet: nothing was handed over"))
+	for _, c := range s.Children {
+		fmt.Fprintf(w, "  %s\t%s, to %s\n", c.ID, stateText(c.State, c.StateReason, false), recipientsText(c.Recipients))
+	}
 	for _, r := range s.Receipts {
 		fmt.Fprintf(w, "  %s\t%s, signature %s\n", r.At.In(loc).Format(time.DateTime), r.Kind, r.Verdict)
 	}

@@ -66,7 +66,7 @@ func (s *source) gatewayOptions(log *slog.Logger) (gateway.Options, error) {
 		DataDir: a.Path(a.DataDir), MinFree: int64(a.MinFree),
 		Certificate: a.Path(a.TLS.Certificate), Key: a.Path(a.TLS.Key),
 		Submissions: a.SMTP.Submissions, Submission: a.SMTP.Submission, IMAPS: a.IMAP.IMAPS,
-		Autoconfig: a.Autoconfig.Listen,
+		Autoconfig: a.Autoconfig.Listen, ProxyFrom: a.ProxyProtocol.Networks(),
 		MaxMessage: int64(a.SMTP.MaxMessageSize), Trust: trust, Log: log,
 		Sums: func() gateway.Sums {
 			s := s.now.Load().loaded.Sums

@@ -21,6 +21,14 @@ import (
 // imap says commands as a person and wants OK to each.
 func (h *house) imap(login string, commands ...string) {
 	h.t.Helper()
+	if err := h.tryIMAP(login, commands...); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// tryIMAP is imap whose error is the first answer that is not OK.
+func (h *house) tryIMAP(login string, commands ...string) error {
+	h.t.Helper()
 	host, _, err := splitPort(h.imaps)
 	if err != nil {
 		h.t.Fatal(err)
@@ -46,12 +54,13 @@ func (h *house) imap(login string, commands ...string) {
 			}
 			if answer, ok := strings.CutPrefix(line, tag); ok {
 				if !strings.HasPrefix(answer, "OK") {
-					h.t.Fatalf("%s: %s", cmd, answer)
+					return fmt.Errorf("%s: %s", cmd, answer)
 				}
 				break
 			}
 		}
 	}
+	return nil
 }
 
 // sumOf is the SHA-256 of a file of the configuration.

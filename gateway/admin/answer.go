@@ -77,7 +77,7 @@ func (c *Control) audit(ctx context.Context, event, peer string, a answer) error
 	switch {
 	case errors.Is(a.err, relay.ErrNotFound), errors.Is(a.err, errUnknown):
 		l.Result = "not found"
-	case errors.As(a.err, new(*relay.Refusal)):
+	case errors.As(a.err, new(*relay.Refusal)), errors.As(a.err, new(*Refusal)):
 		l.Result, l.Reason = "refused", a.err.Error()
 	case a.err != nil:
 		l.Result = "failed"
@@ -110,20 +110,15 @@ func (c *Control) show(r *http.Request) answer {
 	return answer{box: shown.Mailbox, subject: shown.ID, value: shown}
 }
 
-// eml gives the stored bytes of a submission, to nobody without an audit line.
+// eml gives the bytes of a submission as they are relayed, to nobody without an audit line.
 func (c *Control) eml(r *http.Request) answer {
 	name := r.URL.Query().Get("id")
-	shown, id, err := relay.Show(r.Context(), c.opt.Store, name)
+	shown, _, err := relay.Show(r.Context(), c.opt.Store, name)
 	if err != nil {
 		return answer{subject: name, err: err}
 	}
 	a := answer{box: shown.Mailbox, subject: shown.ID, audited: true}
-	m, err := c.opt.Store.Message(r.Context(), id)
-	if err != nil {
-		a.err = err
-		return a
-	}
-	body, err := c.opt.Store.Open(m)
+	body, err := relay.Bytes(r.Context(), c.opt.Store, shown.ID)
 	if err != nil {
 		a.err = err
 		return a
@@ -158,7 +153,7 @@ func (c *Control) write(w http.ResponseWriter, a answer) error {
 		status, value = http.StatusNotFound, said(ErrNotFound.Error())
 	case errors.Is(a.err, errUnknown):
 		status, value = http.StatusNotFound, said(errUnknown.Error())
-	case errors.As(a.err, new(*relay.Refusal)):
+	case errors.As(a.err, new(*relay.Refusal)), errors.As(a.err, new(*Refusal)):
 		status, value = http.StatusConflict, said(a.err.Error())
 	case errors.Is(a.err, mailbox.ErrNoSpace):
 		status, value = http.StatusInsufficientStorage, said("the disk of data_dir is too full to change anything: make room there")

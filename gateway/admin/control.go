@@ -48,7 +48,10 @@ type Options struct {
 	Store   *mailbox.Store
 	Relay   *relay.Service
 	Events  *events.Log
-	Stall   time.Duration // longest wait for a reader that takes nothing; 0: 5 minutes
+	// UnlockPIN forgets the wrong PINs that a login gave today, with its audit
+	// line, and returns how many these were.
+	UnlockPIN func(ctx context.Context, login string, by relay.Hand) (int, error)
+	Stall     time.Duration // longest wait for a reader that takes nothing; 0: 5 minutes
 }
 
 // Control is the server on the control socket.
@@ -91,6 +94,9 @@ func Listen(o Options) (*Control, error) {
 	mux.Handle("GET /v1/eml", c.audited("show --eml", c.eml))
 	mux.Handle("GET /v1/audit/verify", c.audited("audit verify", c.verifyAudit))
 	c.queueRoutes(mux)
+	c.appRoutes(mux)
+	c.peopleRoutes(mux)
+	c.pinRoutes(mux)
 	c.backupRoutes(mux)
 	mux.Handle("/", c.audited("unknown", c.unknown))
 	c.http = &http.Server{

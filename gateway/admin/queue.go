@@ -15,6 +15,8 @@ func (c *Control) queueRoutes(mux *http.ServeMux) {
 	mux.Handle("GET /v1/queue/show", c.audited("queue show", c.queueShow))
 	mux.Handle("POST /v1/queue/retry", c.audited("queue retry", c.changed(c.opt.Relay.Retry)))
 	mux.Handle("POST /v1/queue/hold", c.audited("queue hold", c.changed(c.opt.Relay.Hold)))
+	mux.Handle("POST /v1/queue/approve", c.audited("queue approve", c.changed(c.opt.Relay.ApproveByHand)))
+	mux.Handle("POST /v1/queue/reject", c.audited("queue reject", c.changed(c.opt.Relay.RejectByHand)))
 	mux.Handle("POST /v1/queue/cancel", c.audited("queue cancel", func(r *http.Request) answer {
 		knows := r.URL.Query().Get("may_have_left") == "true"
 		return c.changed(func(ctx context.Context, id string, by relay.Hand) (string, error) {

@@ -9,15 +9,19 @@
 //   - A refusal is one error with one text, and costs the same hash, whether
 //     the name is unknown, has no password or the password is wrong.
 //   - Throttling comes before hashing, and before the cache: no answer, not
-//     even a quick one, is given out faster than it allows.
+//     even a quick one, is given out faster than it allows. Two things pass it,
+//     since they are no guesses: an app password that is right, and a password
+//     that this user got refused from this address before, which is refused
+//     again.
 //   - Hashes are computed by a bounded number at a time, and a bounded number
-//     waits; what is beyond that is told to come again.
+//     waits, known devices first; what is beyond that is told to come again.
 //   - A wrong PIN is counted, durably if Counters are, before anybody learns
-//     that it was wrong. After ten in a day none is looked at any more.
+//     that it was wrong. After ten in a day none is looked at any more. An app
+//     password is never a PIN.
 //   - No secret is in an error, an event or a key of a map.
 //
 // It must not import configs, mailbox (except events) or relay, and is the home
-// of argon2. Its tests need no fixtures.
+// of argon2 and bcrypt. Its tests need no fixtures.
 package auth
 
 import (
@@ -25,6 +29,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -59,21 +64,28 @@ type Options struct {
 	Now      func() time.Time      // time.Now
 	Location *time.Location        // in which days of PINs begin: UTC
 	Counters Counters              // memory
-	Workers  int                   // hashes computed at a time: 2
-	Waiting  int                   // logins and PINs that may wait for that: 256
-	Remember time.Duration         // life of a verified login in the cache: 5 min; negative: no cache
+	// Locked is called when the PIN of a login was locked, and whenever one is
+	// given meanwhile; nil: nobody wants to know.
+	Locked   func(ctx context.Context, login string, use Use)
+	Apps     Apps          // app passwords: there are none
+	Workers  int           // hashes computed at a time: 2
+	Waiting  int           // logins and PINs that may wait for that: 4096, one for each connection
+	Remember time.Duration // life of a verified login in the cache: 5 min; negative: no cache
 }
 
 // Service checks logins and PINs. Safe for concurrent use.
 type Service struct {
 	opt     Options
-	work    chan struct{} // a token for each hash being computed
-	line    chan struct{} // a token for each caller that computes or waits
+	turns   *turns // of whoever computes a hash
+	flights *flights
 	cache   *cache
 	fails   *throttle
-	nobody  phc    // what unknown users are checked against
+	nobody  phc    // what unknown users are checked against where there are no others
 	nameKey []byte // of names in the throttle
 	pins    sync.Map
+
+	// compare computes a hash; tests count here.
+	compare func(h verifier, secret string) bool
 }
 
 // New returns a Service.
@@ -87,19 +99,23 @@ func New(o Options) *Service {
 	if o.Counters == nil {
 		o.Counters = newMemory(o.Now)
 	}
+	if o.Apps == nil {
+		o.Apps = noApps{}
+	}
 	if o.Workers <= 0 {
 		o.Workers = 2
 	}
 	if o.Waiting <= 0 {
-		o.Waiting = 256
+		o.Waiting = 4096
 	}
 	if o.Remember == 0 {
 		o.Remember = 5 * time.Minute
 	}
 	s := &Service{
-		opt: o, work: make(chan struct{}, o.Workers), line: make(chan struct{}, o.Workers+o.Waiting),
+		opt: o, turns: newTurns(o.Workers, o.Waiting), flights: &flights{under: map[[32]byte]chan struct{}{}},
 		cache: newCache(o.Remember, o.Now), fails: newThrottle(o.Now),
 		nobody: phc{cost: DefaultCost(), salt: random(newSalt), key: random(newKey)}, nameKey: random(32),
+		compare: verifier.matches,
 	}
 	return s
 }
@@ -113,81 +129,178 @@ func random(n int) []byte {
 }
 
 // Login checks a name (login, email, or login/box@domain) and a password that
-// came from an address without port. ErrRefused, ErrBusy, or the context's
-// error; every other outcome is a success.
+// came from an address without port. ErrRefused, ErrBusy, the context's error,
+// or one that means that nothing is known; every other outcome is a success.
 func (s *Service) Login(ctx context.Context, name, password, remote string) (policy.Identity, error) {
-	if len(name) > maxName || len(password) > maxSecret {
-		s.fails.failed(s.pair("", remote), address(remote))
-		s.opt.Events.LoginRefused("", remote, "size")
-		return policy.Identity{}, ErrRefused
-	}
-	p := s.opt.Policy()
-	id, known := p.Resolve(name)
-	login, hash := "", ""
-	if u, ok := p.User(id.User); known && ok {
-		login, hash = u.Login, u.Password
-	} else {
-		known = false
-	}
-	// All names of one user count together, and unknown ones apart.
-	who := s.pair("user\x00"+strings.ToLower(login), remote)
-	if !known {
-		who = s.pair("name\x00"+strings.ToLower(name), remote)
-	}
-	entry := s.cache.key(login, hash, password)
-	ok, throttled := false, false
-	check := func(hashing bool) {
-		if throttled = s.fails.blocked(who, address(remote)); throttled {
-			return
-		}
-		if ok = known && s.cache.holds(entry); !ok && hashing {
-			ok = s.matches(p, login, "password", hash, password)
-		}
-	}
-	if check(false); !ok && !throttled {
-		// Looked at again when its turn has come: many tries at once are as
-		// throttled as one after the other, and of a client's five connections
-		// only the first costs a hash.
-		if err := s.inTurn(ctx, func() { check(true) }); err != nil {
-			if errors.Is(err, ErrBusy) {
-				s.opt.Events.LoginBusy(remote)
-			}
-			return policy.Identity{}, err
-		}
-	}
-	if throttled {
-		s.opt.Events.LoginRefused(login, remote, "throttled")
-		return policy.Identity{}, ErrRefused
-	}
-	if !ok || !known {
-		s.fails.failed(who, address(remote))
-		why := "password"
-		if !known {
-			why = "unknown"
-		}
-		s.opt.Events.LoginRefused(login, remote, why)
-		return policy.Identity{}, ErrRefused
-	}
-	s.cache.put(entry)
-	s.fails.succeeded(who)
-	s.opt.Events.LoginOK(id.User, id.Box, remote)
-	return id, nil
+	id, _, err := s.login(ctx, name, []string{password}, remote)
+	return id, err
 }
 
-// inTurn runs fn, which computes at most one hash, when a worker is free.
-func (s *Service) inTurn(ctx context.Context, fn func()) error {
-	select {
-	case s.line <- struct{}{}:
-		defer func() { <-s.line }()
-	default:
-		return ErrBusy
+// Seen tells that a user logged in from an address before this service began:
+// such a device is known. Older than thirty days it is not.
+func (s *Service) Seen(login, remote string, at time.Time) {
+	s.fails.seen(s.pair("user\x00"+strings.ToLower(login), remote), at)
+}
+
+// LoginPIN is Login where the password may have a PIN behind it: the whole is
+// tried as password first, then what stands before the last space if 4 to 12
+// digits follow. The PIN is returned as it came, "" where there was none, and
+// was not looked at.
+func (s *Service) LoginPIN(ctx context.Context, name, password, remote string) (id policy.Identity, pin string, err error) {
+	tries := []string{password}
+	if i := strings.LastIndexByte(password, ' '); i > 0 {
+		if digits := password[i+1:]; len(digits) >= 4 && len(digits) <= 12 && strings.Trim(digits, "0123456789") == "" {
+			tries, pin = append(tries, password[:i]), digits
+		}
 	}
-	select {
-	case s.work <- struct{}{}:
-		defer func() { <-s.work }()
-	case <-ctx.Done():
-		return ctx.Err()
+	id, right, err := s.login(ctx, name, tries, remote)
+	if right == 0 {
+		pin = ""
 	}
+	return id, pin, err
+}
+
+// attempt is a login under way.
+type attempt struct {
+	name, remote string
+	who, from    string // keys of the throttle: user and address, address
+	user         policy.User
+	seed         string // login, or the unknown name: never told to anybody
+	known        bool   // the name is that of a user
+	tries        []string
+	entries      [][32]byte // of tries, in the cache
+}
+
+// login checks a name with passwords, the first of which that is right counts.
+func (s *Service) login(ctx context.Context, name string, tries []string, remote string) (id policy.Identity, right int, err error) {
+	a := attempt{name: name, remote: remote, from: address(remote), tries: tries}
+	if len(name) > maxName || len(tries[0]) > maxSecret {
+		s.fails.failed(s.pair("", remote), a.from, [32]byte{})
+		s.opt.Events.LoginRefused("", remote, "size")
+		return policy.Identity{}, 0, ErrRefused
+	}
+	p := s.opt.Policy()
+	if id, a.known = p.Resolve(name); a.known {
+		var u *policy.User
+		if u, a.known = p.User(id.User); a.known {
+			a.user = *u
+		}
+	}
+	// All names of one user count together, and unknown ones apart.
+	a.who, a.seed = s.pair("user\x00"+strings.ToLower(a.user.Login), remote), a.user.Login
+	if !a.known {
+		a.seed = strings.ToLower(name)
+		a.who = s.pair("name\x00"+strings.ToLower(name), remote)
+	}
+	for _, t := range tries {
+		a.entries = append(a.entries, s.cache.key(a.user.Login, a.user.Password, t))
+	}
+	if right, err = s.byApp(ctx, &a, id); err != nil || right >= 0 {
+		return id, right, err
+	}
+	if right, err = s.byPassword(ctx, p, &a); err != nil {
+		if errors.Is(err, ErrBusy) {
+			s.opt.Events.LoginBusy(remote)
+		}
+		return policy.Identity{}, 0, err
+	}
+	s.opt.Events.LoginOK(id.User, id.Box, remote)
+	return id, right, nil
+}
+
+// byApp looks for an app password among what was typed: its place, or -1.
+func (s *Service) byApp(ctx context.Context, a *attempt, id policy.Identity) (int, error) {
+	for i, t := range a.tries {
+		digest, maybe := appDigest(t)
+		if !maybe || !a.known {
+			continue
+		}
+		app, err := s.opt.Apps.Find(ctx, a.user.Login, digest)
+		if err != nil {
+			return -1, fmt.Errorf("look for an app password: %w", err)
+		}
+		if app != "" {
+			s.fails.succeeded(a.who)
+			s.opt.Apps.Used(ctx, a.user.Login, digest, a.remote)
+			s.opt.Events.LoginByApp(id.User, id.Box, a.remote, app)
+			return i, nil
+		}
+	}
+	return -1, nil
+}
+
+// byPassword checks the password of the policy: the place of the right one
+// among the tries, or an error.
+func (s *Service) byPassword(ctx context.Context, p *policy.Policy, a *attempt) (right int, err error) {
+	right, why := -1, ""
+	check := func(hashing bool) {
+		if s.fails.again(a.who, a.entries[0]) {
+			why = "again"
+			return
+		}
+		if s.fails.blocked(a.who, a.from) {
+			why = "throttled"
+			return
+		}
+		for i := range a.tries {
+			if a.known && s.cache.holds(a.entries[i]) {
+				right = i
+				return
+			}
+		}
+		for i := 0; hashing && right < 0 && i < len(a.tries); i++ {
+			if s.matches(p, a.seed, "password", a.user.Password, a.tries[i]) && a.known {
+				right = i
+			}
+		}
+	}
+	// The same name with the same password is looked at once at a time: of the
+	// connections that a mail program opens together only the first costs a hash.
+	// Names that are nobody's are no different.
+	same := s.cache.key("\x00"+a.seed, a.user.Password, a.tries[0])
+	for {
+		if check(false); right >= 0 || why != "" {
+			break
+		}
+		other, first := s.flights.begin(same)
+		if first {
+			defer s.flights.end(same)
+			break
+		}
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+	if right < 0 && why == "" {
+		// Looked at again when its turn has come: many tries at once are as
+		// throttled as one after the other.
+		if err := s.inTurn(ctx, s.fails.rank(a.who, a.from), func() { check(true) }); err != nil {
+			return 0, err
+		}
+	}
+	switch {
+	case right >= 0:
+		s.cache.put(a.entries[right]) // before the next of the same looks
+		s.fails.succeeded(a.who)
+		return right, nil
+	case why == "":
+		s.fails.failed(a.who, a.from, a.entries[0])
+		if why = "password"; !a.known {
+			why = "unknown"
+		}
+	}
+	s.opt.Events.LoginRefused(a.user.Login, a.remote, why)
+	return 0, ErrRefused
+}
+
+// inTurn runs fn, which computes one hash or two, when it is its turn.
+func (s *Service) inTurn(ctx context.Context, r rank, fn func()) error {
+	if err := s.turns.take(ctx, r); err != nil {
+		return err
+	}
+	defer s.turns.done()
 	fn()
 	return nil
 }
@@ -195,23 +308,27 @@ func (s *Service) inTurn(ctx context.Context, fn func()) error {
 // matches compares a secret with a hash of the policy. An unusable hash costs
 // as much as a usable one and matches nothing.
 func (s *Service) matches(p *policy.Policy, login, which, hash, secret string) bool {
-	h, err := parsePHC(hash)
+	h, err := parseHash(hash)
 	if err != nil {
 		if hash != "" {
 			s.opt.Events.HashUnusable(login, which)
 		}
-		s.like(p).matches(secret)
+		s.compare(s.like(p, login), secret)
 		return false
 	}
-	return h.matches(secret)
+	return s.compare(h, secret)
 }
 
-// like is a hash that nobody has, with the cost of the first user's, so that
-// an unknown name takes as long as a known one.
-func (s *Service) like(p *policy.Policy) phc {
+// like is the hash of some user, whose work a name without one is to cost: of
+// the same user for the same name, and of any for the next, so that names tell
+// nothing where hashes are of several kinds.
+func (s *Service) like(p *policy.Policy, name string) verifier {
+	m := hmac.New(sha256.New, s.nameKey)
+	m.Write([]byte(name))
+	start := binary.BigEndian.Uint32(m.Sum(nil))
 	for i := range p.Users {
-		if h, err := parsePHC(p.Users[i].Password); err == nil {
-			return phc{cost: h.cost, salt: s.nobody.salt, key: s.nobody.key}
+		if h, err := parseHash(p.Users[(int(start%uint32(len(p.Users)))+i)%len(p.Users)].Password); err == nil {
+			return h
 		}
 	}
 	return s.nobody
@@ -221,6 +338,6 @@ func (s *Service) like(p *policy.Policy) phc {
 // may be passwords typed into the wrong field.
 func (s *Service) pair(name, remote string) string {
 	m := hmac.New(sha256.New, s.nameKey)
-	fmt.Fprintf(m, "%d:%s:%s", len(name), name, remote)
+	fmt.Fprintf(m, "%d:%s:%s", len(name), name, place(remote))
 	return "pair:" + string(m.Sum(nil)[:16])
 }

@@ -42,9 +42,9 @@ const (
 	newKey     = 32
 )
 
-// ErrHash is returned for a string that is not an argon2id PHC string within
-// the bounds of this package. It never quotes the string.
-var ErrHash = errors.New("not an argon2id hash that can be used ($argon2id$v=19$m=...,t=...,p=...$salt$key, at most 64 MiB and 10 passes)")
+// ErrHash is returned for a string that is neither an argon2id PHC string nor a
+// bcrypt hash within the bounds of this package. It never quotes the string.
+var ErrHash = errors.New("not a hash that can be used ($argon2id$v=19$m=...,t=...,p=...$salt$key, at most 64 MiB and 10 passes; or bcrypt, $2b$..., at most cost 12)")
 
 // ErrSecretLength is returned for a secret that is empty or over 1024 bytes.
 var ErrSecretLength = errors.New("a password or PIN must have 1 to 1024 bytes")
@@ -54,7 +54,8 @@ var ErrSecretLength = errors.New("a password or PIN must have 1 to 1024 bytes")
 func HashSecret(secret string) (string, error) { return HashSecretCost(secret, DefaultCost()) }
 
 // HashSecretCost is HashSecret with a chosen cost, which must lie within the
-// bounds that CheckHash accepts.
+// bounds that CheckHash accepts. It is for tests: what the appliance makes has
+// DefaultCost.
 func HashSecretCost(secret string, c Cost) (string, error) {
 	if len(secret) == 0 || len(secret) > maxSecret {
 		return "", ErrSecretLength
@@ -73,8 +74,22 @@ func HashSecretCost(secret string, c Cost) (string, error) {
 // CheckHash reports whether a string of the policy file can be used as a
 // hash: ErrHash if not. It does no hashing.
 func CheckHash(s string) error {
-	_, err := parsePHC(s)
+	_, err := parseHash(s)
 	return err
+}
+
+// verifier is a hash that secrets are compared with. It costs work.
+type verifier interface {
+	matches(secret string) bool
+}
+
+// parseHash reads a hash of the policy file: argon2id, or bcrypt as other
+// systems leave it.
+func parseHash(s string) (verifier, error) {
+	if strings.HasPrefix(s, "$2") {
+		return parseBcrypt(s)
+	}
+	return parsePHC(s)
 }
 
 func (c Cost) ok() bool {

@@ -3,6 +3,8 @@ package auth
 import (
 	"strings"
 	"testing"
+
+	"pecgate/policy"
 )
 
 func TestHashSecret(t *testing.T) {
@@ -72,6 +74,31 @@ var badHashes = []string{
 	"$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA==$AAAAAAAAAAAAAAAAAAAAAA==",
 	"$argon2id$v=19$m=8,t=1,p=1" + goodKey + "$", " $argon2id$v=19$m=8,t=1,p=1" + goodKey,
 	"$argon2id$v=19$m=8,t=1,p=1$" + strings.Repeat("A", 300) + "$AAAAAAAAAAAAAAAAAAAAAA",
+	"$2", "$2y$", "$2x$04$" + goodBcrypt, "$2$04$" + goodBcrypt, "$2y$03$" + goodBcrypt, "$2y$13$" + goodBcrypt, "$2y$31$" + goodBcrypt,
+	"$2y$4$$" + goodBcrypt, "$2y$ 4$" + goodBcrypt, "$2y$+4$" + goodBcrypt, "$2y$04$" + goodBcrypt + "a", "$2y$04$" + goodBcrypt[1:],
+	"$2y$04$" + goodBcrypt[:52] + "=", "$2y$04$" + goodBcrypt[:52] + "\n", "$2y.04$" + goodBcrypt, "$2y$04." + goodBcrypt,
+}
+
+const goodBcrypt = "abcdefghijklmnopqrstuu0sISH0leK.XA2Hsy79BXs2v6yMcspdC"
+
+func TestBcryptIsRead(t *testing.T) {
+	for _, kind := range []string{"a", "b", "y"} {
+		h, err := parseHash("$2" + kind + bcryptSecret[3:])
+		if err != nil || !h.matches("a password of before") || h.matches("a password of befor") || h.matches("") {
+			t.Errorf("$2%s$: %v", kind, err)
+		}
+	}
+	for _, s := range []string{"$2y$12$" + goodBcrypt, "$2y$10$" + goodBcrypt} {
+		if err := CheckHash(s); err != nil {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+	p := people(t)
+	p.Users[0].Password = bcryptSecret
+	s := service(t, func(o *Options) { o.Policy = func() *policy.Policy { return p } })
+	if _, err := s.Login(t.Context(), "mario", "a password of before", "192.0.2.1"); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestBadHashes(t *testing.T) {
@@ -90,11 +117,19 @@ func FuzzHash(f *testing.F) {
 		f.Add(s)
 	}
 	f.Add("$argon2id$v=19$m=8,t=1,p=1" + goodKey)
+	f.Add(bcryptSecret)
 	f.Fuzz(func(t *testing.T, s string) {
-		p, err := parsePHC(s)
+		h, err := parseHash(s)
 		if err != nil {
 			return
 		}
+		if h, is := h.(bcryptHash); is {
+			if string(h) != s || len(s) != bcryptLength || s[4:6] > maxBcryptCost {
+				t.Errorf("%q read as %q", s, string(h))
+			}
+			return
+		}
+		p := h.(phc)
 		if !p.cost.ok() {
 			t.Errorf("unbounded cost %+v", p.cost)
 		}

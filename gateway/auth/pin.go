@@ -42,18 +42,19 @@ func (s *Service) CheckPIN(ctx context.Context, login, pin string, use Use) (boo
 	}
 	defer free()
 	now := s.opt.Now().In(s.opt.Location)
-	key := "pin/" + now.Format(time.DateOnly) + "/" + login
+	key := PINKey(login, now)
 	n, err := s.opt.Counters.Count(ctx, key)
 	if err != nil {
 		return false, fmt.Errorf("count of wrong PINs: %w", err)
 	}
 	if n >= WrongPINs {
 		s.opt.Events.PINLocked(login, use.Mailbox, use.Remote)
+		s.locked(ctx, login, use) // once more: a crash may have come before it was told
 		return false, ErrPINLocked
 	}
 	right := false
 	if len(pin) > 0 && len(pin) <= maxSecret {
-		if err := s.inTurn(ctx, func() { right = s.matches(p, login, "pin", hash, pin) }); err != nil {
+		if err := s.inTurn(ctx, knownDevice, func() { right = s.matches(p, login, "pin", hash, pin) }); err != nil {
 			return false, err
 		}
 	}
@@ -66,7 +67,23 @@ func (s *Service) CheckPIN(ctx context.Context, login, pin string, use Use) (boo
 		return false, fmt.Errorf("count a wrong PIN: %w", err)
 	}
 	s.opt.Events.PINWrong(login, use.Mailbox, use.Remote, n)
+	if n >= WrongPINs {
+		s.locked(ctx, login, use)
+	}
 	return false, nil
+}
+
+// PINKey is where the wrong PINs of a login are counted on the day of a time,
+// which is in the zone that days are of.
+func PINKey(login string, at time.Time) string {
+	return "pin/" + at.Format(time.DateOnly) + "/" + strings.ToLower(login)
+}
+
+// locked tells that a PIN is locked, where anybody wants to know.
+func (s *Service) locked(ctx context.Context, login string, use Use) {
+	if s.opt.Locked != nil {
+		s.opt.Locked(context.WithoutCancel(ctx), login, use)
+	}
 }
 
 // enter waits for a user's turn.

@@ -3,6 +3,7 @@ package auth
 import (
 	"container/list"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,6 +20,7 @@ const (
 	forgetAfter   = 30 * time.Minute    // without a failure
 	knownFor      = 30 * 24 * time.Hour // a pair that logged in is not held for its neighbours
 	maxKeys       = 1 << 16
+	maxStale      = 8 // wrong passwords of a pair that are remembered
 )
 
 // throttle counts failures by user and address, and by address. The oldest
@@ -37,21 +39,29 @@ type record struct {
 	last  time.Time // last failure
 	until time.Time // nothing is looked at before
 	known time.Time // last success of a pair
+	// stale are keyed digests of the last wrong passwords. A mail program that
+	// was not told of a new password tries the old one for ever: that is no
+	// guess, and must not keep its user out elsewhere in the office.
+	stale [][32]byte
 }
 
 func newThrottle(now func() time.Time) *throttle {
 	return &throttle{now: now, by: map[string]*list.Element{}, used: list.New()}
 }
 
-// address is the throttle's key of an address: for IPv6 its /64.
-func address(remote string) string {
+// place is where a login comes from: an address, or for IPv6 its /64, all of
+// which belongs to one client.
+func place(remote string) string {
 	if a, err := netip.ParseAddr(remote); err == nil && a.Is6() && !a.Is4In6() {
 		if p, err := a.WithZone("").Prefix(64); err == nil {
-			return "addr:" + p.String()
+			return p.String()
 		}
 	}
-	return "addr:" + remote
+	return remote
 }
+
+// address is the throttle's key of an address.
+func address(remote string) string { return "addr:" + place(remote) }
 
 // blocked reports whether this try must not be looked at. A pair that has
 // logged in before is not held up by the failures of its neighbours.
@@ -70,11 +80,39 @@ func (t *throttle) blocked(pair, addr string) bool {
 	return a != nil && now.Before(a.until)
 }
 
-func (t *throttle) failed(pair, addr string) {
+// failed counts a wrong password, of which entry is a keyed digest.
+func (t *throttle) failed(pair, addr string, entry [32]byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.fail(pair, freeOfPair, longestPair)
 	t.fail(addr, freeOfAddress, longestAddr)
+	r := t.fail(pair, freeOfPair, longestPair)
+	if len(r.stale) >= maxStale {
+		r.stale = append(r.stale[:0:0], r.stale[1:]...)
+	}
+	r.stale = append(r.stale, entry)
+}
+
+// again tells that this very password was wrong for this pair before. It need
+// not be looked at, nor counted.
+func (t *throttle) again(pair string, entry [32]byte) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.find(pair)
+	return r != nil && slices.Contains(r.stale, entry)
+}
+
+// rank says in which line a pair waits for its hash.
+func (t *throttle) rank(pair, addr string) rank {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now()
+	if p := t.find(pair); p != nil && !p.known.IsZero() && now.Sub(p.known) < knownFor {
+		return knownDevice
+	}
+	if a := t.find(addr); a != nil && a.fails > 0 && now.Sub(a.last) < forgetAfter {
+		return noisyPlace
+	}
+	return quietPlace
 }
 
 // succeeded forgets the failures of a pair. Those of the address stay: one good
@@ -83,10 +121,19 @@ func (t *throttle) succeeded(pair string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.make(pair)
-	*r = record{key: r.key, known: t.now()}
+	*r = record{key: r.key, known: t.now(), stale: r.stale}
 }
 
-func (t *throttle) fail(key string, free int, longest time.Duration) {
+// seen notes an earlier success of a pair.
+func (t *throttle) seen(pair string, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.make(pair); at.After(r.known) {
+		r.known = at
+	}
+}
+
+func (t *throttle) fail(key string, free int, longest time.Duration) *record {
 	now := t.now()
 	r := t.make(key)
 	if now.Sub(r.last) > forgetAfter {
@@ -101,6 +148,7 @@ func (t *throttle) fail(key string, free int, longest time.Duration) {
 		}
 		r.until = now.Add(d)
 	}
+	return r
 }
 
 func (t *throttle) find(key string) *record {

@@ -54,16 +54,17 @@ func (l *Listener) acceptLoop() {
 		}
 		delay = 0
 		remote := remoteAddr(c)
+		proxied := l.fromProxy(remote)
 		why := "files"
 		if room {
-			why = l.opt.Limits.enter(remote)
+			why = l.opt.Limits.enter(remote, proxied)
 		}
 		if why != "" {
 			l.opt.Events.ConnRefused(l.opt.Name, remote.String(), why)
 			l.turnAway(c)
 			continue
 		}
-		l.wg.Go(func() { l.admit(c, remote) })
+		l.wg.Go(func() { l.admit(c, remote, proxied) })
 	}
 }
 

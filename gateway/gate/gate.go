@@ -13,6 +13,8 @@
 //     the connection.
 //   - A handshake, the conversation before it, and the time until login each
 //     have an end that no trickle of bytes moves.
+//   - The address in a PROXY header counts only where a listed balancer sent it;
+//     from there nothing else is taken, and from nobody else a header is.
 //   - A connection counts against its limits from accept to close, whatever
 //     goes wrong between. The limits leave files to the store: who runs out of
 //     them can write no more.
@@ -61,6 +63,10 @@ type Options struct {
 	PreLogin  time.Duration // from there to login (Conn.LoggedIn): 2 min
 	Idle      time.Duration // one read or write without a deadline from above: 5 min
 	Absolute  time.Duration // life after login: 24 h
+
+	// ProxyFrom are load balancers in front: each of their connections begins with a
+	// PROXY header, whose address is the client's from then on.
+	ProxyFrom []netip.Prefix
 
 	Limits *Limits                     // may be shared by listeners; nil: own ones with the defaults
 	Busy   string                      // the last word to a connection over the limits, behind TLS where TLS comes first; "": none
@@ -141,12 +147,29 @@ func (l *Listener) Close() error {
 }
 
 // admit brings one connection to TLS and hands it to Accept.
-func (l *Listener) admit(raw net.Conn, remote netip.Addr) {
+func (l *Listener) admit(conn net.Conn, remote netip.Addr, proxied bool) {
+	raw := &ahead{Conn: conn}
 	if l.opt.Accept != nil {
-		raw = l.opt.Accept(raw)
+		raw.Conn = l.opt.Accept(conn)
 	}
 	line := netconn.Wrap(raw, netconn.Options{Idle: l.opt.Idle, Absolute: l.opt.Handshake})
-	c, why := l.secure(line)
+	var c *Conn
+	why := ""
+	if proxied {
+		var client netip.Addr
+		if client, why = l.announced(line, raw); why == "" {
+			if full := l.opt.Limits.move(remote, client); full != "" {
+				l.opt.Limits.leave(remote)
+				l.opt.Events.ConnRefused(l.opt.Name, client.String(), full)
+				l.turnAway(raw)
+				return
+			}
+			remote = client
+		}
+	}
+	if why == "" {
+		c, why = l.secure(line)
+	}
 	if why != "" {
 		_ = line.Close()
 		l.opt.Limits.leave(remote)

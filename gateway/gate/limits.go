@@ -49,19 +49,39 @@ func withinFiles() int {
 }
 
 // enter counts a connection and returns "", or the word of the limit that it
-// would break.
-func (l *Limits) enter(a netip.Addr) string {
+// would break. That of a load balancer, whose client is not known yet, counts
+// only among all.
+func (l *Limits) enter(a netip.Addr, balancer bool) string {
 	k := group(a)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.n >= l.total {
 		return "total"
 	}
-	if l.by[k] >= l.each {
+	if l.by[k] >= l.each && !balancer {
 		return "address"
 	}
 	l.n++
 	l.by[k]++
+	return ""
+}
+
+// move counts a connection of a load balancer for its client from now on. With
+// a word of refusal all is as before.
+func (l *Limits) move(balancer, client netip.Addr) string {
+	from, to := group(balancer), group(client)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if from == to {
+		return ""
+	}
+	if l.by[to] >= l.each {
+		return "address"
+	}
+	if l.by[from]--; l.by[from] <= 0 {
+		delete(l.by, from)
+	}
+	l.by[to]++
 	return ""
 }
 

@@ -72,8 +72,9 @@ func (l *Listener) startTLS(line *netconn.Conn) string {
 			return "AUTH in clear"
 		case "MAIL", "RCPT", "DATA", "VRFY", "EXPN", "HELP":
 			ok = say("530 5.7.0 Attivare prima STARTTLS / issue STARTTLS first")
-		case "BDAT", "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "TRACE", "PATCH", "PRI":
-			// A chunk or the rest of an HTTP request would follow as commands.
+		case "BDAT", "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "TRACE", "PATCH", "PRI", "PROXY":
+			// A chunk or the rest of an HTTP request would follow as commands; a PROXY
+			// header comes from a balancer that is not listed, for a client who waits.
 			return "not SMTP"
 		default:
 			ok = say("500 5.5.2 Comando sconosciuto / unknown command")

@@ -53,16 +53,19 @@ func (s *session) getACL(a *arguments) error {
 		return err
 	}
 	line := "* ACL " + s.quoteName(n.name)
-	if !n.folder || n.own() {
+	if !n.folder || n.personal() {
 		return s.f.append([]byte(line + " " + quote(s.id.User) + " " + s.rights(n) + "\r\n"))
 	}
 	box, err := s.administered(n)
 	if err != nil {
 		return err
 	}
+	told := map[string]bool{}
 	for _, m := range box.Members {
 		r := s.srv.opt.Policy().Rights(m.User, box.Address, s.srv.now())
-		if _, ok := shared(n.key.Role, r, box); ok {
+		// Several lines may speak of one person.
+		if _, ok := shared(n.key.Role, r, box); ok && r.Reads() && !told[strings.ToLower(m.User)] {
+			told[strings.ToLower(m.User)] = true
 			line += " " + quote(m.User) + " " + s.rights(n)
 		}
 	}
@@ -81,7 +84,7 @@ func (s *session) listRights(a *arguments) error {
 		return err
 	}
 	given := `""`
-	if !n.folder || n.own() {
+	if !n.folder || n.personal() {
 		if strings.EqualFold(who, s.id.User) {
 			given = s.rights(n)
 		}
@@ -91,7 +94,7 @@ func (s *session) listRights(a *arguments) error {
 			return err
 		}
 		r := s.srv.opt.Policy().Rights(who, box.Address, s.srv.now())
-		if _, ok := shared(n.key.Role, r, box); ok {
+		if _, ok := shared(n.key.Role, r, box); ok && r.Reads() {
 			given = s.rights(n)
 		}
 	}

@@ -37,6 +37,9 @@ func (s *session) append(name string, r imap.LiteralReader, o *imap.AppendOption
 	if err != nil {
 		return nil, err
 	}
+	if n.key.Role == mailbox.RoleApproved {
+		return nil, s.errNotOwn(n) // nothing is released by what a client brings, be it the copy of a submission
+	}
 	flags, err := flagNames(o.Flags)
 	if err != nil {
 		return nil, err
@@ -73,6 +76,12 @@ func (s *session) append(name string, r imap.LiteralReader, o *imap.AppendOption
 	// The sent folder is shared; what is put there is this person's to see only.
 	if !n.own() && n.key.Role != mailbox.RoleSent {
 		return nil, s.errNotOwn(n)
+	}
+	if short, ok := withoutReply(header); ok {
+		if _, err := io.Copy(io.Discard, in); err != nil {
+			return nil, err
+		}
+		return s.take(n.key, bytes.NewReader(short), in, r.Size(), flags, o)
 	}
 	return s.take(n.key, io.MultiReader(bytes.NewReader(header), bytes.NewReader(body), in), in, r.Size(), flags, o)
 }

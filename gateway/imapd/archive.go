@@ -153,6 +153,7 @@ type archived struct {
 	sight  mailbox.Sight
 	rights mailbox.Rights
 	lines  []mailbox.ArchiveLine // ascending by UID; what the view knows
+	known  feeds                 // of the folders whose entries the lines show
 }
 
 // selectArchive opens a period of an archive, always for reading only.
@@ -164,6 +165,9 @@ func (s *session) selectArchive(n node) (*mailbox.Snapshot, *archived, error) {
 		return nil, nil, err
 	}
 	a.lines = now.Lines
+	if a.known, err = s.follow(nil, a.lines); err != nil {
+		return nil, nil, err
+	}
 	snap := &mailbox.Snapshot{Folder: now.Folder, UIDValidity: now.UIDValidity, UIDNext: now.UIDNext, ModSeq: now.ModSeq}
 	snap.UIDs = make([]mailbox.UID, len(now.Lines))
 	for i, l := range now.Lines {
@@ -194,38 +198,55 @@ func (s *session) entries(v *view, uids []mailbox.UID, want mailbox.Want, fn fun
 	return s.srv.opt.Store.ArchiveEntries(s.ctx, v.archive.sight, v.archive.some(uids), want, fn)
 }
 
-// changes is what has happened in the selected folder. An archive has no feed:
-// when its counter has moved it is read again. Flags in it are those that the
-// entries have when they are asked for; that they changed is not announced.
-func (s *session) changes(v *view) (mailbox.Changes, error) {
-	ch, err := s.srv.opt.Store.Changes(s.ctx, v.folder, v.viewer, v.modseq)
-	if v.archive == nil || err != nil || ch.ModSeq == v.modseq {
-		return ch, err
+// changes is what has happened in the selected folder. settled is called once
+// the client has been told. An archive has no feed of its own messages: when its
+// counter has moved it is read again.
+func (s *session) changes(v *view) (ch mailbox.Changes, settled func(), err error) {
+	ch, err = s.srv.opt.Store.Changes(s.ctx, v.folder, v.viewer, v.modseq)
+	if v.archive == nil || err != nil {
+		return ch, func() {}, err
 	}
-	now, err := s.srv.opt.Store.Archive(s.ctx, v.key.Box, v.archive.period, v.archive.sight)
+	next := *v.archive
+	flags, reached, err := s.archiveFlags(v.archive)
 	if err != nil {
-		return ch, err
+		return ch, nil, err
 	}
-	if now.Folder != v.folder || now.UIDValidity != v.validity {
-		return ch, mailbox.ErrNotFound
+	next.known = reached
+	if ch.ModSeq != v.modseq {
+		now, err := s.srv.opt.Store.Archive(s.ctx, v.key.Box, v.archive.period, v.archive.sight)
+		if err != nil {
+			return ch, nil, err
+		}
+		if now.Folder != v.folder || now.UIDValidity != v.validity {
+			return ch, nil, mailbox.ErrNotFound
+		}
+		if next.known, err = s.follow(reached, now.Lines); err != nil {
+			return ch, nil, err
+		}
+		ch = compareLines(v.archive.lines, now.Lines)
+		ch.ModSeq, next.lines = now.ModSeq, now.Lines
 	}
-	out := mailbox.Changes{ModSeq: now.ModSeq}
-	old := v.archive.lines
-	for _, l := range now.Lines {
+	ch.Flags = flags
+	v.archive.lines = next.lines // what the flags are read by
+	return ch, func() { v.archive.known = next.known }, nil
+}
+
+// compareLines finds what came and what went between two readings.
+func compareLines(old, now []mailbox.ArchiveLine) (ch mailbox.Changes) {
+	for _, l := range now {
 		for len(old) > 0 && old[0].UID < l.UID {
-			out.Removed, old = append(out.Removed, old[0].UID), old[1:]
+			ch.Removed, old = append(ch.Removed, old[0].UID), old[1:]
 		}
 		if len(old) > 0 && old[0].UID == l.UID {
 			old = old[1:]
 			continue
 		}
-		out.Added = append(out.Added, l.UID)
+		ch.Added = append(ch.Added, l.UID)
 	}
 	for _, l := range old {
-		out.Removed = append(out.Removed, l.UID)
+		ch.Removed = append(ch.Removed, l.UID)
 	}
-	v.archive.lines = now.Lines
-	return out, nil
+	return ch
 }
 
 // archiveStatus counts a period of an archive.

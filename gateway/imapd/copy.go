@@ -25,7 +25,7 @@ func (s *session) transfer(v *view, set imap.NumSet, dest string, move bool) (*i
 	if err != nil {
 		return nil, err
 	}
-	if !to.own() {
+	if !to.own() && to.key.Role != mailbox.RoleApproved {
 		return nil, s.errNotOwn(to)
 	}
 	spans, err := v.spans(set, s.saved)
@@ -38,6 +38,18 @@ func (s *session) transfer(v *view, set imap.NumSet, dest string, move bool) (*i
 	}
 	if err := s.srv.opt.Store.Room(); err != nil {
 		return nil, err
+	}
+	switch {
+	case to.key.Role == mailbox.RoleApproved:
+		return s.approve(v, uids, to.key)
+	case move && v.toApprove() && to.key.Role == mailbox.RoleTrash:
+		return s.reject(v, uids, to.key)
+	case move && v.toApprove():
+		return nil, errOnlyApproved()
+	case move && v.toConfirm() && to.key.Role == mailbox.RoleTrash:
+		return s.withdraw(v, uids, to.key)
+	case move && v.toConfirm():
+		return nil, errOnlyTrash()
 	}
 	act := s.srv.opt.Store.Copy
 	if move {

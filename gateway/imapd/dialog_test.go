@@ -144,6 +144,18 @@ func (h *house) step(text string) {
 				p.Mailboxes[0].Members[i].Delete = p.Mailboxes[0].Members[i].User == words[1]
 			}
 		})
+	case "writes", "approves": // login: for approval, what others write so
+		p := testPolicy()
+		if now := h.policy.Load(); now != nil {
+			p = now
+		}
+		for i := range p.Mailboxes[0].Members {
+			if m := &p.Mailboxes[0].Members[i]; m.User == words[1] {
+				m.Compose, m.Approve = m.Compose || words[0] == "writes", m.Approve || words[0] == "approves"
+				m.Send = m.Send && !m.Compose
+			}
+		}
+		h.policy.Store(p)
 	case "revoke": // login: loses all rights on the shared mailbox
 		h.change(func(p *policy.Policy) {
 			for i, m := range p.Mailboxes[0].Members {

@@ -13,11 +13,14 @@
 //     a session idles. A folder that somebody may not see answers exactly as one
 //     that does not exist.
 //   - Stored bytes are served as ranges of the store, never rebuilt: BODY[] is
-//     the message byte for byte.
+//     the message byte for byte, or is refused where it holds what a literal
+//     cannot (nul.go).
 //   - An APPEND is committed only after all bytes that the client announced and
 //     the end of its command have come, and never with a PIN in its header.
 //   - Sequence numbers change only where the protocol allows: EXPUNGE is held
 //     back during FETCH, STORE and SEARCH, and announced before EXISTS and flags.
+//   - A command by numbers that met a message which another session has removed
+//     says EXPUNGEISSUED.
 //   - After EXAMINE nothing changes, CLOSE included.
 //   - Nothing is written to a client inside a transaction of the store, nor with
 //     a lock that another connection takes.

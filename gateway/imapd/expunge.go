@@ -38,7 +38,11 @@ func (s *session) Expunge(_ *imapserver.ExpungeWriter, uids *imap.UIDSet) error 
 		}
 		return nil
 	})
-	if err == nil && len(marked) > 0 {
+	if err == nil && len(marked) > 0 && v.toConfirm() {
+		_, err = s.withdraw(v, marked, mailbox.FolderKey{})
+	} else if err == nil && len(marked) > 0 && v.toApprove() {
+		_, err = s.reject(v, marked, mailbox.FolderKey{})
+	} else if err == nil && len(marked) > 0 {
 		_, err = s.srv.opt.Store.Remove(s.ctx, v.folder, v.viewer, marked)
 	}
 	return s.reply("EXPUNGE", err)

@@ -48,6 +48,7 @@ func (s *session) Fetch(_ *imapserver.FetchWriter, set imap.NumSet, o *imap.Fetc
 		return err
 	}
 	f := fetcher{s: s, v: v, plan: p}
+	defer f.release()
 	for _, sp := range spans {
 		if err := f.span(v.uids[sp.from:sp.to], sp.from); err != nil {
 			return s.reply("FETCH", err)
@@ -57,6 +58,8 @@ func (s *session) Fetch(_ *imapserver.FetchWriter, set imap.NumSet, o *imap.Fetc
 	switch {
 	case f.failed != nil:
 		return s.reply("FETCH", f.failed)
+	case f.refused:
+		return errNUL()
 	case f.missed && !byUID:
 		return errSomeGone(false)
 	}
@@ -110,9 +113,12 @@ type fetcher struct {
 	s *session
 	v *view
 	plan
-	out    []byte
-	missed bool  // a message was gone
-	failed error // a message could not be read; the others are answered
+	out      []byte
+	block    []byte        // for what is read of a message
+	missed   bool          // a message was gone
+	failed   error         // a message could not be read; the others are answered
+	refused  bool          // a section was left out; see nul.go
+	withheld []mailbox.UID // of them, those that were marked as seen
 }
 
 // errBlock ends a transaction of the store when enough has been made.
@@ -261,7 +267,7 @@ func (f *fetcher) withContents(uids []mailbox.UID) (int, error) {
 			return 0, err
 		}
 	}
-	return done, nil
+	return done, f.markUnseen()
 }
 
 func (f *fetcher) rows(uids []mailbox.UID) ([]row, int, error) {
@@ -350,6 +356,7 @@ func (f *fetcher) one(r row) error {
 	}
 	defer c.close()
 	begun := false // part of the answer is out
+	given := 0     // sections
 	for i := range f.sections() {
 		p, err := f.piece(c, i)
 		if err != nil {
@@ -360,10 +367,17 @@ func (f *fetcher) one(r row) error {
 			}
 			return nil
 		}
-		if i == 0 {
+		if p.nul {
+			f.refused = true
+			if r.unseen {
+				f.withheld = append(f.withheld, r.uid)
+			}
+			continue
+		}
+		if given++; given == 1 {
 			b = separate(b)
 		} else {
-			b = append(b, ' ')
+			b = append(b, ' ') // the last byte may be a stranger's
 		}
 		b = append(b, p.label...)
 		switch {
@@ -390,6 +404,9 @@ func (f *fetcher) one(r row) error {
 			}
 			begun, b = true, b[:0]
 		}
+	}
+	if given == 0 && b[len(b)-1] == '(' {
+		return nil // nothing else was asked for
 	}
 	return f.s.f.append(closeFetch(b))
 }

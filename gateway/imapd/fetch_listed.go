@@ -50,7 +50,7 @@ func (f *fetcher) listed(uids []mailbox.UID, from int) (done bool, err error) {
 // stored with the entry.
 func (f *fetcher) appendFields(e *mailbox.Entry) {
 	for i, o := range f.o.BodySection {
-		data := mime.SelectFields(e.Fields, o.HeaderFields, false)
+		data := withoutNUL(mime.SelectFields(e.Fields, o.HeaderFields, false))
 		from, size := partOf(int64(len(data)), o.Partial)
 		if i == 0 {
 			f.out = separate(f.out)

@@ -23,7 +23,7 @@ const (
 	closeTime   = 10 * time.Second // for what is left at the end
 	commandTime = time.Minute      // from the first byte of a command to its last
 	literalTime = 2 * time.Minute  // for the next bytes of a message
-	idleTime    = 31 * time.Minute // until the library has set one
+	idleTime    = 31 * time.Minute // for the next command; RFC 9051 section 5.4 wants 30 minutes at least
 )
 
 // filter is the connection that the library sees, above TLS. Towards the
@@ -45,13 +45,14 @@ type filter struct {
 	// goroutine and IDLE's. Nobody else takes it.
 	wmu     sync.Mutex
 	out     []byte
-	blocked bool     // the library waits for the client: nothing is gathered
-	cont    bool     // a continuation request was written since the last command
-	done    bool     // the library has answered the command
-	swallow bool     // the next continuation request is not for the client
-	noWrite bool     // the SELECT under way opens a folder for reading only
-	unsaid  []string // how the library's next answer may begin that is not for the client
+	blocked bool      // the library waits for the client: nothing is gathered
+	cont    bool      // a continuation request was written since the last command
+	done    bool      // the library has answered the command
+	swallow bool      // the next continuation request is not for the client
+	retold  rewording // of the library's OK to the command under way
+	unsaid  []string  // how the library's next answer may begin that is not for the client
 	tag     string
+	over    bool // the last line is said
 	werr    error
 }
 
@@ -84,27 +85,30 @@ func (f *filter) Write(p []byte) (int, error) {
 		f.unsaid = nil
 		return len(p), f.werr
 	}
-	f.put(f.announce(f.readOnly(f.blame(p))))
+	f.put(f.announce(f.reworded(f.blame(p))))
 	f.flushIfBlocked()
 	return len(p), f.werr
 }
 
-// selectsReadOnly has the answer to the SELECT under way say READ-ONLY; the
-// library knows that of EXAMINE only.
-func (f *filter) selectsReadOnly() {
+// rewording is how a tagged answer begins, and how it shall begin instead.
+type rewording struct{ from, to string }
+
+// retell has the library's OK to the command under way begin with other words:
+// it knows nothing of READ-ONLY after SELECT, nor of response codes beside the
+// result of a SEARCH.
+func (f *filter) retell(from, to string) {
 	f.wmu.Lock()
 	defer f.wmu.Unlock()
-	f.noWrite = true
+	f.retold = rewording{from: from, to: to}
 }
 
-// readOnly is the answer p with READ-ONLY where it is due. wmu is held.
-func (f *filter) readOnly(p []byte) []byte {
-	start := []byte(f.tag + " OK [READ-WRITE]")
-	if !f.noWrite || !bytes.HasPrefix(p, start) {
+// reworded is the answer p with the words of retell. wmu is held.
+func (f *filter) reworded(p []byte) []byte {
+	start := []byte(f.tag + " " + f.retold.from)
+	if f.retold.from == "" || !bytes.HasPrefix(p, start) {
 		return p
 	}
-	f.noWrite = false
-	return append([]byte(f.tag+" OK [READ-ONLY]"), p[len(start):]...)
+	return append([]byte(f.tag+" "+f.retold.to), p[len(start):]...)
 }
 
 // drop keeps the library's next answer that begins so from the client, who has
@@ -150,9 +154,10 @@ func (f *filter) append(p []byte) error {
 	return f.werr
 }
 
-// put copies p into the output and sends each time it is full. wmu is held.
+// put copies p into the output and sends each time it is full. After the last
+// line it drops p. wmu is held.
 func (f *filter) put(p []byte) {
-	for len(p) > 0 && f.werr == nil {
+	for len(p) > 0 && f.werr == nil && !f.over {
 		n := copy(f.room(), p)
 		f.out = f.out[:len(f.out)+n]
 		p = p[n:]
@@ -202,7 +207,9 @@ func (f *filter) flush() {
 	if len(f.out) > 0 && f.werr == nil {
 		// A failed deadline shows in the write.
 		_ = f.raw.SetWriteDeadline(time.Now().Add(writeTime))
-		_, f.werr = f.raw.Write(f.out)
+		if _, f.werr = f.raw.Write(f.out); f.werr != nil {
+			f.sayBye("Connection cut") // who takes no answer sends no command either
+		}
 	}
 	f.out = f.out[:0]
 }
@@ -376,11 +383,11 @@ func (f *filter) RemoteAddr() net.Addr { return f.raw.RemoteAddr() }
 func (f *filter) SetDeadline(t time.Time) error { return f.SetReadDeadline(t) }
 
 // SetReadDeadline is taken as how long the library would wait for the next
-// command.
+// command, up to idleTime: a client that has gone without a word must not stay.
 func (f *filter) SetReadDeadline(t time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.wait = time.Until(t); t.IsZero() {
+	if f.wait = min(time.Until(t), idleTime); t.IsZero() {
 		f.wait = idleTime
 	}
 	return nil

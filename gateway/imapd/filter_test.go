@@ -77,7 +77,9 @@ func TestFilterRefusedLiteralIsNotRun(t *testing.T) {
 	}
 }
 
-func TestFilterLimits(t *testing.T) {
+// D4: what is too long is refused where the client can still be told, and ends
+// the connection where what follows could be taken for commands.
+func TestD4_LinesAndLiteralsAreBounded(t *testing.T) {
 	h := newHouse(t)
 	t.Run("long line", func(t *testing.T) {
 		c := h.login("mario")
@@ -93,12 +95,14 @@ func TestFilterLimits(t *testing.T) {
 	})
 	bye := map[string]string{
 		"literal nobody asked for":      "a LOGIN mario {5000+}\r\n" + strings.Repeat("x", 5000),
-		"long line ends with a literal": "a NOOP " + strings.Repeat("x", 9000) + " {3+}\r\nabc\r\n",
+		"long line ends with a literal": "a NOOP " + strings.Repeat("x", maxBefore) + " {3+}\r\nabc\r\n",
 		"endless line":                  "a " + strings.Repeat("x", maxDiscard+maxCommand),
 		"many small literals":           "a LOGIN " + strings.Repeat("{1+}\r\nx ", 10_000) + "\r\n",
 		"another protocol":              strings.Repeat("GET / HTTP/1.1\r\n: x\r\n", 30),
 		"empty lines":                   strings.Repeat("\r\n", 30),
 		"a message nobody announced":    "a LOGIN mario secret\r\nb APPEND Bozze {9999999+}\r\n",
+		"no command before a literal":   "a {20+}\r\nb CREATE Entrato  \r\n\r\n",
+		"control characters before one": "a LOGIN \x01 {20+}\r\nb CREATE Entrato  \r\n\r\n",
 		"several messages":              "a LOGIN mario secret\r\nb APPEND Bozze {3+}\r\na:b {3+}\r\nc:d\r\n",
 	}
 	for name, input := range bye {
@@ -106,7 +110,9 @@ func TestFilterLimits(t *testing.T) {
 			c := h.connect()
 			go func() { _, _ = io.WriteString(c.conn, input) }() // ends with the connection
 			c.t = t
-			c.gone()
+			if bye := c.gone(); strings.Contains(bye, "Too long without") {
+				t.Error(bye)
+			}
 			_ = c.conn.Close()
 		})
 	}

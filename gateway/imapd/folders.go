@@ -31,11 +31,11 @@ func (s *session) access(k mailbox.FolderKey) (scope mailbox.Scope, ok bool) {
 		return 0, false
 	}
 	r := p.Rights(s.id.User, k.Box, s.srv.now())
-	if !r.Any() {
+	if !r.Reads() {
 		return 0, false
 	}
 	if !k.Shared() {
-		return mailbox.ScopeAll, k.Owner == s.person
+		return mailbox.ScopeAll, k.Owner == s.person && (k.Role != mailbox.RoleToConfirm || r.Writes() || r.Approve)
 	}
 	return shared(k.Role, r, box)
 }
@@ -79,6 +79,8 @@ func shared(role mailbox.Role, r policy.Rights, box *policy.Mailbox) (mailbox.Sc
 			return mailbox.ScopeOwnOrCommon, true
 		}
 		return mailbox.ScopeOwn, r.Writes()
+	case mailbox.RoleToApprove, mailbox.RoleApproved:
+		return approvalScope(r)
 	case mailbox.RoleArchive:
 		return mailbox.ScopeAll, r.Any() // each folder's scope holds inside; see sight
 	}
@@ -87,7 +89,7 @@ func shared(role mailbox.Role, r policy.Rights, box *policy.Mailbox) (mailbox.Sc
 
 // boxes lists the PEC mailboxes whose trees the session shows.
 func (s *session) boxes() []*policy.Mailbox {
-	all := s.srv.opt.Policy().Boxes(s.id.User, s.srv.now())
+	all := s.srv.opt.Policy().Trees(s.id.User, s.srv.now())
 	if s.id.Box == "" {
 		return all
 	}
@@ -177,6 +179,11 @@ func (s *session) boxTree(nodes []node, box, at string) ([]node, error) {
 	}
 	add(l.anomalies, 0, mailbox.RoleAnomalies, "")
 	add(l.outcomes, 0, mailbox.RoleOutcomes, "")
+	if s.confirms(box) {
+		add(l.toConfirm, s.person, mailbox.RoleToConfirm, "")
+	}
+	add(l.toApprove, 0, mailbox.RoleToApprove, "")
+	add(l.approved, 0, mailbox.RoleApproved, "")
 	add(l.drafts, s.person, mailbox.RoleDrafts, imap.MailboxAttrDrafts)
 	add(l.trash, s.person, mailbox.RoleTrash, imap.MailboxAttrTrash)
 	return s.customTree(nodes, box, at)

@@ -27,7 +27,7 @@ func (s *session) Idle(_ *imapserver.UpdateWriter, stop <-chan struct{}) error {
 	v := s.v // of this goroutine alone until IDLE has ended
 	var wake <-chan struct{}
 	if v != nil {
-		w, end := s.srv.opt.Store.Watch(v.folder)
+		w, end := s.watch(v)
 		defer end()
 		wake = w
 	}

@@ -60,6 +60,7 @@ type house struct {
 	policy atomic.Pointer[policy.Policy]
 	log    *logBuffer
 	people map[string]mailbox.Person
+	every  time.Duration // of the watch
 }
 
 type logBuffer struct {
@@ -81,7 +82,13 @@ func (l *logBuffer) String() string {
 
 func newHouse(t testing.TB, change ...func(*Options)) *house {
 	t.Helper()
-	h := &house{t: t, dir: t.TempDir(), log: &logBuffer{}, people: map[string]mailbox.Person{}}
+	return newHouseWatching(t, 20*time.Millisecond, change...)
+}
+
+// newHouseWatching is newHouse with a watch of its own pace.
+func newHouseWatching(t testing.TB, every time.Duration, change ...func(*Options)) *house {
+	t.Helper()
+	h := &house{t: t, dir: t.TempDir(), log: &logBuffer{}, people: map[string]mailbox.Person{}, every: every}
 	h.policy.Store(testPolicy())
 	h.open(change...)
 	t.Cleanup(h.close)
@@ -116,7 +123,7 @@ func (h *house) open(change ...func(*Options)) {
 		c(&o)
 	}
 	h.srv = New(o)
-	h.srv.every = 20 * time.Millisecond
+	h.srv.every = h.every
 	h.ln = newPipeListener()
 	h.served = make(chan error, 1)
 	srv, ln, served := h.srv, h.ln, h.served
@@ -429,12 +436,15 @@ func (c *client) ok(s string) []string {
 	return lines
 }
 
-// gone expects a BYE and the end.
+// gone expects a BYE, nothing behind it, and the end.
 func (c *client) gone() string {
 	c.t.Helper()
 	bye := ""
 	for {
 		line, err := c.r.ReadString('\n')
+		if bye != "" && line != "" {
+			c.t.Errorf("behind %q came %q", bye, line)
+		}
 		if strings.HasPrefix(line, "* BYE") {
 			bye = strings.TrimSpace(line)
 		}

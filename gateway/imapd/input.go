@@ -96,20 +96,28 @@ func (f *filter) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fail ends reading: with a BYE where the client can still be told.
+// fail ends reading: with a BYE where the client can still be told. What the
+// library says after that, as its OK to an IDLE that has ended, is not sent.
 func (f *filter) fail(err error) error {
 	f.end = io.EOF
+	bye := ""
 	var timeout net.Error
 	switch {
 	case errors.Is(err, errBye):
-		f.answer("* BYE " + f.byeText())
+		bye = f.byeText()
 	case errors.As(err, &timeout) && timeout.Timeout():
-		f.answer("* BYE Too long without a command")
+		bye = "Too long without a command"
 	case errors.Is(err, errTooLong):
-		f.answer("* BYE [TOOBIG] That is too much for one command")
+		bye = "[TOOBIG] That is too much for one command"
 	case errors.Is(err, errSyntax):
-		f.answer("* BYE This is not IMAP")
+		bye = "This is not IMAP"
 	}
+	f.wmu.Lock()
+	defer f.wmu.Unlock()
+	if bye != "" {
+		f.put([]byte("* BYE " + bye + "\r\n"))
+	}
+	f.over = true
 	return f.end
 }
 
@@ -185,13 +193,13 @@ func (f *filter) command() error {
 		f.cur = command{}
 		var ok bool
 		if f.cur.tag, f.cur.name, ok = readNames(first); !ok {
-			if err := f.refuse("*", "BAD A tag and a command are wanted"); err != nil {
+			if err := f.refuseLine("*", "BAD A tag and a command are wanted", first); err != nil {
 				return err
 			}
 			continue
 		}
 		f.wmu.Lock()
-		f.tag, f.cont, f.done = f.cur.tag, false, false
+		f.tag, f.cont, f.done, f.retold = f.cur.tag, false, false, rewording{}
 		f.wmu.Unlock()
 		whole, err := f.rest(first, until)
 		if err != nil {
@@ -255,7 +263,7 @@ func pieces(cmd []byte) [][]byte {
 func (f *filter) rest(line []byte, until time.Time) (whole bool, err error) {
 	for n := 0; ; n++ {
 		if !goodLine(line) {
-			return false, f.refuse(f.cur.tag, "BAD [CLIENTBUG] Syntax error")
+			return false, f.refuseLine(f.cur.tag, "BAD [CLIENTBUG] Syntax error", line)
 		}
 		lit, ok := endsWithLiteral(line)
 		if !ok {
@@ -377,6 +385,16 @@ func (f *filter) refuse(tag, text string) error {
 		return errSyntax
 	}
 	return nil
+}
+
+// refuseLine refuses a command at a line that makes no sense. Where a literal
+// follows that nobody waits for, the connection ends: its bytes are no commands.
+func (f *filter) refuseLine(tag, text string, line []byte) error {
+	if lit, is := endsWithLiteral(line); is && !lit.sync {
+		f.answer(tag + " " + text)
+		return errSyntax
+	}
+	return f.refuse(tag, text)
 }
 
 func (f *filter) maxCommand() int {

@@ -39,7 +39,7 @@ func (s *session) List(w *imapserver.ListWriter, ref string, patterns []string, 
 		return s.reply("LIST", err)
 	}
 	for i, n := range l.nodes {
-		if !slices.ContainsFunc(ms, func(m matcher) bool { return m.match(n.name) }) {
+		if !l.named[i] {
 			continue
 		}
 		data := l.entry(i, o, s.f.cur.name == "LSUB")
@@ -61,9 +61,11 @@ func (s *session) List(w *imapserver.ListWriter, ref string, patterns []string, 
 // listing is the tree with what LIST tells of each name.
 type listing struct {
 	nodes      []node
+	named      []bool // a pattern fits
 	subscribed []bool
 	children   []bool // there is a name below
 	below      []bool // there is a subscribed name below
+	unnamed    []bool // there is one below that no pattern fits
 	missing    []bool // only subscribed, not there (any more)
 }
 
@@ -93,12 +95,13 @@ func (s *session) listing(patterns []matcher) (*listing, error) {
 		l.nodes = append(l.nodes, n)
 		l.missing = append(l.missing, true)
 	}
-	l.subscribed = make([]bool, len(l.nodes))
-	l.children = make([]bool, len(l.nodes))
-	l.below = make([]bool, len(l.nodes))
+	for _, list := range []*[]bool{&l.named, &l.subscribed, &l.children, &l.below, &l.unnamed} {
+		*list = make([]bool, len(l.nodes))
+	}
 	place := make(map[string]int, len(l.nodes))
 	for i, n := range l.nodes {
 		place[n.name] = i
+		l.named[i] = slices.ContainsFunc(patterns, func(m matcher) bool { return m.match(n.name) })
 		on, said := chosen[n.id]
 		// The gateway's folders are subscribed until the person says otherwise.
 		l.subscribed[i] = on || !said && !n.custom() && !n.inner && n.period == nil && n.folder
@@ -108,6 +111,7 @@ func (s *session) listing(patterns []matcher) (*listing, error) {
 			if k, ok := place[up]; ok {
 				l.children[k] = l.children[k] || !l.missing[i]
 				l.below[k] = l.below[k] || l.subscribed[i]
+				l.unnamed[k] = l.unnamed[k] || l.subscribed[i] && !l.named[i]
 			}
 		}
 	}
@@ -143,8 +147,9 @@ func (l *listing) entry(i int, o *imap.ListOptions, lsub bool) *imap.ListData {
 	data := &imap.ListData{Mailbox: n.name, Delim: rune(delim[0])}
 	if o.SelectSubscribed && !l.subscribed[i] {
 		// A level above subscribed names is told where the client sees only
-		// levels (LSUB) or asks for it (RECURSIVEMATCH).
-		if !l.below[i] || !lsub && !o.SelectRecursiveMatch {
+		// levels (LSUB) or asks for it (RECURSIVEMATCH), and not beside all of
+		// these names (RFC 9051 section 6.3.9.6).
+		if !l.unnamed[i] || !lsub && !o.SelectRecursiveMatch {
 			return nil
 		}
 	}

@@ -44,13 +44,9 @@ func (s *session) Login(name, password string) error {
 }
 
 // mayEnter tells whether there is anything to show: a login for one mailbox
-// needs a right on it.
+// needs a right on it, and who may only send has no IMAP.
 func (s *session) mayEnter(id policy.Identity) bool {
-	p := s.srv.opt.Policy()
-	if _, known := p.User(id.User); !known {
-		return false
-	}
-	return id.Box == "" || p.Rights(id.User, id.Box, s.srv.now()).Any()
+	return s.srv.opt.Policy().MayRead(id, s.srv.now())
 }
 
 // Unauthenticate ends the login and keeps the connection (RFC 8437).

@@ -20,14 +20,16 @@ const treeName = "PEC"
 type labels struct {
 	inbox, contents, sent, drafts, trash              string
 	receipts, acceptance, ordinary, delivery, failing string
-	anomalies, outcomes, archive                      string
+	anomalies, outcomes, archive, toConfirm           string
+	toApprove, approved                               string
 }
 
 func italian() labels {
 	return labels{
 		inbox: "Posta in arrivo", contents: "Contenuti", sent: "Posta inviata", drafts: "Bozze", trash: "Cestino",
 		receipts: "Ricevute", acceptance: "Accettazione", ordinary: "Accettazione ordinaria",
-		delivery: "Consegna", failing: "Errori", anomalies: "Anomalie", outcomes: "Esiti", archive: "Archivio",
+		delivery: "Consegna", failing: "Errori", anomalies: "Anomalie", outcomes: "Esiti", archive: "Archivio", toConfirm: "Da confermare",
+		toApprove: "Da autorizzare", approved: "Autorizzati",
 	}
 }
 
@@ -35,7 +37,8 @@ func english() labels {
 	return labels{
 		inbox: "Inbox", contents: "Contents", sent: "Sent", drafts: "Drafts", trash: "Trash",
 		receipts: "Receipts", acceptance: "Acceptance", ordinary: "Ordinary acceptance",
-		delivery: "Delivery", failing: "Errors", anomalies: "Anomalies", outcomes: "Outcomes", archive: "Archive",
+		delivery: "Delivery", failing: "Errors", anomalies: "Anomalies", outcomes: "Outcomes", archive: "Archive", toConfirm: "To confirm",
+		toApprove: "To approve", approved: "Approved",
 	}
 }
 
@@ -113,7 +116,10 @@ type node struct {
 }
 
 // own tells whether the person may put messages there.
-func (n node) own() bool { return n.folder && !n.key.Shared() }
+func (n node) own() bool { return n.personal() && n.key.Role != mailbox.RoleToConfirm }
+
+// personal tells whether nobody else sees it.
+func (n node) personal() bool { return n.folder && !n.key.Shared() }
 
 func (n node) custom() bool { return n.key.Role == mailbox.RoleCustom }
 

@@ -94,13 +94,14 @@ func (s *session) reply(command string, err error) error {
 
 func isExists(err error) bool { return errors.Is(err, mailbox.ErrExists) }
 
+const someGone = "Some of the messages have been removed meanwhile"
+
 // errSomeGone ends a command by sequence numbers that met messages which another
 // session has removed (RFC 5530 section 3). The others are done, which is no
 // failure; with none left it is one.
 func errSomeGone(all bool) error {
-	const text = "Some of the messages have been removed meanwhile"
 	if all {
-		return no("EXPUNGEISSUED", text)
+		return no("EXPUNGEISSUED", someGone)
 	}
-	return &imap.Error{Type: imap.StatusResponseTypeOK, Code: "EXPUNGEISSUED", Text: text}
+	return &imap.Error{Type: imap.StatusResponseTypeOK, Code: "EXPUNGEISSUED", Text: someGone}
 }

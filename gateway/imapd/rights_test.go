@@ -48,6 +48,12 @@ func TestD1_RightsTable(t *testing.T) {
 		h.deliver(shared1(mailbox.RoleOutcomes), mail(fmt.Sprintf("<e%d@pec.example.org>", who), "esito"), mailbox.Filing{Audience: who})
 	}
 
+	for _, role := range []mailbox.Role{mailbox.RoleToApprove, mailbox.RoleApproved} {
+		for _, who := range []mailbox.Person{mario, lucia} {
+			h.deliver(shared1(role), mail(fmt.Sprintf("<%s%d@pec.example.org>", role, who), "a"), mailbox.Filing{Audience: who})
+		}
+	}
+
 	own := map[string]string{"Posta inviata": "1", "Ricevute": "", "Ricevute/Accettazione": "1", "Ricevute/Accettazione ordinaria": "1",
 		"Ricevute/Consegna": "1", "Ricevute/Errori": "1", "Esiti": "1", "Bozze": "0", "Cestino": "0",
 		"Archivio": "", "Archivio/2026": "", "Archivio/2026/03": "6"}
@@ -69,7 +75,8 @@ func TestD1_RightsTable(t *testing.T) {
 	}{
 		{"send", policy.Member{Send: true}, "sender", own},
 		{"send, receipts to the receivers", policy.Member{Send: true}, "receivers", own},
-		{"compose", policy.Member{Compose: true}, "sender", own},
+		{"compose", policy.Member{Compose: true}, "sender", with(own, map[string]string{"Da autorizzare": "1", "Autorizzati": "1"})},
+		{"approve", policy.Member{Approve: true}, "sender", map[string]string{"Da autorizzare": "2", "Autorizzati": "2", "Bozze": "0", "Cestino": "0"}},
 		{"receive", policy.Member{Receive: true}, "sender", receives},
 		{"send and receive", policy.Member{Send: true, Receive: true}, "sender", receives},
 		{"receipts to the receivers", policy.Member{Receive: true}, "receivers", with(receives, receipts)},

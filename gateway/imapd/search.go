@@ -22,6 +22,11 @@ const searchRows = 500
 // Search finds messages (RFC 9051 section 6.4.4). Flags, dates and sizes come
 // from the records; a message is opened only when the rest of the criteria
 // needs it.
+//
+// A message that another session has removed fits nothing, even while its number
+// stands: there is nothing left to judge it by. A client that asked by numbers,
+// and so is not told EXPUNGE yet, learns it from EXPUNGEISSUED (RFC 5530
+// section 3).
 func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria, o *imap.SearchOptions) (*imap.SearchData, error) {
 	v, err := s.selected()
 	if err != nil {
@@ -50,13 +55,27 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 			}
 		}
 	}
-	if then := s.f.cur.then; then != nil {
-		if !strings.HasPrefix(s.f.cur.name, "UID ") {
+	name, byUID := strings.CutPrefix(s.f.cur.name, "UID ")
+	library := name // what its OK names
+	then := s.f.cur.then
+	if then != nil {
+		library = "UID SEARCH"
+		if !byUID {
 			kind = imapserver.NumKindSeq
 		}
-		if err := s.arranged(v, kind, found, then); err != nil {
+		missed, err := s.arranged(v, kind, found, then)
+		if err != nil {
 			return nil, s.reply("SEARCH", err)
 		}
+		sr.missed = sr.missed || missed
+	}
+	switch {
+	case sr.missed && !byUID:
+		s.f.retell("OK "+library+" completed", "OK [EXPUNGEISSUED] "+someGone)
+	case then != nil:
+		s.f.retell("OK "+library, "OK "+s.f.cur.name)
+	}
+	if then != nil {
 		s.f.drop("* SEARCH", "* ESEARCH")
 		return nothing(kind), nil
 	}
@@ -114,12 +133,13 @@ func result(v *view, kind imapserver.NumKind, found []mailbox.UID) *imap.SearchD
 
 // searcher is a search under way.
 type searcher struct {
-	s     *session
-	v     *view
-	looks looks
-	left  int64     // bytes that may still be read
-	sign  time.Time // when the client is told next that the search goes on
-	near  window    // of the message that is read
+	s      *session
+	v      *view
+	looks  looks
+	left   int64     // bytes that may still be read
+	sign   time.Time // when the client is told next that the search goes on
+	near   window    // of the message that is read
+	missed bool      // a message was gone
 }
 
 var errSearchLimit = errors.New("imapd: search reads too much")
@@ -224,6 +244,7 @@ func (sr *searcher) rows(uids []mailbox.UID, t *term) ([]candidate, error) {
 		})
 		return nil
 	})
+	sr.missed = sr.missed || len(rows) < len(uids)
 	unsigned := sr.looks.needles > 0 && slices.ContainsFunc(rows, func(m candidate) bool { return !m.signed })
 	if err != nil || sr.v.inner || !sr.looks.summary && !unsigned {
 		return rows, err

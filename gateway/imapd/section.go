@@ -58,10 +58,11 @@ func (c *content) read(off, n int64) ([]byte, error) {
 type piece struct {
 	label  []byte
 	none   bool // there is no such part
+	nul    bool // it cannot be given out; see nul.go
 	eight  bool // goes out as a literal8
 	number bool // size is the answer
 	size   int64
-	data   []byte                // small ones
+	data   []byte                // small ones; good until the next piece
 	send   func(f *filter) error // large ones: exactly size bytes
 }
 
@@ -73,7 +74,7 @@ func (p *plan) sections() int {
 
 func (f *fetcher) piece(c *content, i int) (piece, error) {
 	if i < len(f.o.BodySection) {
-		return bodyPiece(c, f.o.BodySection[i], f.labels[i])
+		return f.bodyPiece(c, f.o.BodySection[i], f.labels[i])
 	}
 	i -= len(f.o.BodySection)
 	var path []int
@@ -101,7 +102,7 @@ func (f *fetcher) piece(c *content, i int) (piece, error) {
 
 // bodyPiece is BODY[...]: a range of the stored bytes, or some fields of a
 // header.
-func bodyPiece(c *content, o *imap.FetchItemBodySection, obsolete string) (piece, error) {
+func (f *fetcher) bodyPiece(c *content, o *imap.FetchItemBodySection, obsolete string) (piece, error) {
 	p := piece{label: []byte(obsolete)}
 	if obsolete == "" {
 		p.label = appendSection(nil, o)
@@ -120,20 +121,14 @@ func bodyPiece(c *content, o *imap.FetchItemBodySection, obsolete string) (piece
 		if err != nil {
 			return p, err
 		}
-		p.data = mime.SelectFields(header, names, not)
+		p.data = withoutNUL(mime.SelectFields(header, names, not))
 		from, size := partOf(int64(len(p.data)), o.Partial)
 		p.data, p.size = p.data[from:from+size], size
 		return p, nil
 	}
 	from, size := partOf(n, o.Partial)
-	p.size = size
-	if off += from; size <= smallPiece {
-		var err error
-		p.data, err = c.read(off, size)
-		return p, err
-	}
-	p.send = func(f *filter) error { return f.copyRange(c.r, off, size) }
-	return p, nil
+	err := f.plain(c, off+from, size, &p)
+	return p, err
 }
 
 // smallPiece is the size up to which a piece is put together with what stands

@@ -47,7 +47,7 @@ func (s *session) Select(name string, o *imap.SelectOptions) (*imap.SelectData, 
 	s.v.inner, s.v.archive = n.inner, archive
 	if archive != nil && !s.v.readOnly {
 		s.v.readOnly = true
-		s.f.selectsReadOnly()
+		s.f.retell("OK [READ-WRITE]", "OK [READ-ONLY]")
 	}
 	s.hold(s.v)
 	data := &imap.SelectData{

@@ -35,6 +35,11 @@ type Options struct {
 	Events    *events.Log      // nil: none
 	// Occupied tells how full a PEC mailbox is at its provider; nil: nobody knows.
 	Occupied func(box string) Occupied
+	// Withdraw cancels submissions that are held for the PIN of a login, by their
+	// messages, and files them in a trash unless that is the zero key. It returns
+	// where each stands then, zero where it was not held any more; nil: nobody can.
+	Withdraw  func(ctx context.Context, login, remote string, messages []mailbox.MessageID, trash mailbox.FolderKey) ([]mailbox.Place, error)
+	Approvals Approvals // nil: nobody can approve
 }
 
 // watchEvery is how often open sessions are compared with the policy. A change

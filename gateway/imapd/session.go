@@ -119,10 +119,7 @@ func (s *session) allowed() bool {
 }
 
 func (s *session) stillMay(h *held) bool {
-	if _, known := s.srv.opt.Policy().User(s.id.User); !known {
-		return false
-	}
-	if s.id.Box != "" && len(s.boxes()) == 0 {
+	if !s.srv.opt.Policy().MayRead(s.id, s.srv.now()) {
 		return false
 	}
 	if h.folder == nil {

@@ -109,13 +109,14 @@ type sorted struct {
 	id, inReplyTo         string
 }
 
-// arranged writes the answer to a SORT or THREAD over what a search found.
-func (s *session) arranged(v *view, kind imapserver.NumKind, found []mailbox.UID, a *arrange) error {
+// arranged writes the answer to a SORT or THREAD over what a search found. missed
+// tells that some of it was removed meanwhile.
+func (s *session) arranged(v *view, kind imapserver.NumKind, found []mailbox.UID, a *arrange) (missed bool, err error) {
 	if len(found) > maxSort {
-		return errLimit("These are too many messages to sort; narrow the search")
+		return false, errLimit("These are too many messages to sort; narrow the search")
 	}
 	list := make([]sorted, 0, len(found))
-	err := s.entries(v, found, mailbox.Want{Envelope: true}, func(e *mailbox.Entry) error {
+	err = s.entries(v, found, mailbox.Want{Envelope: true}, func(e *mailbox.Entry) error {
 		if err := s.shown(v, e, mailbox.Want{Envelope: true}); err != nil {
 			return err
 		}
@@ -123,8 +124,9 @@ func (s *session) arranged(v *view, kind imapserver.NumKind, found []mailbox.UID
 		return nil
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
+	missed = len(list) < len(found)
 	number := func(uid mailbox.UID) uint32 {
 		if kind == imapserver.NumKindUID {
 			return uint32(uid)
@@ -132,7 +134,7 @@ func (s *session) arranged(v *view, kind imapserver.NumKind, found []mailbox.UID
 		return v.seq(uid)
 	}
 	if a.thread != "" {
-		return s.threaded(v, list, a.thread, number)
+		return missed, s.threaded(v, list, a.thread, number)
 	}
 	slices.SortStableFunc(list, func(x, y sorted) int { return compare(&x, &y, a.keys) })
 	out := []byte("* SORT")
@@ -140,7 +142,7 @@ func (s *session) arranged(v *view, kind imapserver.NumKind, found []mailbox.UID
 		out = append(out, ' ')
 		out = strconv.AppendUint(out, uint64(number(list[i].uid)), 10)
 	}
-	return s.f.append(append(out, "\r\n"...))
+	return missed, s.f.append(append(out, "\r\n"...))
 }
 
 func sortable(e *mailbox.Entry) sorted {

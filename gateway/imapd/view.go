@@ -168,7 +168,7 @@ func (v *view) collect(spans []span) []mailbox.UID {
 // sync reads what has happened in the selected folder and tells the client:
 // removals first, if they may be told now, then new messages, then flags.
 func (s *session) sync(v *view, expunge bool) error {
-	ch, err := s.changes(v)
+	ch, settled, err := s.changes(v)
 	if err == nil && ch.Resync {
 		ch, err = s.resync(v)
 	}
@@ -202,6 +202,7 @@ func (s *session) sync(v *view, expunge bool) error {
 		return err
 	}
 	v.modseq = ch.ModSeq
+	settled()
 	clear(v.told)
 	if len(out) == 0 {
 		return nil

@@ -265,7 +265,7 @@ func (c *conn) judge(line []byte) (answer string, ok bool) {
 			return "", false
 		}
 		if c.ses != nil && c.ses.open && c.rcpts > c.ses.accepted {
-			return c.ses.spoiled().line(), false
+			return spoiled().line(), false
 		}
 	}
 	return "", true

@@ -16,16 +16,24 @@
 //     transparency, except the edits of the header (edits.go), each of which is
 //     named in Submission.HeaderEdits. Bare CR, bare LF and NUL are refused,
 //     never repaired.
-//   - The bytes that are judged are the bytes that are handed on. Addresses are
-//     read by strict readers (path.go, from.go, addresses.go); what two readers
-//     could understand differently is refused.
+//   - The bytes that are judged are the bytes that are handed on. Header and
+//     addresses are read by strict readers (header.go, path.go, from.go,
+//     addresses.go); what two readers could understand differently is refused.
+//     What passes (letter.go), a provider accepts and understands alike: the
+//     table of headers is judged by the simulated provider and three other
+//     readers, too.
+//   - Every refusal has a code, an enhanced code and one sentence each in Italian
+//     and English that says what to do (sentences.go).
 //   - All or nothing: after one refused recipient nothing of that transaction
 //     is accepted.
 //   - A PIN goes to auth and nowhere else: no log, error, reply or stored byte.
+//     Of a reply that confirms a held message nothing is stored or handed on, and
+//     a PIN is looked at only where a live token or a good message asks for it.
 //   - Everything on a connection happens in its one goroutine, except Close.
 //   - Errors become replies in one place (reply.go); an unknown error is a
 //     temporary one with a neutral text and a number to look for in the log.
 //
 // It is the home of the go-smtp server. It must not import mailbox (except
-// events and mime), relay or configs. Dialogs lie in testdata/dialogs/smtp.
+// events and mime), relay or configs. Dialogs lie in testdata/dialogs/smtp,
+// headers with their judgement in testdata/golden/judge.
 package smtpd

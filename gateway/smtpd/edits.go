@@ -3,33 +3,63 @@ package smtpd
 import (
 	"crypto/rand"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
 	"pecgate/mailbox/mime"
 )
 
-// edit makes the edits that remain after the PIN was cut: X-TipoRicevuta as the
-// mailbox says, Message-ID and Date where missing. New fields stand at the end
-// of the header; all other bytes stay as they are.
-func (l *letter) edit(receipt, hostname string, now time.Time) error {
-	kind, ok := map[string]string{"complete": "completa", "brief": "breve", "synthetic": "sintetica", "": "completa"}[receipt]
+// house is what a mailbox's rules and this server say about the header of what
+// leaves.
+type house struct {
+	receipt  string // complete, brief, synthetic
+	choice   bool   // the sender's own X-TipoRicevuta counts, where it is a word that providers know
+	replyTo  string // address; empty: none
+	hostname string // of Message-IDs made here
+	now      time.Time
+}
+
+// Fields that are set here.
+const (
+	kindField  = "X-TipoRicevuta"
+	replyField = "Reply-To"
+)
+
+// edit makes the edits that remain after the PIN was cut: X-TipoRicevuta and
+// Reply-To as the mailbox says, Message-ID and Date where missing. New fields
+// stand at the end of the header; all other bytes stay as they are. Each edit is
+// named in l.edits.
+func (l *letter) edit(h house) error {
+	kind, ok := map[string]string{"complete": "completa", "brief": "breve", "synthetic": "sintetica", "": "completa"}[h.receipt]
 	if !ok {
 		return errReceiptKind
 	}
 	var add strings.Builder
-	if !l.onlyKind(kind) {
-		l.dropKind()
-		add.WriteString("X-TipoRicevuta: " + kind + "\r\n")
-		l.edits = append(l.edits, "X-TipoRicevuta set")
+	set := func(name, text string, good func(string) bool) {
+		if l.only(name, good) {
+			return
+		}
+		l.drop(name)
+		add.WriteString(name + ": " + text + "\r\n")
+		l.edits = append(l.edits, name+" set")
+	}
+	set(kindField, kind, func(v string) bool {
+		return v == kind || h.choice && slices.Contains([]string{"completa", "breve", "sintetica"}, strings.ToLower(v))
+	})
+	if h.replyTo != "" {
+		set(replyField, h.replyTo, func(v string) bool {
+			a, err := plainAddress(v)
+			return err == nil && strings.EqualFold(a, h.replyTo)
+		})
 	}
 	if l.messageID == "" {
-		l.messageID = "<pg." + strings.ToLower(rand.Text()) + "@" + hostname + ">"
+		l.messageID = "<pg." + strings.ToLower(rand.Text()) + "@" + h.hostname + ">"
 		add.WriteString("Message-ID: " + l.messageID + "\r\n")
 		l.edits = append(l.edits, "Message-ID added")
 	}
 	if !l.dated {
-		add.WriteString("Date: " + now.Format("Mon, 02 Jan 2006 15:04:05 -0700") + "\r\n")
+		add.WriteString("Date: " + h.now.Format("Mon, 02 Jan 2006 15:04:05 -0700") + "\r\n")
 		l.edits = append(l.edits, "Date added")
 	}
 	if add.Len() > 0 {
@@ -41,26 +71,24 @@ func (l *letter) edit(receipt, hostname string, now time.Time) error {
 	return nil
 }
 
-const kindField = "X-TipoRicevuta"
-
-// onlyKind reports that the client has asked, once, for what the mailbox says.
-func (l *letter) onlyKind(kind string) bool {
-	n, same := 0, false
+// only reports that the client wrote a field once, and well.
+func (l *letter) only(name string, good func(string) bool) bool {
+	n, well := 0, false
 	for _, f := range mime.Fields(l.header) {
-		if strings.EqualFold(f.Name, kindField) {
+		if strings.EqualFold(f.Name, name) {
 			n++
-			same = value(f) == kind
+			well = good(value(f))
 		}
 	}
-	return n == 1 && same
+	return n == 1 && well
 }
 
-// dropKind takes every wish of the client for a kind of receipt out.
-func (l *letter) dropKind() {
+// drop takes every field of a name out.
+func (l *letter) drop(name string) {
 	var out []byte
 	kept := 0
 	for _, f := range mime.Fields(l.header) {
-		if strings.EqualFold(f.Name, kindField) {
+		if strings.EqualFold(f.Name, name) {
 			out = append(out, l.header[kept:f.Off]...)
 			kept = f.Off + len(f.Raw)
 		}

@@ -38,6 +38,7 @@ const (
 type taken struct {
 	Submission
 	data []byte
+	held Lack
 }
 
 // memory is an Intake that keeps what was committed.
@@ -48,6 +49,7 @@ type memory struct {
 	opened int
 	gone   int // deliveries ended, one way or the other
 	got    []taken
+	known  Receipt       // what every delivery repeats
 	forget bool          // keep nothing, for benchmarks
 	fail   error         // of Commit
 	hold   chan struct{} // Commit waits for it
@@ -77,6 +79,7 @@ type parcel struct {
 	m    *memory
 	s    Submission
 	data bytes.Buffer
+	held Lack
 	done bool
 }
 
@@ -86,6 +89,9 @@ func (p *parcel) Write(b []byte) (int, error) {
 	}
 	return p.data.Write(b)
 }
+
+func (p *parcel) Known(context.Context) (Receipt, error) { return p.m.known, nil }
+func (p *parcel) Hold(why Lack)                          { p.held = why }
 
 func (p *parcel) Commit(ctx context.Context) (Receipt, error) {
 	if p.m.hold != nil {
@@ -105,8 +111,8 @@ func (p *parcel) Commit(ctx context.Context) (Receipt, error) {
 	if p.m.forget {
 		return Receipt{ID: "id"}, nil
 	}
-	p.m.got = append(p.m.got, taken{p.s, p.data.Bytes()})
-	return Receipt{ID: fmt.Sprintf("id%d", len(p.m.got))}, nil
+	p.m.got = append(p.m.got, taken{p.s, p.data.Bytes(), p.held})
+	return Receipt{ID: fmt.Sprintf("id%d", len(p.m.got)), Held: p.held != ""}, nil
 }
 
 func (p *parcel) Abort() {

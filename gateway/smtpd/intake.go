@@ -27,6 +27,14 @@ type Intake interface {
 // Delivery takes the bytes of one submission, header first and edited.
 type Delivery interface {
 	io.Writer
+	// Known returns the receipt of the submission of which this one, now whole,
+	// is the client's repetition; without ID where it is none.
+	Known(ctx context.Context) (Receipt, error)
+	// Hold has Commit keep the message back until its sender confirms it, or
+	// another member approves it. A
+	// repetition of a message that is held is held as that one, and released by
+	// one without Hold.
+	Hold(why Lack)
 	// Commit returns when everything about the submission is durable.
 	Commit(ctx context.Context) (Receipt, error)
 	// Abort drops everything. It does nothing after Commit.
@@ -37,14 +45,33 @@ type Delivery interface {
 type Receipt struct {
 	ID        string // of the submission; told to the client, so printable ASCII without blanks
 	Duplicate bool   // the client's repetition of a submission already accepted under ID
+	Held      bool   // it waits for its sender's PIN
+	Approval  bool   // it waits for a member who approves it
+	Confirmed bool   // it was held under ID, and is so no more
+	Replaced  bool   // its Message-ID was that of another submission, and is now one of ours
 }
+
+// Lack says what the PIN of a message that is held lacks.
+type Lack string
+
+// What a PIN may lack.
+const (
+	HoldMissing Lack = "missing"
+	HoldWrong   Lack = "wrong"
+	HoldLocked  Lack = "locked" // too many were wrong: none was looked at
+
+	// HoldApproval: no PIN is asked of the sender; another member must approve.
+	HoldApproval Lack = "approval"
+)
 
 // Submission is what is known of a message before its bytes.
 type Submission struct {
 	Identity        policy.Identity
 	Mailbox         string    // PEC mailbox, lower case
 	From            string    // reverse path, as the client wrote it, domain in lower case
-	Recipients      []string  // each once, in the order of RCPT, domains in lower case
+	Recipients      []string  // each once, in the order of RCPT (see Split), domains in lower case
+	Split           string    // "always": a message for each recipient; "blind": one for the first Visible, one for each other; empty: one for all
+	Visible         int       // of a blind split
 	MessageID       string    // of the message as handed on, with angle brackets
 	ClientMessageID string    // as it came; empty where the client gave none
 	HeaderEdits     []string  // what was changed in the header, in words

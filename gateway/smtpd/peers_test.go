@@ -4,6 +4,7 @@ package smtpd
 
 import (
 	"bytes"
+	"encoding/base64"
 	"net"
 	"os/exec"
 	"strings"
@@ -37,6 +38,46 @@ func TestPeers_Swaks(t *testing.T) {
 			if got := string(s.store.all()[0].data); !strings.Contains(got, "\r\n\r\n.\r\n..due\r\ntesto\r\n") || strings.Contains(got, pin) {
 				t.Errorf("stored %q", got)
 			}
+		}
+	}
+}
+
+// TestG1_Peers_PythonReadsTheSame: Python's two readers of mail see the sender
+// and the recipient of every header that passes as smtpd does.
+func TestG1_Peers_PythonReadsTheSame(t *testing.T) {
+	var in bytes.Buffer
+	var want []string
+	for _, r := range headerRows(t) {
+		if r.reason != "ok" {
+			continue
+		}
+		l, err := readLetter([]byte(r.header), []string{shown}, false, "")
+		if err != nil {
+			t.Fatalf("line %d: %v", r.line, err)
+		}
+		want = append(want, strings.ToLower(l.from)+" True")
+		in.WriteString(base64.StdEncoding.EncodeToString(l.header) + "\n")
+	}
+	cmd := exec.CommandContext(t.Context(), "python3", "-c", `
+import base64, email, email.policy, email.utils, sys
+for line in sys.stdin:
+    raw = base64.b64decode(line)
+    new = email.message_from_bytes(raw, policy=email.policy.default)
+    old = email.message_from_bytes(raw)
+    froms = {a.addr_spec.lower() for h in new.get_all("From") for a in h.addresses}
+    froms |= {a.lower() for _, a in email.utils.getaddresses([str(h) for h in old.get_all("From")])}
+    seen = {a.addr_spec.lower() for n in ("To", "Cc") for h in new.get_all(n, []) for a in h.addresses}
+    print(" ".join(sorted(froms)), "`+shown+`" in seen)
+`)
+	cmd.Stdin = &in
+	out, err := cmd.CombinedOutput()
+	got := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if err != nil || len(got) != len(want) || len(want) < 40 {
+		t.Fatalf("%d headers, %d read: %v\n%s", len(want), len(got), err, out)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("header %d: Python sees %q, smtpd %q", i, got[i], want[i])
 		}
 	}
 }

@@ -17,7 +17,9 @@ import (
 
 // Auth is what smtpd needs of gateway/auth.
 type Auth interface {
-	Login(ctx context.Context, name, password, remote string) (policy.Identity, error)
+	// LoginPIN checks a login whose password may have a PIN behind it, which it
+	// does not look at.
+	LoginPIN(ctx context.Context, name, password, remote string) (id policy.Identity, pin string, err error)
 	CheckPIN(ctx context.Context, login, pin string, use auth.Use) (bool, error)
 }
 
@@ -28,11 +30,12 @@ type Options struct {
 	Recipients int    // of one message, whatever the policy says: 1000
 	Logins     int    // refused logins on one connection before it is closed: 3
 
-	Policy func() *policy.Policy // required
-	Auth   Auth                  // required
-	Intake Intake                // required
-	Events *events.Log           // required
-	Now    func() time.Time      // time.Now
+	Policy  func() *policy.Policy // required
+	Auth    Auth                  // required
+	Intake  Intake                // required
+	Confirm Confirm               // of what is held for a PIN; nil: nothing is confirmed here
+	Events  *events.Log           // required
+	Now     func() time.Time      // time.Now
 }
 
 // Server serves submissions on any number of listeners.

@@ -23,7 +23,9 @@ type session struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	who    policy.Identity // empty until login
-	tries  int             // refused logins
+	// loginPIN came behind the password; it goes nowhere but to auth.
+	loginPIN string
+	tries    int // refused logins
 
 	// The transaction.
 	sending  bool   // MAIL, RCPT or DATA of somebody logged in is being judged
@@ -33,6 +35,10 @@ type session struct {
 	to       []string
 	accepted int // RCPT commands, with repetitions
 	declared int64
+	// stranger is why nothing but the answer to a notice may be sent from the
+	// reverse path; nil: anything that follows is judged by itself.
+	stranger *refusal
+	token    string // of the notice that is being answered; empty: this is a submission
 }
 
 // session is called by the library at the first EHLO or HELO.
@@ -50,7 +56,7 @@ func (s *Server) session(lc *smtp.Conn) (smtp.Session, error) {
 
 // Reset ends the transaction.
 func (s *session) Reset() {
-	s.open, s.from, s.to, s.accepted, s.declared = false, "", nil, 0, 0
+	s.open, s.from, s.to, s.accepted, s.declared, s.stranger, s.token = false, "", nil, 0, 0, nil, ""
 	s.c.rcpts = 0
 }
 
@@ -71,7 +77,10 @@ func (s *session) Mail(_ string, o *smtp.MailOptions) error {
 	from := s.sender()
 	s.sending, s.asked = true, from
 	defer func() { s.sending, s.asked = false, "" }()
-	if v := s.srv.opt.Policy().DecideSender(s.who, from, s.srv.opt.Now()); !v.Allow {
+	p := s.srv.opt.Policy()
+	v := p.DecideSender(s.who, from, s.srv.opt.Now())
+	answers := !v.Allow && s.mayAnswer(p, v)
+	if !v.Allow && !answers {
 		return s.reply(verdict(v))
 	}
 	if err := s.srv.opt.Intake.Ready(s.ctx); err != nil {
@@ -79,6 +88,9 @@ func (s *session) Mail(_ string, o *smtp.MailOptions) error {
 	}
 	s.Reset()
 	s.open, s.from = true, from
+	if answers {
+		s.stranger = verdict(v)
+	}
 	if o != nil {
 		s.declared = o.Size
 	}
@@ -101,35 +113,30 @@ func (s *session) Rcpt(string, *smtp.RcptOptions) error {
 	defer func() { s.sending = false }()
 	to, err := policy.ParseAddress(s.c.path)
 	if !s.c.pathOK || err != nil {
-		return s.reply(refuse(553, "5.1.3", "Il destinatario non e' un indirizzo semplice come nome@example.it.", "The recipient is not a plain address like name@example.it.", policy.BadAddress))
+		return s.reply(badRecipient())
+	}
+	if answered, err := s.answer(to); answered || err != nil {
+		return err
 	}
 	if slices.Contains(s.to, to) {
 		if s.accepted-len(s.to) >= maxDuplicates {
-			return s.reply(s.tooMany())
+			return s.reply(tooMany())
 		}
 		s.accepted++
 		return nil
 	}
 	limit := s.srv.opt.Recipients
-	if m, ok := s.srv.opt.Policy().Mailbox(s.from); ok && m.Recipients > 0 {
+	if m, ok := s.srv.opt.Policy().Mailbox(s.from); ok && mayBeBlind(m.Split) {
+		limit = min(limit, maxSplit) // the mailbox's own holds for each message that leaves
+	} else if ok && m.Recipients > 0 {
 		limit = min(limit, m.Recipients)
 	}
 	if len(s.to) >= limit {
-		return s.reply(s.tooMany())
+		return s.reply(tooMany())
 	}
 	s.accepted++
 	s.to = append(s.to, to)
 	return nil
-}
-
-func (s *session) tooMany() *refusal {
-	return refuse(452, "4.5.3", "Troppi destinatari per un solo messaggio: non ne parte nessuno.", "Too many recipients for one message: none is sent.", policy.TooManyRecipients)
-}
-
-// spoiled is the answer to DATA after a refused recipient: a client that goes
-// on would send to half of them.
-func (s *session) spoiled() *refusal {
-	return refuse(554, "5.5.1", "Un destinatario e' stato rifiutato: il messaggio non parte per nessuno.", "A recipient was refused: the message is sent to none.", "all-or-nothing")
 }
 
 // Data takes the message from the connection itself. The reader of the library
@@ -143,8 +150,14 @@ func (s *session) Data(io.Reader) error {
 		s.c.cut()
 		return s.reply(errLost)
 	}
-	in := submission{session: s, body: s.c.message(), received: s.srv.opt.Now()}
-	receipt, err := in.receive()
+	var receipt Receipt
+	var err error
+	if s.token != "" {
+		receipt, err = (&confirmation{session: s, body: s.c.message()}).receive()
+	} else {
+		in := submission{session: s, body: s.c.message(), received: s.srv.opt.Now()}
+		receipt, err = in.receive()
+	}
 	switch {
 	case errors.Is(err, errFlood):
 		r := s.srv.tooLarge()
@@ -158,8 +171,7 @@ func (s *session) Data(io.Reader) error {
 	case err != nil:
 		return s.reply(err)
 	}
-	return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0},
-		Message: "Accettato come " + word(receipt.ID) + " / accepted as " + word(receipt.ID)}
+	return receipt.reply()
 }
 
 // AuthMechanisms are what EHLO offers.
@@ -182,14 +194,14 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 
 // login checks what a mechanism has gathered.
 func (s *session) login(name, password string) error {
-	who, err := s.srv.opt.Auth.Login(s.ctx, name, password, s.c.Remote())
+	who, pin, err := s.srv.opt.Auth.LoginPIN(s.ctx, name, password, s.c.Remote())
 	if err != nil {
 		if s.tries++; s.tries >= s.srv.opt.Logins {
 			s.c.hangUp = "421 4.7.0 Troppi accessi rifiutati / too many refused logins"
 		}
 		return s.reply(err)
 	}
-	s.who = who
+	s.who, s.loginPIN = who, pin
 	s.c.LoggedIn()
 	return nil
 }

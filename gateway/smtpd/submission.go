@@ -7,7 +7,6 @@ import (
 	"io"
 	"time"
 
-	"pecgate/gateway/auth"
 	"pecgate/mailbox/planted"
 	"pecgate/policy"
 )
@@ -24,6 +23,8 @@ type submission struct {
 	received time.Time
 
 	mail     letter   // the header, judged and edited
+	pin      string   // in a way that the mailbox allows; empty: none
+	parts    parts    // of the body, as far as they must be known
 	delivery Delivery // nil until the header was found good
 	edited   int64    // octets of the edited header
 	rest     int64    // octets after the header
@@ -61,12 +62,14 @@ func (in *submission) receive() (r Receipt, err error) {
 	case in.body.n > in.srv.opt.MaxSize:
 		return Receipt{}, in.srv.tooLarge()
 	case in.body.dirty:
-		return Receipt{}, refuse(550, "5.6.0", "Il messaggio contiene CR o LF isolati o byte NUL e non puo' essere accettato.", "The message holds a bare CR, a bare LF or a NUL and cannot be accepted.", "line-ends")
+		return Receipt{}, badBytes()
 	case fault != nil:
 		return Receipt{}, fault
 	}
-	if err := in.decide(); err != nil {
+	if known, err := in.decide(); err != nil {
 		return Receipt{}, err
+	} else if known != nil {
+		return *known, nil
 	}
 	// From here the client's line no longer matters: it may be gone and still
 	// the message is accepted.
@@ -78,6 +81,10 @@ func (in *submission) receive() (r Receipt, err error) {
 	}
 	if r, err = in.delivery.Commit(in.srv.ctx); err != nil && !planted.Is(planted.CommitErrorIgnored) {
 		return Receipt{}, err
+	}
+	if r.Replaced {
+		in.mail.edits = append(in.mail.edits, "Message-ID replaced")
+		in.srv.opt.Events.MessageIDReplaced(r.ID, in.who.User, in.from, in.c.Remote())
 	}
 	in.srv.opt.Events.Submitted(r.ID, in.who.User, in.from, in.c.Remote(), len(in.to), in.edited+in.rest,
 		in.mail.pinNeeded, r.Duplicate, in.mail.edits)
@@ -92,7 +99,7 @@ func (in *submission) header() error {
 	for end < 0 {
 		piece, err := in.body.next()
 		if err == io.EOF {
-			return malformed("Manca la riga vuota tra intestazione e testo.", "The blank line between header and text is missing.")
+			return noBlankLine()
 		}
 		if err != nil {
 			return err
@@ -103,32 +110,28 @@ func (in *submission) header() error {
 		from := max(0, len(h)-3)
 		h = append(h, piece...)
 		if end = headerEnd(h, from); end > maxHeader || end < 0 && len(h) > maxHeader {
-			return refuse(552, "5.3.4", "L'intestazione del messaggio supera 256 KiB.", "The header of the message exceeds 256 KiB.", policy.TooBig)
+			return longHeader()
 		}
 	}
 	if in.body.dirty {
-		return malformed("Fine riga non valida nell'intestazione.", "Bad line end in the header.") // the general answer follows
+		return badBytes()
 	}
 	p := in.srv.opt.Policy()
 	m, ok := p.Mailbox(in.from)
 	if !ok {
 		return verdict(p.DecideSender(in.who, in.from, in.srv.opt.Now()))
 	}
-	var err error
-	if in.mail, err = readLetter(h[:end], in.to, m.PINRequired); err != nil {
+	asWritten, err := in.compose(p, m, h[:end])
+	if err != nil {
 		return err
 	}
-	asWritten := sha256.Sum256(in.mail.header) // the PIN is out already
-	if err := in.mail.edit(m.Receipt, in.srv.opt.Hostname, in.received); err != nil {
-		return err
-	}
-	in.edited = int64(len(in.mail.header))
 	// What is refused whatever follows shall not fill the disk first.
 	if err := in.judge(p, max(in.declared, in.edited), true); err != nil {
 		return err
 	}
 	in.delivery, err = in.srv.opt.Intake.Begin(in.ctx, Submission{
-		Identity: in.who, Mailbox: m.Address, From: in.from, Recipients: in.to,
+		Identity: in.who, Mailbox: m.Address, From: in.from, Recipients: in.recipients(),
+		Split: in.mail.leaves.how, Visible: in.mail.leaves.visible,
 		MessageID: in.mail.messageID, ClientMessageID: in.mail.clientID, HeaderEdits: in.mail.edits,
 		Remote: in.c.Remote(), PINUsed: in.mail.pinNeeded, Received: in.received, DeclaredSize: in.declared,
 		HeaderSize: in.edited, ClientHeader: asWritten,
@@ -140,6 +143,26 @@ func (in *submission) header() error {
 		return err
 	}
 	return in.take(h[end:])
+}
+
+// compose judges a header as a client of mailbox m wrote it and makes the edits.
+// The sum is of the header without the PIN, before all other edits.
+func (in *submission) compose(p *policy.Policy, m *policy.Mailbox, header []byte) (asWritten [32]byte, err error) {
+	if err = in.read(p, header, m.PINRequired, m.Split); err != nil {
+		return asWritten, err
+	}
+	if in.pin, err = in.pinFor(m); err != nil {
+		return asWritten, err
+	}
+	asWritten = sha256.Sum256(in.mail.header)
+	if err = in.mail.edit(house{
+		receipt: m.Receipt, choice: m.ReceiptChoice, replyTo: m.ReplyTo, hostname: in.srv.opt.Hostname, now: in.received,
+	}); err != nil {
+		return asWritten, err
+	}
+	in.edited = int64(len(in.mail.header))
+	in.parts, err = partsOf(in.mail.header)
+	return asWritten, err
 }
 
 // headerEnd is the offset behind the blank line, -1 where it has not come; the
@@ -162,6 +185,9 @@ func (in *submission) take(piece []byte) error {
 	if in.body.dirty || len(piece) == 0 {
 		return nil // will be refused
 	}
+	if err := in.parts.look(piece); err != nil {
+		return err
+	}
 	in.rest += int64(len(piece))
 	_, err := in.delivery.Write(piece)
 	return err
@@ -169,32 +195,44 @@ func (in *submission) take(piece []byte) error {
 
 // judge asks the policy.
 func (in *submission) judge(p *policy.Policy, size int64, pinRight bool) error {
-	v := p.Decide(policy.Submission{
-		Identity: in.who, ReversePath: in.from, From: in.mail.from, Recipients: in.to, Size: size,
-		PINGiven: in.mail.pin != "", PINRight: in.mail.pin != "" && pinRight, Now: in.srv.opt.Now(),
-	})
-	if !v.Allow {
+	facts := in.facts(size, pinRight)
+	if v := p.Decide(facts); !v.Allow {
 		return verdict(v)
+	}
+	if facts, ok := in.visibleFacts(facts); ok {
+		if v := p.Decide(facts); !v.Allow {
+			return verdict(v)
+		}
 	}
 	return nil
 }
 
+// facts are what the policy is asked about.
+func (in *submission) facts(size int64, pinRight bool) policy.Submission {
+	return policy.Submission{
+		Identity: in.who, ReversePath: in.from, From: in.mail.from, Recipients: in.recipients(), Size: size, Each: in.mail.leaves.how != "",
+		PINGiven: in.pin != "", PINRight: in.pin != "" && pinRight, Approvals: true, Now: in.srv.opt.Now(),
+	}
+}
+
 // decide is the last word on a message that came whole. The PIN is looked at
 // only when everything else is right: a message that is refused anyway neither
-// says whether its PIN was good nor costs a try.
-func (in *submission) decide() error {
+// says whether its PIN was good nor costs a try. A receipt is the whole answer:
+// the message was accepted before.
+func (in *submission) decide() (*Receipt, error) {
 	p := in.srv.opt.Policy() // as it is now, not as it was when DATA began
 	size := in.edited + in.rest
-	if err := in.judge(p, size, true); err != nil {
-		return err
+	v := p.Decide(in.facts(size, true))
+	if !v.Allow {
+		return nil, verdict(v)
+	}
+	if v.Then == policy.ToApprove {
+		in.delivery.Hold(HoldApproval)
+		return nil, nil
 	}
 	m, ok := p.Mailbox(in.from)
 	if !ok || !m.PINRequired {
-		return nil
+		return nil, nil
 	}
-	right, err := in.srv.opt.Auth.CheckPIN(in.ctx, in.who.User, in.mail.pin, auth.Use{Mailbox: m.Address, Remote: in.c.Remote()})
-	if err != nil {
-		return err
-	}
-	return in.judge(p, size, right)
+	return in.provePIN(p, m, size)
 }

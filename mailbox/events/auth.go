@@ -6,12 +6,24 @@ func (l *Log) LoginOK(login, box, remote string) {
 	l.audit(Deed{Event: "login", Login: login, Mailbox: box, From: remote, Result: "good"})
 }
 
+// LoginByApp is LoginOK with an app password; app is its name.
+func (l *Log) LoginByApp(login, box, remote, app string) {
+	l.out.Info("login", "user", Clip(login), "mailbox", Clip(box), "remote", Clip(remote), "app", Clip(app))
+	l.audit(Deed{Event: "login", Login: login, Mailbox: box, From: remote, Result: "good", Reason: "app password " + Clip(app)})
+}
+
 // LoginRefused says that a login was refused: reason is one of "password",
-// "unknown", "throttled", "size", "no-right" (to the mailbox of an IMAP login). The login is empty for an unknown name: what
+// "unknown", "again" (a password that was refused there before), "throttled", "size", "no-right" (to the mailbox of an IMAP login). The login is empty for an unknown name: what
 // people type there by mistake is a password too often.
 func (l *Log) LoginRefused(login, remote, reason string) {
 	l.out.Warn("login refused", "user", Clip(login), "remote", Clip(remote), "reason", reason)
 	l.audit(Deed{Event: "login", Login: login, From: remote, Result: "refused", Reason: reason, Much: true})
+}
+
+// UserRemoved says that a login left the policy: what was theirs is kept apart
+// from whoever gets the login later.
+func (l *Log) UserRemoved(login string) {
+	l.out.Warn("user removed", "user", Clip(login))
 }
 
 // LoginBusy says that a login could not be checked now, because too many wait.

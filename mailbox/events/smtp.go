@@ -12,6 +12,14 @@ func (l *Log) Submitted(id, user, mailbox, remote string, recipients int, size i
 		"recipients", recipients, "size", size, "pin", pin, "duplicate", duplicate, "edits", strings.Join(edits, ", "))
 }
 
+// MessageIDReplaced says that a client used a Message-ID again for another
+// message of the same mailbox, which is a fault of its program: receipts quote
+// nothing else. The submission goes out under an id of ours.
+func (l *Log) MessageIDReplaced(id, user, mailbox, remote string) {
+	l.out.Warn("a Message-ID was used again and is replaced: the mail program that wrote it gives one id to several messages",
+		"id", Clip(id), "user", Clip(user), "mailbox", Clip(mailbox), "remote", Clip(remote))
+}
+
 // SMTPRefused says that a command or a message was refused. The reason is a
 // stable word, where is the line of the policy that decided.
 func (l *Log) SMTPRefused(user, mailbox, remote string, code int, enhanced, reason, where string) {

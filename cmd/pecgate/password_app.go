@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra" // the command line
+
+	"pecgate/configs"
+	"pecgate/gateway/admin"
+	"pecgate/gateway/auth"
+	"pecgate/mailbox"
+)
+
+// appFlags are the flags of `pecgate password` about app passwords.
+type appFlags struct {
+	name, user           string
+	list, revoke, asJSON bool
+}
+
+func (f *appFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.name, "app", "", "make an app password for the mail program or device `NAME`")
+	c.Flags().StringVar(&f.user, "user", "", "of this `USER`: a login or an email")
+	c.Flags().BoolVar(&f.revoke, "revoke", false, "take the app password back instead")
+	c.Flags().BoolVar(&f.list, "list", false, "list the app passwords and when each was used last")
+	c.Flags().BoolVar(&f.asJSON, "json", false, "with --app and --list: one JSON object per app password")
+}
+
+// asked tells whether the command is about app passwords at all.
+func (f *appFlags) asked() (bool, error) {
+	wrong := func(text string) (bool, error) { return true, &exitError{exitUsage, text} }
+	switch {
+	case f.list && (f.name != "" || f.revoke):
+		return wrong("--list goes with --user and --json only")
+	case f.list:
+		return true, nil
+	case f.name != "" && f.user == "":
+		return wrong("--app needs --user: whose app password it is")
+	case f.name != "":
+		return true, nil
+	case f.revoke:
+		return wrong("--revoke needs --app and --user: which app password, and whose")
+	case f.user != "":
+		return wrong("--user goes with --app NAME or --list")
+	case f.asJSON:
+		return wrong("--json goes with --app NAME or --list")
+	}
+	return false, nil
+}
+
+func (a *app) appPassword(c *cobra.Command, f appFlags) error {
+	l, err := configs.Load(a.config)
+	if err != nil {
+		return err
+	}
+	logins, err := loginsOf(l, f.user)
+	if err != nil {
+		return err
+	}
+	s := appStore{l.Appliance}
+	switch {
+	case f.list:
+		all, err := s.list(c.Context(), logins)
+		if err != nil {
+			return err
+		}
+		return printApps(c, all, f.asJSON, l.Appliance.Location())
+	case f.revoke:
+		gone, err := s.revoke(c.Context(), logins[0], f.name)
+		if err != nil {
+			return err
+		}
+		if f.asJSON {
+			return json.NewEncoder(c.OutOrStdout()).Encode(gone)
+		}
+		_, err = fmt.Fprintf(c.OutOrStdout(), "%s of %s is revoked: no new login with it. A session that is open goes on until it ends.\n", gone.Name, gone.User)
+		return err
+	}
+	password, digest := auth.NewAppPassword()
+	made, err := s.make(c.Context(), logins[0], f.name, digest)
+	if err != nil {
+		return err
+	}
+	if f.asJSON {
+		return json.NewEncoder(c.OutOrStdout()).Encode(struct {
+			admin.App
+			Password string `json:"password"`
+		}{made, password})
+	}
+	fmt.Fprintf(c.ErrOrStderr(), "App password of %s for %s. It is shown only this once: type it into the mail program in place of the password. It is no PIN.\n", made.User, made.Name)
+	_, err = fmt.Fprintln(c.OutOrStdout(), password)
+	return err
+}
+
+// loginsOf is the login of a user, or all of them where none is named.
+func loginsOf(l *configs.Loaded, user string) (logins []string, err error) {
+	for _, u := range l.Policy.Users {
+		if user == "" || strings.EqualFold(u.Login, user) || u.Email != "" && strings.EqualFold(u.Email, user) {
+			logins = append(logins, u.Login)
+		}
+	}
+	if user != "" && len(logins) == 0 {
+		return nil, &exitError{exitUsage, fmt.Sprintf("--user %s: policy.yaml has no such user", user)}
+	}
+	return logins, nil
+}
+
+// appStore reaches app passwords through the running appliance, or in the store
+// where nothing runs.
+type appStore struct{ a *configs.Appliance }
+
+func (s appStore) do(ctx context.Context, path string, q url.Values, change bool, into any, offline func(*mailbox.Store) error) error {
+	client := admin.NewClient(s.a.Path(s.a.DataDir))
+	ask := client.JSON
+	if change {
+		ask = client.Change
+	}
+	if err := ask(ctx, path, q, into); !errors.Is(err, admin.ErrNotRunning) {
+		return controlError(s.a, err)
+	}
+	return withStore(s.a, offline)
+}
+
+// by is who asks where nothing runs.
+func (s appStore) by() admin.By {
+	return admin.By{Actor: "pecgate password", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())}
+}
+
+func (s appStore) list(ctx context.Context, logins []string) (all []admin.App, err error) {
+	err = s.do(ctx, "/v1/app-passwords", url.Values{"user": logins}, false, &all, func(store *mailbox.Store) (err error) {
+		all, err = admin.Apps(ctx, store, logins)
+		return err
+	})
+	return all, err
+}
+
+// make gives the appliance the digest only: the password stays in this process.
+func (s appStore) make(ctx context.Context, login, name string, digest [32]byte) (made admin.App, err error) {
+	q := url.Values{"user": {login}, "name": {name}, "digest": {hex.EncodeToString(digest[:])}}
+	err = s.do(ctx, "/v1/app-passwords/make", q, true, &made, func(store *mailbox.Store) (err error) {
+		made, err = admin.MakeApp(ctx, store, login, name, digest, s.by())
+		return err
+	})
+	return made, err
+}
+
+func (s appStore) revoke(ctx context.Context, login, name string) (gone admin.App, err error) {
+	q := url.Values{"user": {login}, "name": {name}}
+	err = s.do(ctx, "/v1/app-passwords/revoke", q, true, &gone, func(store *mailbox.Store) (err error) {
+		gone, err = admin.RevokeApp(ctx, store, login, name, s.by())
+		return err
+	})
+	return gone, err
+}
+
+func printApps(c *cobra.Command, all []admin.App, asJSON bool, loc *time.Location) error {
+	out := c.OutOrStdout()
+	if asJSON {
+		e := json.NewEncoder(out)
+		for _, a := range all {
+			if err := e.Encode(a); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(all) == 0 {
+		_, err := fmt.Fprintln(out, "no app password")
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "USER\tNAME\tMADE\tLAST USE\tFROM")
+	for _, a := range all {
+		used, from := "never", "-"
+		if !a.Used.IsZero() {
+			used, from = a.Used.In(loc).Format(time.DateTime), a.From
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", a.User, a.Name, a.Made.In(loc).Format(time.DateTime), used, from)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\n%s. Times are of %s; the last use is noted every ten minutes.\n", count(len(all), "app password", "app passwords"), loc)
+	return err
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra" // the command line
+
+	"pecgate/configs"
+	"pecgate/gateway"
+	"pecgate/gateway/admin"
+	"pecgate/gateway/auth"
+	"pecgate/mailbox"
+	"pecgate/relay"
+)
+
+func newPINCommand(a *app) *cobra.Command {
+	var unlock string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "pin",
+		Short: "read a PIN and print its hash for policy.yaml; unlock a PIN",
+		Long: fmt.Sprintf(`Reads a PIN of 4 to 12 digits twice from the terminal without showing it, or one line from standard input, and prints its
+hash for the key pin of a user in policy.yaml.
+
+After %d wrong PINs in a day a user's PIN is locked until midnight; the user and the administrator of the mailbox are told.
+--unlock lets this user try again at once.`, auth.WrongPINs),
+		Example: "  pecgate pin\n  pecgate pin --unlock mario",
+		Args:    noArguments("type the secret when asked, or give it on standard input"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case cmd.Flags().Changed("unlock"):
+				return a.unlockPIN(cmd, unlock, asJSON)
+			case asJSON:
+				return &exitError{exitUsage, "--json belongs to --unlock"}
+			}
+			return a.printHash(cmd, "PIN", goodPIN)
+		},
+	}
+	c.Flags().StringVar(&unlock, "unlock", "", "forget the wrong PINs that this `USER` gave today")
+	c.Flags().BoolVar(&asJSON, "json", false, "with --unlock: one JSON object")
+	return c
+}
+
+func goodPIN(s string) error {
+	if len(s) < 4 || len(s) > 12 || strings.Trim(s, "0123456789") != "" {
+		return errors.New("a PIN has 4 to 12 digits and nothing else")
+	}
+	return nil
+}
+
+// unlockPIN asks the running appliance, or changes the store where nothing runs.
+func (a *app) unlockPIN(cmd *cobra.Command, user string, asJSON bool) error {
+	l, err := configs.Load(a.config)
+	if err != nil {
+		return err
+	}
+	if user == "" {
+		return &exitError{exitUsage, "--unlock needs a user: the login or the email of one in policy.yaml"}
+	}
+	logins, err := loginsOf(l, user)
+	if err != nil {
+		return &exitError{exitUsage, fmt.Sprintf("--unlock %s: policy.yaml has no such user", user)}
+	}
+	done, err := unlockPIN(cmd.Context(), l.Appliance, logins[0])
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if asJSON {
+		return json.NewEncoder(out).Encode(done)
+	}
+	_, err = fmt.Fprintf(out, "The PIN of %s can be used again (%s today).\n", done.User, count(done.Wrong, "wrong one", "wrong ones"))
+	return err
+}
+
+func unlockPIN(ctx context.Context, a *configs.Appliance, login string) (done admin.Unlocked, err error) {
+	err = admin.NewClient(a.Path(a.DataDir)).Change(ctx, "/v1/pin/unlock", url.Values{"user": {login}}, &done)
+	if !errors.Is(err, admin.ErrNotRunning) {
+		return done, controlError(a, err)
+	}
+	err = withStore(a, func(store *mailbox.Store) error {
+		by := relay.Hand{Actor: "pecgate pin", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())}
+		n, err := gateway.UnlockPIN(ctx, store, login, a.Location(), by)
+		done = admin.Unlocked{User: login, Wrong: n}
+		return err
+	})
+	return done, err
+}

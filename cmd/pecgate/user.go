@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra" // home of the command line
+
+	"pecgate/configs"
+	"pecgate/gateway/admin"
+	"pecgate/mailbox"
+)
+
+func newUserCommand(app *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "user",
+		Short: "people whose login left policy.yaml, and giving them back what was theirs",
+		Long: `When a login leaves policy.yaml, what was that person's (what they sent and its receipts, drafts, folders, flags, app
+passwords) is kept apart: whoever gets the same login later is somebody else and begins with nothing. What they had
+queued is held. If it is the same person all the same, ` + "`user adopt`" + ` gives everything back.`,
+		Args: noArguments("use `user list` or `user adopt`"),
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newUserListCommand(app), newUserAdoptCommand(app))
+	return c
+}
+
+func newUserListCommand(app *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "who left policy.yaml, and when",
+		Args:  noArguments("it lists all who left"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			l, err := configs.Load(app.config)
+			if err != nil {
+				return err
+			}
+			all, err := leftPeople(c.Context(), l.Appliance)
+			if err != nil {
+				return err
+			}
+			return printLeft(c, all, asJSON, l.Appliance.Location())
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object per person")
+	return c
+}
+
+func leftPeople(ctx context.Context, a *configs.Appliance) (all []mailbox.LeftPerson, err error) {
+	err = admin.NewClient(a.Path(a.DataDir)).JSON(ctx, "/v1/people/left", nil, &all)
+	if !errors.Is(err, admin.ErrNotRunning) {
+		return all, controlError(a, err)
+	}
+	err = withStore(a, func(store *mailbox.Store) (err error) {
+		all, err = admin.LeftPeople(ctx, store)
+		return err
+	})
+	return all, err
+}
+
+func printLeft(c *cobra.Command, all []mailbox.LeftPerson, asJSON bool, loc *time.Location) error {
+	out := c.OutOrStdout()
+	if asJSON {
+		e := json.NewEncoder(out)
+		for _, p := range all {
+			if err := e.Encode(p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(all) == 0 {
+		_, err := fmt.Fprintln(out, "nobody left")
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "LOGIN\tPERSON\tLEFT")
+	for _, p := range all {
+		fmt.Fprintf(w, "%s\t%d\t%s\n", p.Login, p.Person, p.At.In(loc).Format(time.DateTime))
+	}
+	return w.Flush()
+}
+
+func newUserAdoptCommand(app *app) *cobra.Command {
+	var as string
+	var person uint32
+	c := &cobra.Command{
+		Use:   "adopt LOGIN",
+		Short: "give the person who left LOGIN everything back that was theirs",
+		Long: `Gives the person who left LOGIN their old identity back, under the same login or the one that --as names, which must be
+in policy.yaml. Where several people left LOGIN, the last one is meant; --person names another.
+
+Whoever had the login meanwhile is kept apart in turn, and can be adopted the same way. The mail program has to log in
+anew. What was held when the login left stays held: see ` + "`queue list --state held`" + `.`,
+		Example: "  pecgate user adopt mario\n  pecgate user adopt mario --as m.rossi",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("user adopt needs one LOGIN: `pecgate user list` shows who left")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			l, err := configs.Load(app.config)
+			if err != nil {
+				return err
+			}
+			a := mailbox.Adoption{
+				Old: args[0], As: args[0], Person: mailbox.Person(person),
+				Actor: "pecgate user", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid()),
+			}
+			if as != "" {
+				a.As = as
+			}
+			if a.As, err = loginInPolicy(l, a.As); err != nil {
+				return err
+			}
+			back, err := adopt(c.Context(), l.Appliance, a)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s has everything back of person %d, who left %s on %s\n",
+				a.As, back.Person, back.Login, back.At.In(l.Appliance.Location()).Format(time.DateTime))
+			return err
+		},
+	}
+	c.Flags().StringVar(&as, "as", "", "the `LOGIN` that the person has from now on, where it is another")
+	c.Flags().Uint32Var(&person, "person", 0, "the `NUMBER` of the person, where several left the login")
+	return c
+}
+
+func loginInPolicy(l *configs.Loaded, login string) (string, error) {
+	for _, u := range l.Policy.Users {
+		if strings.EqualFold(u.Login, login) {
+			return u.Login, nil
+		}
+	}
+	return "", &exitError{exitUsage, fmt.Sprintf("policy.yaml has no user %s: put the user there first, or name another login with --as", login)}
+}
+
+func adopt(ctx context.Context, a *configs.Appliance, how mailbox.Adoption) (back mailbox.LeftPerson, err error) {
+	q := url.Values{"old": {how.Old}, "as": {how.As}, "person": {strconv.FormatUint(uint64(how.Person), 10)}}
+	err = admin.NewClient(a.Path(a.DataDir)).Change(ctx, "/v1/people/adopt", q, &back)
+	if !errors.Is(err, admin.ErrNotRunning) {
+		return back, controlError(a, err)
+	}
+	err = withStore(a, func(store *mailbox.Store) (err error) {
+		back, err = admin.Adopt(ctx, store, how)
+		return err
+	})
+	return back, err
+}

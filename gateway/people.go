@@ -1,0 +1,31 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"pecgate/mailbox"
+	"pecgate/policy"
+)
+
+// peopleWait bounds the look at who left.
+const peopleWait = 30 * time.Second
+
+// partPeople parts those whose login has left the policy from it. Where that
+// fails (a full disk included) the next reload does it.
+func (g *Gateway) partPeople(ctx context.Context, p *policy.Policy) error {
+	ctx, cancel := context.WithTimeout(ctx, peopleWait)
+	defer cancel()
+	gone, err := g.store.Part(ctx, func(login string) bool {
+		_, known := p.User(login)
+		return known
+	})
+	for _, l := range gone {
+		g.events.UserRemoved(l.Login)
+	}
+	if errors.Is(err, mailbox.ErrNoSpace) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,108 @@
+package relay
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ConfirmPrefix begins the local part of the address to which a reply with a PIN
+// goes; the token of the notice follows.
+const ConfirmPrefix = "confirm+"
+
+// holdNotice asks the sender of a held submission for the PIN.
+func holdNotice(sub *Submission, h hold, d digest, token string, o Options) *notice {
+	w := holdWordsItalian()
+	if o.Language == "en" {
+		w = holdWordsEnglish()
+	}
+	if sub.approverAsked() {
+		w = w.forApproval(sub.User, o.Language == "en")
+	}
+	who, login := sub.asked()
+	var b strings.Builder
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%s: %s\n", name, value)
+		}
+	}
+	fmt.Fprintf(&b, "%s %s\n\n%s\n%s\n", w.why[h.Lack], w.notSent, w.confirm, fmt.Sprintf(w.cancel, w.folder(sub.Box)))
+	fmt.Fprintf(&b, w.until+"\n\n", h.Until.In(o.Location).Format("02/01/2006 15:04"))
+	line(w.from, d.from)
+	line(w.to, d.to)
+	line(w.cc, d.cc)
+	line(w.subject, d.subject)
+	if !d.date.IsZero() {
+		line(w.date, d.date.In(o.Location).Format("02/01/2006 15:04"))
+	}
+	line(w.size, fmt.Sprintf(w.octets, d.size))
+	line("SHA-256", d.sha256)
+	if len(d.files) > 0 {
+		fmt.Fprintf(&b, "\n%s:\n", w.files)
+		for _, f := range d.files {
+			fmt.Fprintf(&b, "- %s, %s\n  SHA-256: %s\n", f.name, fmt.Sprintf(w.octets, f.size), f.sha256)
+		}
+		if d.more > 0 {
+			fmt.Fprintf(&b, w.more+"\n", d.more)
+		}
+	}
+	fmt.Fprintf(&b, "\nid: %s\nMessage-ID: <%s>\n", sub.ID, sub.MsgID)
+	return &notice{
+		from: o.Address, to: o.Address, replyTo: ConfirmPrefix + token + "@" + domainOf(o.Address),
+		subject: strings.TrimSpace(w.title + ": " + d.subject), text: b.String(),
+		user: login, person: who, box: sub.Box, about: sub.ID, name: sub.ID, refers: sub.MsgID, at: o.Store.Now(),
+	}
+}
+
+// holdWords are the words of the notice of a hold in one language.
+type holdWords struct {
+	title, notSent, confirm, cancel, until    string
+	from, to, cc, subject, date, size, octets string
+	files, more                               string
+	toConfirm                                 string
+	why                                       map[Lack]string
+}
+
+func (w holdWords) folder(box string) string { return "PEC/" + box + "/" + w.toConfirm }
+
+func holdWordsItalian() holdWords {
+	return holdWords{
+		title:   "Confermare con il PIN",
+		notSent: "Il messaggio qui sotto è trattenuto e non è ancora partito.",
+		confirm: "Per inviarlo: rispondere a questo avviso scrivendo il PIN, e nient'altro, nella prima riga della risposta.",
+		cancel:  "Per annullarlo: eliminarlo dalla cartella %q.",
+		until:   "Senza conferma entro il %s viene annullato; un avviso lo dirà.",
+		from:    "Da", to: "A", cc: "Cc", subject: "Oggetto", date: "Data", size: "Dimensione", octets: "%d byte",
+		files: "Allegati", more: "e altri %d allegati", toConfirm: "Da confermare",
+		why: map[Lack]string{
+			PINMissing: "Per inviare da questa casella serve il PIN, che nel messaggio non c'era.",
+			PINWrong:   "Per inviare da questa casella serve il PIN; quello dato non era corretto.",
+			PINLocked:  "Per inviare da questa casella serve il PIN. Oggi ci sono stati troppi PIN errati: il PIN è bloccato fino a mezzanotte o finché l'amministratore non lo sblocca.",
+		},
+	}
+}
+
+func holdWordsEnglish() holdWords {
+	return holdWords{
+		title:   "Confirm with your PIN",
+		notSent: "The message below is held and has not left yet.",
+		confirm: "To send it: reply to this notice with the PIN, and nothing else, in the first line of the reply.",
+		cancel:  "To cancel it: delete it from the folder %q.",
+		until:   "Without a confirmation by %s it is cancelled, and a notice will say so.",
+		from:    "From", to: "To", cc: "Cc", subject: "Subject", date: "Date", size: "Size", octets: "%d bytes",
+		files: "Attachments", more: "and %d more attachments", toConfirm: "To confirm",
+		why: map[Lack]string{
+			PINMissing: "Sending from this mailbox needs the PIN, which was not in the message.",
+			PINWrong:   "Sending from this mailbox needs the PIN; the one that was given was not right.",
+			PINLocked:  "Sending from this mailbox needs the PIN. Too many were wrong today: the PIN is locked until midnight, or until the administrator unlocks it.",
+		},
+	}
+}
+
+// expiredNotice tells the sender that no PIN came in time.
+func expiredNotice(sub *Submission, o Options) *notice {
+	return makeNotice(sub, o,
+		"PEC annullata: il PIN non è arrivato in tempo", "PEC cancelled: the PIN did not come in time",
+		"Questo messaggio era trattenuto in attesa del PIN. Il termine è passato: è annullato e nessun destinatario lo riceve. Una copia è nel Cestino della casella PEC; per inviarlo presentarlo di nuovo.",
+		"This message was held for the PIN. The time is over: it is cancelled and no recipient gets it. A copy is in the trash of the PEC mailbox; to send it, submit it again.",
+		"")
+}

@@ -1,0 +1,104 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"pecgate/mailbox"
+)
+
+// What is queued when its sender's login leaves the policy is held: nobody is
+// there who answers for it. A person may send it on all the same (queue retry).
+
+// holdRemoved holds whatever waits in the queues of people who have left.
+func (s *Service) holdRemoved(ctx context.Context) error {
+	var gone []mailbox.LeftPerson
+	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) {
+		gone, err = tx.LeftPeople("")
+		return err
+	})
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	var ids []string
+	err = scanTasks(ctx, s.opt.Store, "", func(_ time.Time, t task) bool {
+		ids = append(ids, t.id)
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	var held []string
+	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		held = nil
+		for _, id := range ids {
+			sub, err := load(tx, id)
+			if err != nil {
+				return fmt.Errorf("submission %s: %w", id, err)
+			}
+			if removed, err := sub.userRemoved(tx); err != nil {
+				return err
+			} else if removed {
+				held = append(held, id)
+			}
+		}
+		return nil
+	})
+	for _, id := range held {
+		if err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+			sub, err := load(tx, id)
+			if err != nil {
+				return err
+			}
+			return holdOfRemoved(tx, sub)
+		}); err != nil {
+			return fmt.Errorf("submission %s: %w", id, err)
+		}
+	}
+	return err
+}
+
+// userRemoved tells whether a queued submission must be held, because its sender
+// has left since it was submitted or a person released it.
+func (s *Submission) userRemoved(tx *mailbox.Tx) (bool, error) {
+	if s.State != Queued {
+		return false, nil
+	}
+	at, left, err := tx.Left(s.Person)
+	return left && at.After(s.begun()), err
+}
+
+// holdOfRemoved holds one, if it is still so.
+func holdOfRemoved(tx *mailbox.Tx, sub *Submission) error {
+	if removed, err := sub.userRemoved(tx); err != nil || !removed {
+		return err
+	}
+	if err := sub.move(Held, ReasonUserRemoved); err != nil {
+		return err
+	}
+	sub.Since = tx.Now().UTC()
+	err := tx.Audit(mailbox.AuditLine{
+		Actor: "relay", Event: "user removed", Box: sub.Box, Subject: sub.ID, Result: string(Held), Reason: "its sender's login left the policy",
+	})
+	if err != nil {
+		return err
+	}
+	if err := happened(tx, sub, string(Held), "its sender's login left the policy"); err != nil {
+		return err
+	}
+	if err := sub.show(tx); err != nil {
+		return err
+	}
+	return save(tx, sub, nil)
+}
+
+// addressee is who gets what comes about a submission: its sender, or everybody
+// who receives where the sender has left.
+func (s *Submission) addressee(tx *mailbox.Tx) (mailbox.Person, error) {
+	_, left, err := tx.Left(s.Person)
+	if left {
+		return 0, err
+	}
+	return s.Person, err
+}
