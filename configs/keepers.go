@@ -19,6 +19,7 @@ import (
 //	                                       the usual way to give a file to the service and keep it from changing it
 //	pecgate.yaml, certificates, CAs        all may read them, they hold no secret; nobody else may change them
 //	audit.key in data_dir                  as the first; the store makes it with mode 0600
+//	seal.key                               as the first; `pecgate seal` makes it with mode 0600
 //
 // Who owns a file can change it whatever its mode says, so all of them belong to root or to the user of the appliance.
 

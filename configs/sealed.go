@@ -80,7 +80,7 @@ func (c *policyCheck) sealed(path string, p seal.Purpose, text, command string) 
 	case errors.Is(err, seal.ErrNoKey):
 		c.warn(c.where(path), "sealed: the key is not here, so it stays closed: there is no file %s", shownName(c.seal.File))
 	case errors.Is(err, seal.ErrOtherKey):
-		c.refuse(path, "sealed: %v, and file %s has not that one: put the old key back as its first line, or make the text anew with `%s`", err, shownName(c.seal.File), command)
+		c.refuse(path, "sealed: it was %v than those in file %s: put the old key back as its first line, or make the text anew with `%s`", err, shownName(c.seal.File), command)
 	case err != nil:
 		c.refuse(path, "sealed: it is %v: make it anew with `%s`", err, command)
 	}

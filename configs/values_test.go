@@ -99,7 +99,7 @@ func TestSecretResolve(t *testing.T) {
 		{Secret{File: os.DevNull}, "", "it is not a regular file"},
 		{Secret{Env: "BAD_SECRET"}, "", "it must be one line"},
 		{Secret{Env: "NO_SUCH_SECRET"}, "", "it is empty or not set"},
-		{Secret{Sealed: "hunter2"}, "", "sealed passwords are not available in this version"},
+		{Secret{Sealed: "hunter2"}, "", "damaged, or sealed for something else"},
 		{Secret{}, "", "no password is configured"},
 	} {
 		got, err := c.secret.Resolve()

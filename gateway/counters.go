@@ -37,6 +37,22 @@ func (c counters) Count(ctx context.Context, key string) (int, error) {
 	return now.N, err
 }
 
+// Raise puts a larger number in the place of one, and reports whether it was.
+func (c counters) Raise(ctx context.Context, key string, to int, forget time.Time) (bool, error) {
+	raised := false
+	err := c.store.Update(ctx, func(tx *mailbox.Tx) error {
+		now, err := readCount(tx, key)
+		if err != nil {
+			return err
+		}
+		if raised = now.N < to; !raised {
+			return nil
+		}
+		return tx.Space("auth").Put(key, counted{N: to, Forget: forget})
+	})
+	return raised && err == nil, err
+}
+
 // Add adds one and returns the new number once it is durable.
 func (c counters) Add(ctx context.Context, key string, forget time.Time) (int, error) {
 	var now counted

@@ -60,7 +60,8 @@ type Options struct {
 	Sums     func() Sums // of the configuration in use, for the audit log; nil: none
 	Policy   func() *policy.Policy
 	Accounts func() []relay.Account
-	Schedule relay.Schedule // zero: the default
+	Codes    func(login, sealed string) ([]byte, error) // opens the secret of a user's one-time codes; nil: there are none
+	Schedule relay.Schedule                             // zero: the default
 	Log      *slog.Logger
 }
 
@@ -113,7 +114,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	if err := g.openTrail(ctx, o.Sums); err != nil {
 		return nil, err
 	}
-	login := auth.New(auth.Options{Policy: o.Policy, Events: g.events, Location: o.Location, Counters: counters{g.store}, Apps: apps{g.store, g.events}, Locked: g.pinLocked})
+	login := auth.New(auth.Options{Policy: o.Policy, Events: g.events, Location: o.Location, Counters: counters{g.store}, Codes: o.Codes, Apps: apps{g.store, g.events}, Locked: g.pinLocked})
 	g.fault("known devices", knownDevices(ctx, g.store, login.Seen)) // without them nobody is known: no more than that
 	g.relay = relay.New(relay.Options{
 		Store: g.store, Reader: pec.NewReader(pec.Options{Trust: trust}), Accounts: o.Accounts,

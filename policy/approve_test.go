@@ -18,13 +18,14 @@ func TestDecideApproval(t *testing.T) {
 			{User: "soon", Approve: true, Begins: now.Add(time.Hour), Line: "p:6"},
 			{User: "denied", Approve: true, Line: "p:7"}, {User: "denied", Line: "p:8"},
 			{User: "nopin", Approve: true, Line: "p:9"},
+			{User: "coded", Approve: true, Line: "p:10"},
 		}}
 		change(&m)
 		p := &Policy{Mailboxes: []Mailbox{m}}
 		for _, u := range []string{"capo", "anna", "both", "over", "soon", "denied", "stranger"} {
 			p.Users = append(p.Users, User{Login: u, PIN: "$argon2id$"})
 		}
-		p.Users = append(p.Users, User{Login: "nopin"})
+		p.Users = append(p.Users, User{Login: "nopin"}, User{Login: "coded", TOTP: "v1."})
 		return p
 	}
 	same := func(*Mailbox) {}
@@ -45,6 +46,7 @@ func TestDecideApproval(t *testing.T) {
 		{"with a PIN", pin, Identity{User: "capo"}, false, Allowed, HoldPIN, "p:1"},
 		{"with a PIN, whatever its methods", func(m *Mailbox) { pin(m); m.PINMethods = []string{PINByHeader} }, Identity{User: "capo"}, false, Allowed, HoldPIN, "p:1"},
 		{"the mailbox wants none", func(m *Mailbox) { pin(m); m.ApprovalNoPIN = true }, Identity{User: "capo"}, false, Allowed, Relay, "p:2"},
+		{"with one-time codes", pin, Identity{User: "coded"}, false, Allowed, HoldPIN, "p:1"},
 		{"who has none", pin, Identity{User: "nopin"}, false, PINMissing, Relay, "p:1"},
 		{"who has none and needs none", same, Identity{User: "nopin"}, false, Allowed, Relay, "p:9"},
 		{"who writes only", same, Identity{User: "anna"}, true, NoApprove, Relay, "p:3"},

@@ -13,19 +13,22 @@ func TestG4_WithoutThePIN(t *testing.T) {
 	for _, tt := range []struct {
 		methods []string
 		pin     string
+		codes   string
 		held    bool
 		says    string
 	}{
-		{nil, "x", false, "write [PIN:...] in the subject and send"},
-		{[]string{PINBySubject}, "x", false, "write [PIN:...] in the subject and send"},
-		{[]string{PINByHeader, PINByPassword}, "x", false, "give it in the field X-Pecgate-PIN or write it behind the password and a space"},
-		{[]string{PINBySubject, PINByReply}, "x", true, "reply with the PIN"},
-		{[]string{PINByReply}, "x", true, "reply with the PIN"},
-		{[]string{PINByReply}, "", false, "has none: ask the administrator"},
-		{nil, "", false, "has none: ask the administrator"},
+		{nil, "x", "", false, "write [PIN:...] in the subject and send"},
+		{[]string{PINBySubject}, "x", "", false, "write [PIN:...] in the subject and send"},
+		{[]string{PINByHeader, PINByPassword}, "x", "", false, "give it in the field X-Pecgate-PIN or write it behind the password and a space"},
+		{[]string{PINBySubject, PINByReply}, "x", "", true, "reply with the PIN"},
+		{[]string{PINByReply}, "x", "", true, "reply with the PIN"},
+		{[]string{PINByReply}, "", "", false, "has none: ask the administrator"},
+		{nil, "", "", false, "has none: ask the administrator"},
+		{nil, "", "sealed", false, "and send again. The PIN is the code of the app: each is good once."},
+		{[]string{PINByReply}, "", "sealed", true, "reply with the PIN"},
 	} {
 		p := &Policy{
-			Users: []User{{Login: "mario", PIN: tt.pin}},
+			Users: []User{{Login: "mario", PIN: tt.pin, TOTP: tt.codes}},
 			Mailboxes: []Mailbox{{Address: "a@pec.example", Active: true, PINRequired: true, PINMethods: tt.methods, Line: "policy.yaml:9",
 				Members: []Member{{User: "mario", Send: true}}}},
 		}

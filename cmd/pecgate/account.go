@@ -111,6 +111,7 @@ type sheet struct {
 	Logins      []string       `json:"logins"` // for all mailboxes in one account
 	PasswordSet bool           `json:"password_set"`
 	PINSet      bool           `json:"pin_set"`
+	Codes       bool           `json:"one_time_codes"` // in place of the PIN
 	IMAP        []sheetServer  `json:"imap"`
 	SMTP        []sheetServer  `json:"smtp"` // the first is the one to prefer
 	Mailboxes   []sheetMailbox `json:"mailboxes"`
@@ -151,7 +152,7 @@ func sheetOf(l *configs.Loaded, name, language string, now time.Time) (sheet, er
 		language = a.Language
 	}
 	s := sheet{User: u.Login, Name: u.Name, Language: language, Logins: []string{u.Login},
-		PasswordSet: u.Password != "", PINSet: u.PIN != "", Mailboxes: []sheetMailbox{},
+		PasswordSet: u.Password != "", PINSet: u.HasPIN(), Codes: u.TOTP != "", Mailboxes: []sheetMailbox{},
 		IMAP: serversOf(a.Hostname, "tls", a.IMAP.IMAPS),
 		SMTP: append(serversOf(a.Hostname, "tls", a.SMTP.Submissions), serversOf(a.Hostname, "starttls", a.SMTP.Submission)...),
 	}

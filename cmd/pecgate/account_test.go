@@ -139,3 +139,28 @@ func TestAccountRefusals(t *testing.T) {
 		t.Errorf("state %d, %s", state, errs)
 	}
 }
+
+// Whoever has one-time codes reads that the PIN is one of them, without any secret of theirs.
+func TestAccountSheetOfCodes(t *testing.T) {
+	config := accountFolder(t, "")
+	_, sealed, _ := program(t, "hunter2\n", "seal", "--config", config)
+	state, line, shown, _ := enrolled(t, config, "mario", func(secret []byte) []string { return []string{codeNow(t, secret)} })
+	if state != exitGood {
+		t.Fatalf("%d %s", state, shown)
+	}
+	text := strings.Replace(accountPolicy, `pin: "`+accountHash+`"`, strings.TrimSpace(line), 1)
+	if err := os.WriteFile(filepath.Join(filepath.Dir(config), "policy.yaml"), []byte(strings.Replace(text, "{file: secret}", strings.TrimSpace(sealed), 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for language, want := range map[string]string{"it": "  Il PIN è il codice di 6 cifre che l'app mostra", "en": "  The PIN is the code of 6 digits that your app shows"} {
+		state, out, errs := program(t, "", "account", "--config", config, "--lang", language, "mario")
+		if state != exitGood || errs != "" || !strings.Contains(out, want) || !strings.Contains(out, "[PIN:...]") || strings.Contains(out, "v1.") {
+			t.Errorf("%s: %d %s\n%s", language, state, errs, out)
+		}
+	}
+	_, out, _ := program(t, "", "account", "--config", config, "--json", "mario")
+	var s sheet
+	if err := json.Unmarshal([]byte(out), &s); err != nil || !s.Codes || !s.PINSet {
+		t.Errorf("%v: %s", err, out)
+	}
+}

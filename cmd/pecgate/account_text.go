@@ -18,7 +18,7 @@ type sheetText struct {
 	plain                                      string
 	names, allInOne, same, oneBox, box         string
 	password, passwordText, passwordMissing    string
-	pin, pinText, pinMissing                   string
+	pin, pinText, pinMissing, pinCodes         string
 	boxes, none, noListener                    string
 	email, name, may, until, included          string
 	pinElse, always, noPIN                     string
@@ -41,6 +41,7 @@ func sheetWords(language string) sheetText {
 			pin:             "PIN",
 			pinText: "Where a mailbox asks for the PIN, write [PIN:...] with your PIN anywhere in the subject of each\n" +
 				"  message. It is taken out before the message leaves, and out of the copy that is kept.",
+			pinCodes:   "The PIN is the code of 6 digits that your app shows at that moment; each is good once.",
 			pinMissing: "None is set for you yet, and without one you cannot send from the mailboxes that ask for it:\n  ask the administrator.",
 			boxes:      "PEC mailboxes", none: "None: ask the administrator.", noListener: "none: ask the administrator",
 			email: "e-mail address", name: "user name", may: "you may", until: "until", included: "included",
@@ -68,6 +69,7 @@ func sheetWords(language string) sheetText {
 		pin:             "PIN",
 		pinText: "Dove la casella lo chiede, scrivere [PIN:...] con il proprio PIN in qualunque punto dell'oggetto di\n" +
 			"  ogni messaggio. Viene tolto prima dell'invio e dalla copia che si conserva.",
+		pinCodes:   "Il PIN è il codice di 6 cifre che l'app mostra in quel momento; ognuno vale una volta sola.",
 		pinMissing: "Non è ancora impostato, e senza non si può inviare dalle caselle che lo chiedono:\n  rivolgersi all'amministratore.",
 		boxes:      "Caselle PEC", none: "Nessuna: rivolgersi all'amministratore.", noListener: "nessuno: rivolgersi all'amministratore",
 		email: "indirizzo e-mail", name: "nome utente", may: "permessi", until: "fino al", included: "compreso",
@@ -135,12 +137,16 @@ func (s sheet) print(to io.Writer) error {
 	}
 	if slices.ContainsFunc(s.Mailboxes, func(m sheetMailbox) bool { return m.PINRequired }) {
 		bySubject := func(m sheetMailbox) bool { return m.PINRequired && slices.Contains(m.PINMethods, policy.PINBySubject) }
-		if s.PINSet && !slices.ContainsFunc(s.Mailboxes, bySubject) {
-			section(w.pin, w.pinElse)
-		} else if s.PINSet {
-			section(w.pin, w.pinText)
-		} else {
+		switch {
+		case !s.PINSet:
 			section(w.pin, w.pinMissing)
+		case slices.ContainsFunc(s.Mailboxes, bySubject):
+			section(w.pin, w.pinText)
+		default:
+			section(w.pin, w.pinElse)
+		}
+		if s.Codes {
+			fmt.Fprintf(out, "  %s\n", w.pinCodes)
 		}
 	}
 	fmt.Fprintf(out, "\n%s\n", w.boxes)

@@ -183,12 +183,18 @@ func TestApprovalByReply(t *testing.T) {
 		t.Errorf("%s", a)
 	}
 	copy := h.folder("mario", approved)[0]
-	approver.does(t, fmt.Sprintf("APPEND \"%s\" {%d+}\r\n%s", approved, len(copy), copy), "NO")
+	for _, w := range []*wire{approver, author} { // its author's copy, too
+		w.does(t, fmt.Sprintf("APPEND \"%s\" {%d+}\r\n%s", approved, len(copy), copy), "NO")
+	}
 	h.reading("mario", "INBOX").does(t, `COPY 1 "`+approved+`"`, "NO")
 	if len(h.provider.Ledger()) != 1 {
 		t.Errorf("%d messages at the provider", len(h.provider.Ledger()))
 	}
 	h.stop()
+	var out strings.Builder
+	if state := run(t.Context(), []string{"fsck", "--deep", "--config", h.config()}, strings.NewReader(""), &out, &out); state != exitGood {
+		t.Errorf("fsck: %d %s", state, &out)
+	}
 	var told []string
 	for _, event := range []string{"submission", "submission approval", "submission approved"} {
 		for _, l := range h.audit(event) {
@@ -387,4 +393,15 @@ func TestApprovalOfOnesOwn(t *testing.T) {
 	h.start()
 	h.reading("anna", toApprove).does(t, `COPY 1 "`+approved+`"`, "OK")
 	h.settled(id, relay.Accepted)
+}
+
+// TestApprovalNeedsAPIN: an approver who has no PIN cannot approve where one is
+// needed, and is told so.
+func TestApprovalNeedsAPIN(t *testing.T) {
+	h := newHouse(t, mailboxText(boxA, true, "", "anna, compose: true", "lucia, approve: true"), mailboxText(boxB, false, "", "lucia")).start()
+	id := h.written("m1@alfa.example")
+	if a := h.reading("lucia", toApprove).does(t, `MOVE 1 "`+approved+`"`, "NO"); !strings.Contains(a, "needs the PIN, and the user has none") {
+		t.Errorf("%s", a)
+	}
+	h.stays(id, relay.ReasonApproval)
 }

@@ -20,29 +20,37 @@ import (
 )
 
 func newPINCommand(a *app) *cobra.Command {
-	var unlock string
+	var unlock, codes string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "pin",
-		Short: "read a PIN and print its hash for policy.yaml; unlock a PIN",
+		Short: "read a PIN and print its hash for policy.yaml; one-time codes in place of it; unlock a PIN",
 		Long: fmt.Sprintf(`Reads a PIN of 4 to 12 digits twice from the terminal without showing it, or one line from standard input, and prints its
 hash for the key pin of a user in policy.yaml.
 
 After %d wrong PINs in a day a user's PIN is locked until midnight; the user and the administrator of the mailbox are told.
---unlock lets this user try again at once.`, auth.WrongPINs),
-		Example: "  pecgate pin\n  pecgate pin --unlock mario",
+--unlock lets this user try again at once.
+
+--totp gives a user one-time codes of an authenticator app (RFC 6238) in place of the PIN, in every way in which a PIN is
+given. It shows a QR code, asks for a first code, and prints the line for policy.yaml, encrypted as pecgate seal does.`, auth.WrongPINs),
+		Example: "  pecgate pin\n  pecgate pin --totp mario\n  pecgate pin --unlock mario",
 		Args:    noArguments("type the secret when asked, or give it on standard input"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
+			case cmd.Flags().Changed("unlock") && cmd.Flags().Changed("totp"):
+				return &exitError{exitUsage, "use --totp or --unlock, not both"}
 			case cmd.Flags().Changed("unlock"):
 				return a.unlockPIN(cmd, unlock, asJSON)
 			case asJSON:
 				return &exitError{exitUsage, "--json belongs to --unlock"}
+			case cmd.Flags().Changed("totp"):
+				return a.enrol(cmd, codes)
 			}
 			return a.printHash(cmd, "PIN", goodPIN)
 		},
 	}
 	c.Flags().StringVar(&unlock, "unlock", "", "forget the wrong PINs that this `USER` gave today")
+	c.Flags().StringVar(&codes, "totp", "", "make one-time codes for this `USER`")
 	c.Flags().BoolVar(&asJSON, "json", false, "with --unlock: one JSON object")
 	return c
 }

@@ -44,6 +44,7 @@ func commands(a *app) []*cobra.Command {
 		newPolicyCommand(a),
 		newPasswordCommand(a),
 		newPINCommand(a),
+		newSealCommand(a),
 		newDemoCommand(a),
 		newServeCommand(a),
 		newSimulateCommand(a),

@@ -74,5 +74,6 @@ func (s *source) gatewayOptions(log *slog.Logger) (gateway.Options, error) {
 		},
 		Policy:   func() *policy.Policy { return s.now.Load().policy },
 		Accounts: func() []relay.Account { return s.now.Load().accounts },
+		Codes:    func(login, sealed string) ([]byte, error) { return s.now.Load().loaded.OpenCode(login, sealed) },
 	}, nil
 }

@@ -18,10 +18,12 @@
 //   - A wrong PIN is counted, durably if Counters are, before anybody learns
 //     that it was wrong. After ten in a day none is looked at any more. An app
 //     password is never a PIN.
+//   - A one-time code is taken once, durably if Counters are, before anything
+//     is done for it.
 //   - No secret is in an error, an event or a key of a map.
 //
 // It must not import configs, mailbox (except events) or relay, and is the home
-// of argon2 and bcrypt. Its tests need no fixtures.
+// of argon2, bcrypt and one-time codes. Its tests need no fixtures.
 package auth
 
 import (
@@ -66,7 +68,10 @@ type Options struct {
 	Counters Counters              // memory
 	// Locked is called when the PIN of a login was locked, and whenever one is
 	// given meanwhile; nil: nobody wants to know.
-	Locked   func(ctx context.Context, login string, use Use)
+	Locked func(ctx context.Context, login string, use Use)
+	// Codes opens the sealed secret of the one-time codes of a login; nil: codes
+	// cannot be checked. The caller wipes what it gets.
+	Codes    func(login, sealed string) ([]byte, error)
 	Apps     Apps          // app passwords: there are none
 	Workers  int           // hashes computed at a time: 2
 	Waiting  int           // logins and PINs that may wait for that: 4096, one for each connection

@@ -208,6 +208,9 @@ func (f failing) Count(context.Context, string) (int, error) { return f.n, nil }
 func (failing) Add(context.Context, string, time.Time) (int, error) {
 	return 0, errors.New("disk")
 }
+func (failing) Raise(context.Context, string, int, time.Time) (bool, error) {
+	return false, errors.New("disk")
+}
 
 func TestG5_AnUncountedPINIsNotAnswered(t *testing.T) {
 	s := service(t, func(o *Options) { o.Counters = failing{} })

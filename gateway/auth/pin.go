@@ -16,6 +16,9 @@ type Counters interface {
 	// Add adds one and returns the new number once it is durable. The key may be
 	// forgotten after the time given.
 	Add(ctx context.Context, key string, forget time.Time) (int, error)
+	// Raise puts a larger number in the place of one, and reports whether it was
+	// larger, once that is durable. Of two at once with the same number one was.
+	Raise(ctx context.Context, key string, to int, forget time.Time) (bool, error)
 }
 
 // Use is what a PIN is given for and from where; for the logs only.
@@ -24,15 +27,16 @@ type Use struct {
 	Remote  string // address without port
 }
 
-// CheckPIN compares a user's PIN. A wrong one counts; ErrPINLocked once ten
+// CheckPIN compares a user's PIN, or the one-time code of one who has these: a
+// code that was taken before is wrong. A wrong one counts; ErrPINLocked once ten
 // wrong ones were given since midnight in Options.Location. Any other error
 // means that nothing is known (the count could not be read or kept, or too
 // many wait) and is temporary.
 func (s *Service) CheckPIN(ctx context.Context, login, pin string, use Use) (bool, error) {
 	p := s.opt.Policy()
-	hash := ""
+	hash, codes := "", ""
 	if u, ok := p.User(login); ok {
-		hash = u.PIN
+		hash, codes = u.PIN, u.TOTP
 	}
 	login = strings.ToLower(login)
 	// One at a time for each user: two at once could both be the tenth.
@@ -53,7 +57,13 @@ func (s *Service) CheckPIN(ctx context.Context, login, pin string, use Use) (boo
 		return false, ErrPINLocked
 	}
 	right := false
-	if len(pin) > 0 && len(pin) <= maxSecret {
+	switch {
+	case len(pin) == 0 || len(pin) > maxSecret:
+	case codes != "":
+		if right, err = s.takeCode(ctx, login, codes, pin, now); err != nil {
+			return false, err
+		}
+	default:
 		if err := s.inTurn(ctx, knownDevice, func() { right = s.matches(p, login, "pin", hash, pin) }); err != nil {
 			return false, err
 		}
@@ -118,6 +128,16 @@ func (m *memory) Count(_ context.Context, key string) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.n[key].n, nil
+}
+
+func (m *memory) Raise(_ context.Context, key string, to int, forget time.Time) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.n[key].n >= to {
+		return false, nil
+	}
+	m.n[key] = counted{n: to, forget: forget}
+	return true, nil
 }
 
 func (m *memory) Add(_ context.Context, key string, forget time.Time) (int, error) {

@@ -123,7 +123,9 @@ func (h *house) open(change ...func(*Options)) {
 		c(&o)
 	}
 	h.srv = New(o)
-	h.srv.every = h.every
+	if h.every > 0 {
+		h.srv.every = h.every
+	}
 	h.ln = newPipeListener()
 	h.served = make(chan error, 1)
 	srv, ln, served := h.srv, h.ln, h.served

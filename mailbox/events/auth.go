@@ -36,6 +36,12 @@ func (l *Log) HashUnusable(login, which string) {
 	l.out.Error("hash in the policy cannot be used", "user", Clip(login), "which", which)
 }
 
+// CodesClosed says that the sealed secret of a user's one-time codes does not
+// open, so that none can be checked.
+func (l *Log) CodesClosed(login string) {
+	l.out.Error("the secret of one-time codes does not open, see pecgate check", "user", Clip(login))
+}
+
 // PINRight says that a right PIN was given for a submission of a mailbox.
 func (l *Log) PINRight(login, mailbox, remote string) {
 	l.out.Info("right PIN", "user", Clip(login), "mailbox", Clip(mailbox), "remote", Clip(remote))
