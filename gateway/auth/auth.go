@@ -174,6 +174,7 @@ type attempt struct {
 	known        bool   // the name is that of a user
 	tries        []string
 	entries      [][32]byte // of tries, in the cache
+	all          [32]byte   // of all tries together: one that Login refuses may be right for LoginPIN
 }
 
 // login checks a name with passwords, the first of which that is right counts.
@@ -200,6 +201,7 @@ func (s *Service) login(ctx context.Context, name string, tries []string, remote
 	for _, t := range tries {
 		a.entries = append(a.entries, s.cache.key(a.user.Login, a.user.Password, t))
 	}
+	a.all = s.cache.all(a.entries)
 	if right, err = s.byApp(ctx, &a, id); err != nil || right >= 0 {
 		return id, right, err
 	}
@@ -239,7 +241,7 @@ func (s *Service) byApp(ctx context.Context, a *attempt, id policy.Identity) (in
 func (s *Service) byPassword(ctx context.Context, p *policy.Policy, a *attempt) (right int, err error) {
 	right, why := -1, ""
 	check := func(hashing bool) {
-		if s.fails.again(a.who, a.entries[0]) {
+		if s.fails.again(a.who, a.all) {
 			why = "again"
 			return
 		}
@@ -291,7 +293,7 @@ func (s *Service) byPassword(ctx context.Context, p *policy.Policy, a *attempt) 
 		s.fails.succeeded(a.who)
 		return right, nil
 	case why == "":
-		s.fails.failed(a.who, a.from, a.entries[0])
+		s.fails.failed(a.who, a.from, a.all)
 		if why = "password"; !a.known {
 			why = "unknown"
 		}

@@ -39,6 +39,16 @@ func (c *cache) key(login, hash, password string) (k [32]byte) {
 	return k
 }
 
+// all is one key of several.
+func (c *cache) all(keys [][32]byte) (k [32]byte) {
+	m := hmac.New(sha256.New, c.seed)
+	for _, one := range keys {
+		m.Write(one[:])
+	}
+	m.Sum(k[:0])
+	return k
+}
+
 func (c *cache) holds(k [32]byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

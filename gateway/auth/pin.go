@@ -28,8 +28,10 @@ type Use struct {
 }
 
 // CheckPIN compares a user's PIN, or the one-time code of one who has these: a
-// code that was taken before is wrong. A wrong one counts; ErrPINLocked once ten
-// wrong ones were given since midnight in Options.Location. Any other error
+// code that was taken before is refused. A wrong one counts; ErrPINLocked once
+// ten wrong ones were given since midnight in Options.Location. A code that was
+// taken before does not count: who gives it had it, and a program repeats it by
+// itself, after a temporary error or for the next message of its session. Any other error
 // means that nothing is known (the count could not be read or kept, or too
 // many wait) and is temporary.
 func (s *Service) CheckPIN(ctx context.Context, login, pin string, use Use) (bool, error) {
@@ -56,21 +58,30 @@ func (s *Service) CheckPIN(ctx context.Context, login, pin string, use Use) (boo
 		s.locked(ctx, login, use) // once more: a crash may have come before it was told
 		return false, ErrPINLocked
 	}
-	right := false
+	found := wrong
 	switch {
 	case len(pin) == 0 || len(pin) > maxSecret:
 	case codes != "":
-		if right, err = s.takeCode(ctx, login, codes, pin, now); err != nil {
+		if found, err = s.takeCode(ctx, login, codes, pin, now); err != nil {
 			return false, err
 		}
 	default:
-		if err := s.inTurn(ctx, knownDevice, func() { right = s.matches(p, login, "pin", hash, pin) }); err != nil {
+		err := s.inTurn(ctx, knownDevice, func() {
+			if s.matches(p, login, "pin", hash, pin) {
+				found = right
+			}
+		})
+		if err != nil {
 			return false, err
 		}
 	}
-	if right {
+	switch found {
+	case right:
 		s.opt.Events.PINRight(login, use.Mailbox, use.Remote)
 		return true, nil
+	case spent:
+		s.opt.Events.CodeSpent(login, use.Mailbox, use.Remote)
+		return false, nil
 	}
 	// The day after tomorrow is past midnight in every zone and season.
 	if n, err = s.opt.Counters.Add(ctx, key, now.AddDate(0, 0, 2)); err != nil {

@@ -21,6 +21,7 @@ const (
 	knownFor      = 30 * 24 * time.Hour // a pair that logged in is not held for its neighbours
 	maxKeys       = 1 << 16
 	maxStale      = 8 // wrong passwords of a pair that are remembered
+	staleFor      = 6 * time.Hour
 )
 
 // throttle counts failures by user and address, and by address. The oldest
@@ -42,7 +43,12 @@ type record struct {
 	// stale are keyed digests of the last wrong passwords. A mail program that
 	// was not told of a new password tries the old one for ever: that is no
 	// guess, and must not keep its user out elsewhere in the office.
-	stale [][32]byte
+	stale []stale
+}
+
+type stale struct {
+	entry [32]byte
+	until time.Time // it is looked at again, whatever made us refuse it
 }
 
 func newThrottle(now func() time.Time) *throttle {
@@ -86,19 +92,21 @@ func (t *throttle) failed(pair, addr string, entry [32]byte) {
 	defer t.mu.Unlock()
 	t.fail(addr, freeOfAddress, longestAddr)
 	r := t.fail(pair, freeOfPair, longestPair)
+	now := t.now()
+	r.stale = slices.DeleteFunc(r.stale, func(s stale) bool { return !now.Before(s.until) })
 	if len(r.stale) >= maxStale {
 		r.stale = append(r.stale[:0:0], r.stale[1:]...)
 	}
-	r.stale = append(r.stale, entry)
+	r.stale = append(r.stale, stale{entry, now.Add(staleFor)})
 }
 
-// again tells that this very password was wrong for this pair before. It need
-// not be looked at, nor counted.
+// again tells that this very password was wrong for this pair in the last hours.
+// It need not be looked at, nor counted.
 func (t *throttle) again(pair string, entry [32]byte) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := t.find(pair)
-	return r != nil && slices.Contains(r.stale, entry)
+	r, now := t.find(pair), t.now()
+	return r != nil && slices.ContainsFunc(r.stale, func(s stale) bool { return s.entry == entry && now.Before(s.until) })
 }
 
 // rank says in which line a pair waits for its hash.

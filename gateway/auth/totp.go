@@ -83,27 +83,39 @@ func matchCode(secret []byte, code string, at time.Time) int64 {
 	return found
 }
 
-// takeCode reports whether a code is right and was not taken before; from then on it was.
-func (s *Service) takeCode(ctx context.Context, login, sealed, code string, now time.Time) (bool, error) {
+// verdict is what a PIN was found to be.
+type verdict int
+
+const (
+	wrong verdict = iota
+	right
+	spent // a code that was right, and was taken before
+)
+
+// takeCode judges a code; one that is right is spent from then on.
+func (s *Service) takeCode(ctx context.Context, login, sealed, code string, now time.Time) (verdict, error) {
 	if s.opt.Codes == nil {
-		return false, ErrCodeSecret
+		return wrong, ErrCodeSecret
 	}
 	secret, err := s.opt.Codes(login, sealed)
 	if err != nil || len(secret) < minCode || len(secret) > maxCode {
 		s.opt.Events.CodesClosed(login)
-		return false, ErrCodeSecret
+		return wrong, ErrCodeSecret
 	}
 	defer clear(secret)
 	step := matchCode(secret, code, now)
 	if step == 0 {
-		return false, nil
+		return wrong, nil
 	}
 	// Kept beyond the time in which a code of that step could be given.
 	first, err := s.opt.Counters.Raise(ctx, CodeKey(login), int(step), now.Add(24*time.Hour))
 	if err != nil {
-		return false, fmt.Errorf("keep that a code was taken: %w", err)
+		return wrong, fmt.Errorf("keep that a code was taken: %w", err)
 	}
-	return first, nil
+	if !first {
+		return spent, nil
+	}
+	return right, nil
 }
 
 // CodeKey is where the step of the last code of a login is kept.

@@ -54,6 +54,12 @@ func (l *Log) PINWrong(login, mailbox, remote string, today int) {
 	l.audit(Deed{Event: "pin", Login: login, Mailbox: mailbox, From: remote, Result: "wrong"})
 }
 
+// CodeSpent says that a one-time code was given that was taken before.
+func (l *Log) CodeSpent(login, mailbox, remote string) {
+	l.out.Warn("one-time code given again", "user", Clip(login), "mailbox", Clip(mailbox), "remote", Clip(remote))
+	l.audit(Deed{Event: "pin", Login: login, Mailbox: mailbox, From: remote, Result: "wrong", Reason: "code given again"})
+}
+
 // PINLocked says that a user's PIN is locked until the end of the day, and was
 // not looked at.
 func (l *Log) PINLocked(login, mailbox, remote string) {
