@@ -60,5 +60,6 @@ func (c confirm) Withdraw(ctx context.Context, login, remote string, messages []
 	if err != nil {
 		return nil, err
 	}
-	return relay.Withdraw(ctx, c.store, p, messages, trash, relay.Hand{Actor: login, From: remote})
+	places, err := relay.Withdraw(ctx, c.store, p, messages, trash, relay.Hand{Actor: login, From: remote})
+	return places, refused(err)
 }

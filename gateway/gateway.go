@@ -119,6 +119,9 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	g.relay = relay.New(relay.Options{
 		Store: g.store, Reader: pec.NewReader(pec.Options{Trust: trust}), Accounts: o.Accounts,
 		Hello: o.Hostname, Address: o.Address, Language: o.Language, Location: o.Location, Schedule: o.Schedule, Events: g.events,
+		MayApprove: func(login, box string, own bool) bool {
+			return o.Policy().DecideApproval(policy.Identity{User: login}, box, own, time.Now()).Allow
+		},
 	})
 	// Before anything is accepted: what comes in now is not of the backup.
 	if err := g.relay.Restored(ctx); err != nil {
@@ -132,7 +135,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	held := confirm{store: g.store, domain: o.Address[strings.LastIndexByte(o.Address, '@')+1:]}
 	g.smtp, err = smtpd.New(smtpd.Options{
 		Hostname: o.Hostname, MaxSize: o.MaxMessage, Policy: o.Policy, Auth: login,
-		Intake: &intake{store: g.store}, Confirm: held, Events: g.events,
+		Intake: &intake{store: g.store}, Confirm: held, Person: g.person, Events: g.events,
 	})
 	if err != nil {
 		return nil, err

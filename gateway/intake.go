@@ -36,7 +36,7 @@ func (in *intake) Begin(ctx context.Context, s smtpd.Submission) (_ smtpd.Delive
 		store: in.store, sub: s, left: s.HeaderSize, body: sha256.New(),
 		ticket: relay.Ticket{
 			ID: relay.NewID(in.store.Now()), Box: strings.ToLower(s.Mailbox), User: s.Identity.User, Person: person,
-			MsgID: pec.NormalizeID(s.MessageID), To: s.Recipients, Split: s.Split, Visible: s.Visible, PIN: s.PINUsed, Edits: s.HeaderEdits, Remote: s.Remote,
+			MsgID: pec.NormalizeID(s.MessageID), To: s.Recipients, Split: s.Split, Visible: s.Visible, Edits: s.HeaderEdits, Remote: s.Remote,
 		},
 	}
 	if d.main, err = in.store.Begin(ctx); err != nil {
@@ -161,6 +161,7 @@ func (d *delivery) Commit(ctx context.Context) (_ smtpd.Receipt, err error) {
 	}
 	st, err := keep.Store(ctx, mailbox.Origin{
 		Box: t.Box, Direction: mailbox.Out, User: t.User, Submission: t.ID, From: t.Box, To: t.To, Alias: t.Alias, Split: t.Split, Visible: t.Visible,
+		Held: string(t.Held.Reason()),
 	})
 	if err != nil {
 		return smtpd.Receipt{}, err
@@ -196,9 +197,10 @@ func (d *delivery) Commit(ctx context.Context) (_ smtpd.Receipt, err error) {
 // errRepeated ends the transaction of a retry.
 var errRepeated = errors.New("gateway: accepted already")
 
-// fingerprint is what a retry of this submission has in common with it.
+// fingerprint is what a retry of this submission has in common with it. A list
+// counts as itself: who is on it may have changed between the two.
 func (d *delivery) fingerprint() string {
-	return relay.Fingerprint(d.ticket.User, d.ticket.Box, d.sub.ClientMessageID, d.ticket.To,
+	return relay.Fingerprint(d.ticket.User, d.ticket.Box, d.sub.ClientMessageID, d.sub.Envelope,
 		hex.EncodeToString(d.sub.ClientHeader[:]), hex.EncodeToString(d.body.Sum(nil)))
 }
 
@@ -226,6 +228,9 @@ func knownAs(tx *mailbox.Tx, fingerprint string) (known smtpd.Receipt, err error
 
 // Hold has Commit keep the message back for its sender's PIN.
 func (d *delivery) Hold(why smtpd.Lack) { d.lack = why }
+
+// Proved notes that the PIN was right.
+func (d *delivery) Proved() { d.ticket.PIN = true }
 
 // confirm releases the submission that was held and of which this one, with the
 // right PIN, is the retry.

@@ -26,6 +26,7 @@ type Origin struct {
 	Alias      string    `json:"alias,omitempty"` // the client's Message-ID, where it was replaced
 	Split      string    `json:"split,omitempty"` // a submission that leaves as several messages, with
 	Visible    int       `json:"visible,omitempty"`
+	Held       string    `json:"held,omitempty"` // a submission that was not to leave before a person's PIN or approval: for which
 	Folder     string    `json:"folder,omitempty"`
 	Name       string    `json:"name,omitempty"`        // of a folder that the person made
 	Validity   uint32    `json:"uidvalidity,omitempty"` // provider's, with UID

@@ -167,8 +167,8 @@ func (p *Policy) Decide(s Submission) Verdict {
 			"Message accepted: it leaves when it is approved."
 		return v
 	}
-	if m.PINRequired && !(s.PINGiven && s.PINRight) {
-		u, _ := p.User(s.Identity.User) // known: sender has seen to it
+	u, _ := p.User(s.Identity.User) // known: sender has seen to it
+	if m.PINRequired && !(s.PINGiven && s.PINRight && u.HasPIN()) {
 		return m.withoutPIN(u, s.PINGiven, address, v)
 	}
 	v.Enhanced, v.Italian, v.English = "2.0.0", "Messaggio accettato.", "Message accepted."

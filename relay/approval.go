@@ -38,7 +38,9 @@ func (s *Submission) approverAsked() bool {
 }
 
 // kept tells whether it is kept back here until a person of the mailbox acts.
-func (s *Submission) kept() bool { return s.waitsForPIN() || s.State == ToApprove }
+func (s *Submission) kept() bool {
+	return s.waitsForPIN() || s.State == ToApprove || s.unconfirmed()
+}
 
 // asksPIN tells whether somebody is asked for a PIN.
 func (s *Submission) asksPIN() bool { return s.waitsForPIN() || s.approverAsked() }
@@ -157,15 +159,19 @@ func WaitsForApproval(tx *mailbox.Tx, id string) (bool, error) {
 // are queued, or wait for the approver's PIN. places is where each stands then
 // among what was approved, in the order of the messages; it is zero for one that
 // waits for the PIN, and for one that waits for approval no more, which stays as
-// it is. ErrOwnApproval comes before anything is changed. Each is a transaction
-// of its own.
+// it is. ErrOwnApproval, and a *Refusal for what an author wrote who has left the
+// policy, come before anything is changed. Each is a transaction of its own.
 func Approve(ctx context.Context, store *mailbox.Store, a Approver, messages []mailbox.MessageID, by Hand) (places []mailbox.Place, err error) {
 	err = store.View(ctx, func(tx *mailbox.Tx) error {
 		for _, m := range messages {
 			if s, err := unapproved(tx, m); err != nil {
 				return err
-			} else if s != nil && s.Person == a.Person && !a.Own {
+			} else if s == nil {
+				continue
+			} else if s.Person == a.Person && !a.Own {
 				return ErrOwnApproval
+			} else if err := s.authorThere(tx); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -216,7 +222,7 @@ func approve(tx *mailbox.Tx, a Approver, id mailbox.MessageID, by Hand) (at mail
 	if s.Person == a.Person && !a.Own {
 		return at, ErrOwnApproval
 	}
-	if err := notRestoring(tx); err != nil {
+	if err := errors.Join(s.authorThere(tx), notRestoring(tx)); err != nil {
 		return at, err
 	}
 	s.Approver, s.ApproverUser = a.Person, a.Login
@@ -227,6 +233,16 @@ func approve(tx *mailbox.Tx, a Approver, id mailbox.MessageID, by Hand) (at mail
 		return at, err
 	}
 	return s.approved, nil
+}
+
+// authorThere refuses what nobody is there to answer for: as with what is queued
+// (user_removed.go), an administrator may send it all the same.
+func (s *Submission) authorThere(tx *mailbox.Tx) error {
+	_, left, err := tx.Left(s.Person)
+	if err == nil && left {
+		return refuse("%s was written by %s, whose login is there no more: only the administrator can release it", s.ID, s.User)
+	}
+	return err
 }
 
 // askApprover has an approval wait for its PIN.
@@ -243,14 +259,13 @@ func askApprover(tx *mailbox.Tx, s *Submission, by Hand) error {
 }
 
 // takeBackApproval makes one whose approver has not confirmed wait for an
-// approver again.
-func takeBackApproval(tx *mailbox.Tx, s *Submission, by Hand) error {
-	who := s.ApproverUser
+// approver again; text says why.
+func takeBackApproval(tx *mailbox.Tx, s *Submission, by Hand, text string) error {
 	if err := s.move(ToApprove, ReasonApproval); err != nil {
 		return err
 	}
 	s.Approver, s.ApproverUser, s.Since = 0, "", tx.Now().UTC()
-	if err := happened(tx, s, string(ToApprove), who+" has taken the approval back"); err != nil {
+	if err := happened(tx, s, string(ToApprove), text); err != nil {
 		return err
 	}
 	return s.rekeep(tx, hold{Until: s.Since.Add(HoldTime)}, "approval withdrawn", by)
@@ -278,21 +293,31 @@ func (s *Submission) auditApproval(tx *mailbox.Tx, event string, by Hand) error 
 
 // releaseApproved queues what was approved and, where that was needed, confirmed.
 func releaseApproved(tx *mailbox.Tx, s *Submission, by Hand) error {
-	next, err := s.release(tx, "by "+s.ApproverUser)
+	next, err := s.release(tx, "by "+s.ApproverUser, false)
 	if err != nil {
 		return err
 	}
 	return errors.Join(s.auditApproval(tx, "submission approved", by), ring(tx, s), save(tx, s, next))
 }
 
-// release makes what waits for approval leave; the caller audits and saves.
+// release makes what waits for approval leave; the caller audits and saves. hand
+// is for an administrator.
 //
 // After a restore of the store nobody can say whether it was released and has
-// left since: then a person decides.
-func (s *Submission) release(tx *mailbox.Tx, whose string) (*due, error) {
+// left since: then a person decides; and so where its author has left the policy.
+func (s *Submission) release(tx *mailbox.Tx, whose string, hand bool) (*due, error) {
+	_, left, err := tx.Left(s.Person)
+	if err != nil {
+		return nil, err
+	}
 	to, why, text := Queued, Reason(""), whose
-	if s.mayHaveLeft() {
+	switch {
+	case s.mayHaveLeft():
 		to, why, text = Held, ReasonRestored, whose+"; the store was restored since, so it may have left already"
+	case left && hand:
+		text += ", although its author's login left the policy"
+	case left:
+		to, why, text = Held, ReasonUserRemoved, whose+"; its author's login left the policy"
 	}
 	if err := s.move(to, why); err != nil {
 		return nil, err

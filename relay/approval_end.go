@@ -12,13 +12,20 @@ import (
 // trash; those that the person wrote are taken back (Withdraw). Those of others
 // go into trash too unless that is the zero key. places is where each stands
 // then, in the order of the messages, zero for one that stands nowhere for this
-// person or that waited no more. Each is a transaction of its own.
+// person or that waited no more. A *Refusal where all are this person's and have
+// been released before. Each is a transaction of its own.
 func (s *Service) Reject(ctx context.Context, a Approver, messages []mailbox.MessageID, trash mailbox.FolderKey, by Hand) (places []mailbox.Place, err error) {
 	places = make([]mailbox.Place, len(messages))
+	late := 0
 	for i, m := range messages {
-		if places[i], err = s.rejectOne(ctx, a, m, trash, by); err != nil {
+		if places[i], err = s.rejectOne(ctx, a, m, trash, by); errors.Is(err, errReleased) {
+			late++
+		} else if err != nil {
 			return places, err
 		}
+	}
+	if late > 0 && late == len(messages) {
+		return places, refuse("It was approved before, so it leaves; ask the administrator, who can stop what has not left")
 	}
 	return places, nil
 }
@@ -101,7 +108,7 @@ func (s *Service) ApproveByHand(ctx context.Context, name string, by Hand) (id s
 			if err := mayApprove(sub); err != nil {
 				return nil, err
 			}
-			return sub.release(tx, "by an administrator")
+			return sub.release(tx, "by an administrator", true)
 		})
 		if err != nil {
 			return err

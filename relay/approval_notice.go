@@ -19,6 +19,9 @@ func rejectedNotice(sub *Submission, who string, o Options) *notice {
 
 // unapprovedNotice tells the author that nobody approved in time.
 func unapprovedNotice(sub *Submission, o Options) *notice {
+	if sub.mayHaveLeft() {
+		return doubtfulEndNotice(sub, o, "di un'autorizzazione", "an approval")
+	}
 	return makeNotice(sub, o,
 		"PEC annullata: nessuno l'ha autorizzata in tempo", "PEC cancelled: nobody approved it in time",
 		"Questo messaggio attendeva un'autorizzazione. Il termine è passato: è annullato e nessun destinatario lo riceve. Una copia è nel Cestino della casella PEC; per inviarlo presentarlo di nuovo.",

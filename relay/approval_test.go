@@ -391,3 +391,50 @@ func TestApprovalNotice(t *testing.T) {
 		}
 	}
 }
+
+// TestApprovalTokenEnds: the token of an approval that was taken back is good for
+// nothing, although the same person has approved again.
+func TestApprovalTokenEnds(t *testing.T) {
+	i := newIntake(t)
+	a := i.anApprover("lucia", true)
+	i.keep("one", ForApproval)
+	m := []mailbox.MessageID{stored(t, i.store, "one").Message}
+	approve := func() string {
+		if _, err := Approve(t.Context(), i.store, a, m, Hand{}); err != nil {
+			t.Fatal(err)
+		}
+		return i.asked(a)
+	}
+	first := approve()
+	if _, err := Withdraw(t.Context(), i.store, a.Person, m, mailbox.FolderKey{}, Hand{}); err != nil {
+		t.Fatal(err)
+	}
+	second := approve()
+	if _, err := Confirm(t.Context(), i.store, first, a.Person, Hand{}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the first token: %v", err)
+	}
+	if _, err := Confirm(t.Context(), i.store, second, a.Person, Hand{}); err != nil || stored(t, i.store, "one").State != Queued {
+		t.Errorf("the second token: %v", err)
+	}
+}
+
+// TestOwnApprovalChangesNothing: among several that are moved at once is the
+// approver's own; none is released.
+func TestOwnApprovalChangesNothing(t *testing.T) {
+	i := newIntake(t)
+	i.keep("one", ForApproval)
+	i.keep("two", ForApproval)
+	other := stored(t, i.store, "one")
+	i.update(func(tx *mailbox.Tx) error {
+		s, err := load(tx, "one")
+		if err != nil {
+			return err
+		}
+		s.Person = 7
+		return save(tx, s, nil)
+	})
+	_, err := Approve(t.Context(), i.store, Approver{Person: 1, Login: "mario"}, []mailbox.MessageID{other.Message, stored(t, i.store, "two").Message}, Hand{})
+	if !errors.Is(err, ErrOwnApproval) || stored(t, i.store, "one").State != ToApprove {
+		t.Errorf("%v, and another's is %s", err, stored(t, i.store, "one").State)
+	}
+}

@@ -58,13 +58,15 @@ const (
 	whereSent      where = "sent"     // the provider has the message
 	whereAccepted  where = "accepted" // and has signed the acceptance
 	whereCancelled where = "cancelled"
+	whereGivenUp   where = "given-up" // nothing is sent from here any more, but it may have left
 	whereDelivered where = where(Delivered)
 	whereFailed    where = where(Failed)
 	whereLate      where = where(Late)
 	whereOutside   where = where(Uncertified)
 )
 
-func whereOf(of State, to RecipientState) where {
+// whereOf is where a recipient stands; lost says that the message may have left.
+func whereOf(of State, to RecipientState, lost bool) where {
 	switch to {
 	case Delivered, Failed, Late, Uncertified:
 		return where(to)
@@ -81,6 +83,9 @@ func whereOf(of State, to RecipientState) where {
 	case NotAccepted:
 		return whereFailed
 	case Cancelled:
+		if lost {
+			return whereGivenUp
+		}
 		return whereCancelled
 	}
 	return whereQueued
@@ -109,7 +114,7 @@ func (s *Submission) places() map[where]int {
 		known += n
 	}
 	if rest := s.Tally.Recipients - known; rest > 0 {
-		out[whereOf(s.Rest, Waiting)] += rest
+		out[whereOf(s.Rest, Waiting, s.Doubt)] += rest
 	}
 	return out
 }
@@ -195,7 +200,7 @@ func unmade(tx *mailbox.Tx, id string) (*Submission, error) {
 	s := &Submission{
 		ID: id, MsgID: childMsgID(b.Box, id), Box: b.Box, User: b.User, Person: b.Person, Message: b.Message,
 		SubmittedAt: b.SubmittedAt, State: b.Rest, StateReason: b.RestReason, Doubt: b.Doubt, Released: b.Released,
-		Since: b.RestSince, Batch: batch, Number: n,
+		Since: b.RestSince, Batch: batch, Number: n, Unconfirmed: b.Unconfirmed,
 	}
 	if b.visible(n) {
 		s.MsgID, s.Alias = b.MsgID, b.Alias
@@ -254,6 +259,9 @@ func mirror(tx *mailbox.Tx, s, before *Submission) error {
 		b.HandedOver = s.HandedOver
 		t.Rev++
 	}
+	if err := b.releasedAfterAll(tx, s); err != nil {
+		return err
+	}
 	if t.Rev == rev {
 		return nil
 	}
@@ -280,6 +288,7 @@ func (b *Submission) mirrorRecipients(tx *mailbox.Tx, s *Submission, first bool)
 	if to-from != len(s.Recipients) {
 		return fmt.Errorf("relay: %s has other recipients than its batch says", s.ID)
 	}
+	gone := s.State == Cancelled && s.lost()
 	for c := from / chunk; c*chunk < to; c++ {
 		var part []Recipient
 		k := recipientsKey(b.ID, c)
@@ -293,17 +302,17 @@ func (b *Submission) mirrorRecipients(tx *mailbox.Tx, s *Submission, first bool)
 				continue
 			}
 			old, now := part[i], s.Recipients[at-from]
-			if !first && old.Of == s.State && old.State == now.State && old.Told == now.Told && old.External == now.External {
+			if !first && old.Of == s.State && old.Lost == gone && old.State == now.State && old.Told == now.Told && old.External == now.External {
 				continue
 			}
 			if !first {
-				p := whereOf(old.Of, old.State)
+				p := whereOf(old.Of, old.State, old.Lost)
 				if t.To[p]--; t.To[p] == 0 {
 					delete(t.To, p)
 				}
 			}
-			t.To[whereOf(s.State, now.State)]++
-			part[i] = Recipient{Address: old.Address, State: now.State, Told: now.Told, External: now.External, Of: s.State}
+			t.To[whereOf(s.State, now.State, gone)]++
+			part[i] = Recipient{Address: old.Address, State: now.State, Told: now.Told, External: now.External, Of: s.State, Lost: gone}
 			changed = true
 		}
 		if !changed {

@@ -13,9 +13,11 @@ const childrenAtOnce = 20
 
 // mayRetryBatch, mayHoldBatch and mayCancelBatch are mayRetry, mayHold and
 // mayCancel for a batch: they are about what has not left of it.
-func mayRetryBatch(s *Submission) error {
+func mayRetryBatch(s *Submission, unconfirmed bool) error {
 	if s.unmade() > 0 {
 		switch {
+		case s.unconfirmed() && !unconfirmed:
+			return s.refuseUnconfirmed()
 		case s.Rest == Held && s.RestReason == ReasonPIN:
 			return refuse("%s waits for the sender's PIN, which nobody else can give", s.ID)
 		case s.Rest == ToApprove, s.Rest == Held && s.RestReason == ReasonApproval:
@@ -64,23 +66,38 @@ func batchNotNow(s *Submission, what string) error {
 		s.ID, what, s.Tally.Messages, s.ID)
 }
 
+// turn is what a person does to what has not left of a batch.
+type turn struct {
+	event  string
+	to     State
+	why    Reason
+	may    func(*Submission) error
+	text   string  // more for the story of the batch
+	notice *notice // nil: its sender is told nothing
+	change func(*mailbox.Tx, *Submission) error
+}
+
 // turnBatch moves what has not left of a batch on behalf of a person: first those
 // of its messages that have no record, all in one, then the others that wait. A
 // stop between the two is no harm: none that waits is sent while its batch is
 // stopped (Service.stopped), and the same again does the rest.
-func (s *Service) turnBatch(ctx context.Context, id, event string, by Hand, to State, why Reason, may func(*Submission) error,
-	n *notice, change func(*mailbox.Tx, *Submission) error) error {
+func (s *Service) turnBatch(ctx context.Context, id string, by Hand, t turn) error {
 	do := func(tx *mailbox.Tx) (bool, error) {
-		_, err := byHand(tx, id, event, by, func(b *Submission) (*due, error) {
-			if err := may(b); err != nil {
+		_, err := byHand(tx, id, t.event, by, func(b *Submission) (*due, error) {
+			if err := t.may(b); err != nil {
 				return nil, err
 			}
 			now := tx.Now().UTC()
-			b.rest(to, why, now)
-			if to == Queued {
+			text := fmt.Sprintf("by a person; it concerns %d messages of which none was tried, and those that wait", b.unmade())
+			if t.to == Queued && b.Doubt && b.unmade() > 0 {
+				text += ", although those may have left already: this may be a second hand-over"
+			}
+			if t.to == Queued {
+				text += b.releasedUnconfirmed()
 				b.Released = now
 			}
-			if err := happened(tx, b, event, "by a person; it concerns "+fmt.Sprint(b.unmade())+" messages of which none was tried, and those that wait"); err != nil {
+			b.rest(t.to, t.why, now)
+			if err := happened(tx, b, t.event, text+t.text); err != nil {
 				return nil, err
 			}
 			return &due{At: now}, ring(tx, b)
@@ -88,8 +105,8 @@ func (s *Service) turnBatch(ctx context.Context, id, event string, by Hand, to S
 		return err == nil, err
 	}
 	var err error
-	if n != nil {
-		err = n.file(ctx, s.opt.Store, do)
+	if t.notice != nil {
+		err = t.notice.file(ctx, s.opt.Store, do)
 	} else {
 		err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { _, err := do(tx); return err })
 	}
@@ -99,7 +116,7 @@ func (s *Service) turnBatch(ctx context.Context, id, event string, by Hand, to S
 	if err != nil {
 		return err
 	}
-	return s.eachWaiting(ctx, id, change)
+	return s.eachWaiting(ctx, id, t.change)
 }
 
 // eachWaiting calls change for the children of a batch that are queued or held
@@ -141,12 +158,47 @@ func (s *Service) eachWaiting(ctx context.Context, batch string, change func(*ma
 
 const withBatch = "by a person, with its batch"
 
-func (s *Service) retryBatch(ctx context.Context, id string, by Hand) error {
-	return s.turnBatch(ctx, id, "queue retry", by, Queued, "", mayRetryBatch, nil, func(tx *mailbox.Tx, c *Submission) error {
+// goesWithBatch tells whether a held message of a batch is released with it. One
+// that may have left, or that a person held by itself, is for a person to look at:
+// by its own id.
+func (s *Submission) goesWithBatch() bool {
+	return !s.mayHaveLeft() && (s.StateReason != ReasonOperator || s.WithBatch)
+}
+
+func (s *Service) retryBatch(ctx context.Context, id string, unconfirmed bool, by Hand) error {
+	goes, stays, text := 0, 0, ""
+	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		goes, stays = 0, 0
+		b, err := headOf(tx, id)
+		if err != nil {
+			return err
+		}
+		goes = b.unmade()
+		return eachChild(tx, id, 1, func(c *Submission) bool {
+			switch {
+			case c.State == Queued, c.State == Held && c.goesWithBatch():
+				goes++
+			case c.State == Held:
+				stays++
+			}
+			return true
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if stays > 0 {
+		text = fmt.Sprintf("%d of its messages stay held, since they may have left already or were held one by one", stays)
+		if goes == 0 {
+			return refuse("%s has nothing to retry: %s; `pecgate show %s` lists them, and each has an id of its own", id, text, id)
+		}
+		text = "; " + text + ": each is retried by its own id"
+	}
+	may := func(b *Submission) error { return mayRetryBatch(b, unconfirmed) }
+	return s.turnBatch(ctx, id, by, turn{event: "queue retry", to: Queued, may: may, text: text, change: func(tx *mailbox.Tx, c *Submission) error {
 		now := tx.Now().UTC()
-		// One that is held as uncertain is for a person to look at: by its own id.
 		if c.State == Held {
-			if c.StateReason == ReasonUncertain {
+			if !c.goesWithBatch() {
 				return nil
 			}
 			if err := s.step(tx, c, Queued, "", withBatch); err != nil {
@@ -155,30 +207,35 @@ func (s *Service) retryBatch(ctx context.Context, id string, by Hand) error {
 			c.Released, c.Intent = now, false
 		}
 		return save(tx, c, &due{At: now})
-	})
+	}})
 }
 
 func (s *Service) holdBatch(ctx context.Context, id string, by Hand) error {
-	return s.turnBatch(ctx, id, "queue hold", by, Held, ReasonOperator, mayHoldBatch, nil, func(tx *mailbox.Tx, c *Submission) error {
+	return s.turnBatch(ctx, id, by, turn{event: "queue hold", to: Held, why: ReasonOperator, may: mayHoldBatch, change: func(tx *mailbox.Tx, c *Submission) error {
 		if c.State != Queued {
 			return nil
 		}
-		return errors.Join(s.step(tx, c, Held, ReasonOperator, withBatch), save(tx, c, nil))
-	})
+		if err := s.step(tx, c, Held, ReasonOperator, withBatch); err != nil {
+			return err
+		}
+		c.WithBatch = true
+		return save(tx, c, nil)
+	}})
 }
 
 func (s *Service) cancelBatch(ctx context.Context, b *Submission, mayHaveLeft bool, by Hand) error {
-	why := ReasonOperator
+	t := turn{event: "queue cancel", to: Cancelled, why: ReasonOperator, notice: cancelBatchNotice(b, s.opt)}
 	if b.Doubt {
-		why = ReasonUncertain
+		t.why = ReasonUncertain
 	}
-	may := func(now *Submission) error {
-		if now.Doubt != b.Doubt {
+	t.may = func(now *Submission) error {
+		// The notice is made already, and one kind says that no recipient gets it.
+		if now.Doubt != b.Doubt || (now.Tally.made() == 0) != (b.Tally.made() == 0) {
 			return refuse("%s has changed meanwhile: try again", now.ID)
 		}
 		return mayCancelBatch(now, mayHaveLeft)
 	}
-	return s.turnBatch(ctx, b.ID, "queue cancel", by, Cancelled, why, may, cancelBatchNotice(b, s.opt), func(tx *mailbox.Tx, c *Submission) error {
+	t.change = func(tx *mailbox.Tx, c *Submission) error {
 		why := ReasonOperator
 		if c.mayHaveLeft() {
 			if !mayHaveLeft {
@@ -187,7 +244,8 @@ func (s *Service) cancelBatch(ctx context.Context, b *Submission, mayHaveLeft bo
 			why = ReasonUncertain
 		}
 		return errors.Join(s.step(tx, c, Cancelled, why, withBatch), save(tx, c, nil))
-	})
+	}
+	return s.turnBatch(ctx, b.ID, by, t)
 }
 
 func cancelBatchNotice(b *Submission, o Options) *notice {

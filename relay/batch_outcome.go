@@ -16,7 +16,7 @@ func (s *Submission) batchTells() told {
 	open := to[whereQueued] + to[whereHeld] + to[whereUncertain] + to[whereSent] + to[whereAccepted] + to[whereLate]
 	return told{
 		Accepted: t.States[Accepted] == t.Messages, Ended: open == 0, Failed: to[whereFailed], Late: to[whereLate],
-		Doubt:  to[whereUncertain]+to[whereHeld]+to[whereCancelled] > 0,
+		Doubt:  to[whereUncertain]+to[whereHeld]+to[whereCancelled]+to[whereGivenUp] > 0,
 		Digest: fmt.Sprintf("batch %s %d", s.State, t.Rev),
 	}
 }
@@ -25,7 +25,7 @@ func (s *Submission) batchTells() told {
 func (s *Submission) batchHeadline() string {
 	to := s.places()
 	n := s.Tally.Recipients
-	left := n - to[whereQueued] - to[whereHeld] - to[whereCancelled]
+	left := n - to[whereQueued] - to[whereHeld] - to[whereCancelled] - to[whereGivenUp]
 	switch {
 	case to[whereQueued] > 0 && left > 0:
 		return "batch-sending"
@@ -35,6 +35,10 @@ func (s *Submission) batchHeadline() string {
 		return "batch-held"
 	case to[whereUncertain] > 0:
 		return string(Uncertain)
+	case to[whereGivenUp] > 0 && left > 0:
+		return "batch-given-up"
+	case to[whereGivenUp] > 0:
+		return "cancelled-uncertain"
 	case to[whereCancelled] > 0 && left > 0:
 		return "batch-stopped"
 	case to[whereFailed] == n:
@@ -63,7 +67,7 @@ func (s *Submission) batchHeadline() string {
 func (o *outcomeReport) placesText() string {
 	to := o.sub.places()
 	var out []string
-	for _, p := range []where{whereQueued, whereHeld, whereUncertain, whereSent, whereAccepted, whereDelivered, whereOutside, whereLate, whereFailed, whereCancelled} {
+	for _, p := range []where{whereQueued, whereHeld, whereUncertain, whereSent, whereAccepted, whereDelivered, whereOutside, whereLate, whereFailed, whereCancelled, whereGivenUp} {
 		if n := to[p]; n > 0 {
 			out = append(out, fmt.Sprintf("%s %d", o.words.places[p], n))
 		}
@@ -74,9 +78,9 @@ func (o *outcomeReport) placesText() string {
 // whereOfLine is where a recipient of a report's submission stands, for a batch.
 func (s *Submission) whereOfLine(r Recipient) where {
 	if r.Of == "" {
-		return whereOf(s.Rest, r.State)
+		return whereOf(s.Rest, r.State, s.Doubt)
 	}
-	return whereOf(r.Of, r.State)
+	return whereOf(r.Of, r.State, r.Lost)
 }
 
 // maxAnswers bounds for how many messages of a batch a report looks up what the
@@ -150,6 +154,7 @@ func batchPlacesItalian() map[where]string {
 		whereQueued: "in attesa di invio", whereHeld: "in sospeso", whereUncertain: "incerta", whereSent: "inviata",
 		whereAccepted: "accettata", whereDelivered: "consegnata", whereOutside: "posta ordinaria", whereLate: "in ritardo",
 		whereFailed: "non consegnata", whereCancelled: "annullata, non inviata",
+		whereGivenUp: "non più inviata da qui, forse già partita",
 	}
 }
 
@@ -158,5 +163,6 @@ func batchPlacesEnglish() map[where]string {
 		whereQueued: "waiting to be sent", whereHeld: "on hold", whereUncertain: "uncertain", whereSent: "sent",
 		whereAccepted: "accepted", whereDelivered: "delivered", whereOutside: "ordinary mail", whereLate: "overdue",
 		whereFailed: "not delivered", whereCancelled: "cancelled, not sent",
+		whereGivenUp: "no longer sent from here, may have left",
 	}
 }

@@ -109,7 +109,11 @@ func (s *Service) leaseNext(ctx context.Context, batch string, perMinute int) (*
 		if err := tx.Space(room).Put("s/"+b.ID, b); err != nil {
 			return err
 		}
-		if err := happened(tx, sub, "made", fmt.Sprintf("message %d of %d of batch %s", sub.Number, b.Tally.Messages, b.ID)); err != nil {
+		text := fmt.Sprintf("message %d of %d of batch %s", sub.Number, b.Tally.Messages, b.ID)
+		if sub.mayHaveLeft() {
+			text += ", although it may have left already: this may be a second hand-over"
+		}
+		if err := happened(tx, sub, "made", text); err != nil {
 			return err
 		}
 		return takeForAttempt(tx, sub)
@@ -153,6 +157,7 @@ func (s *Service) stopped(tx *mailbox.Tx, sub *Submission) (bool, error) {
 	if err := s.step(tx, sub, b.Rest, why, "with its batch"); err != nil {
 		return false, err
 	}
+	sub.WithBatch = b.Rest == Held
 	return true, save(tx, sub, nil)
 }
 

@@ -314,7 +314,7 @@ func TestPace(t *testing.T) {
 		_, err := r.s.leaseNext(t.Context(), batchID, 6)
 		took(err)
 		if single < 12 && (len(at)%3 == 2 || len(at) >= 30) {
-			if _, err := r.s.leaseWithin(t.Context(), fmt.Sprintf("s%02d", single), 6); took(err) {
+			if _, _, err := r.s.leaseDue(t.Context(), fmt.Sprintf("s%02d", single), 6); took(err) {
 				single++
 				r.s = New(r.s.opt)
 			}

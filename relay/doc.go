@@ -41,6 +41,8 @@
 //   - What waits for its sender's PIN (hold.go) leaves by that PIN only, once; the
 //     token of its notice is kept as a hash. Hold and message are one transaction,
 //     the notice and its token another.
+//   - What its origin says waited for a PIN or for approval, and of which the records
+//     are lost, is released by a person who asks for just that (Unconfirmed).
 //   - One mailbox that is slow or broken delays no other: each has its own
 //     sender and fetcher.
 //

@@ -15,12 +15,13 @@ import (
 
 // Bounds of a digest: it is read by a person.
 const (
-	digestSubject = 150     // characters
-	digestFrom    = 300     // characters
-	digestTo      = 2000    // characters of To, and of Cc
-	digestName    = 200     // characters of an attachment's name
-	digestFiles   = 100     // attachments that are named
-	digestHeader  = 1 << 18 // octets of the header that are read
+	digestSubject    = 150     // characters
+	digestFrom       = 300     // characters
+	digestTo         = 2000    // characters of To, and of Cc
+	digestName       = 200     // characters of an attachment's name
+	digestRecipients = 50      // of the envelope that are named
+	digestFiles      = 100     // attachments that are named
+	digestHeader     = 1 << 18 // octets of the header that are read
 )
 
 // digest is what the notice of a held submission tells of it. Nothing of it is

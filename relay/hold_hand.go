@@ -123,20 +123,30 @@ func confirm(tx *mailbox.Tx, s *Submission, by Hand) error {
 // of the person's unless that is the zero key; places are where they stand then,
 // in the order of the messages, zero for one that was not held any more. An
 // approval that waits for the person's PIN is taken back: its message waits for
-// approval again, and stands in no trash.
+// approval again, and stands in no trash. A *Refusal where all of them, being this
+// person's, have been released before.
 func Withdraw(ctx context.Context, store *mailbox.Store, p mailbox.Person, messages []mailbox.MessageID, trash mailbox.FolderKey, by Hand) (places []mailbox.Place, err error) {
 	places = make([]mailbox.Place, len(messages))
+	late := 0
 	for i, m := range messages {
 		err := store.Update(ctx, func(tx *mailbox.Tx) (err error) {
 			places[i], err = withdrawAsked(tx, p, m, trash, by)
 			return err
 		})
-		if err != nil {
+		if errors.Is(err, errReleased) {
+			late++
+		} else if err != nil {
 			return places, err
 		}
 	}
+	if late > 0 && late == len(messages) {
+		return places, refuse("It was confirmed before, so it is held for the PIN no more and leaves; ask the administrator, who can stop what has not left")
+	}
 	return places, nil
 }
+
+// errReleased says that what a person wants to take back is held no more.
+var errReleased = errors.New("relay: the submission was released before")
 
 func withdrawAsked(tx *mailbox.Tx, p mailbox.Person, id mailbox.MessageID, trash mailbox.FolderKey, by Hand) (at mailbox.Place, err error) {
 	m, err := tx.Message(id)
@@ -145,12 +155,18 @@ func withdrawAsked(tx *mailbox.Tx, p mailbox.Person, id mailbox.MessageID, trash
 	}
 	s, err := load(tx, m.Submission)
 	if err == nil && s.approverAsked() && s.Approver == p {
-		return at, takeBackApproval(tx, s, by)
+		return at, takeBackApproval(tx, s, by, s.ApproverUser+" has taken the approval back")
 	}
 	if err != nil {
 		return at, err
 	}
 	return withdraw(tx, p, id, trash, by)
+}
+
+// released tells whether it was a person's to take back, and somebody has
+// released it meanwhile.
+func (s *Submission) released(p mailbox.Person) bool {
+	return (s.Person == p || s.Approver == p) && !s.kept() && s.State != Cancelled
 }
 
 // withdraw cancels what a person wrote and has kept back.
@@ -160,6 +176,9 @@ func withdraw(tx *mailbox.Tx, p mailbox.Person, id mailbox.MessageID, trash mail
 		return at, err
 	}
 	s, err := load(tx, m.Submission)
+	if err == nil && s.released(p) {
+		return at, errReleased
+	}
 	if err != nil || s.Person != p || !s.kept() {
 		return at, err
 	}

@@ -16,6 +16,7 @@ const (
 	holdsInGo = 64               // taken from the list in one look
 	holdIdle  = 10 * time.Minute // without anything due; a wake-up comes before
 	holdAgain = 10 * time.Second // after a fault, like a full disk
+	holdTries = 3                // at a notice, while its hold changes
 )
 
 // keepHolds writes the notices of what is held for a PIN, and ends the holds
@@ -109,29 +110,45 @@ func (s *Service) tellHolds(ctx context.Context) error {
 	}
 }
 
+// errHoldMoved says that a hold is not what it was when its notice was made.
+var errHoldMoved = errors.New("relay: the hold has changed meanwhile")
+
 // tellHold writes the notice of one hold; its token is good from the same
 // transaction on.
-func (s *Service) tellHold(ctx context.Context, id string) error {
-	var sub *Submission
-	var h hold
-	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) {
-		if sub, err = load(tx, id); err != nil {
+func (s *Service) tellHold(ctx context.Context, id string) (err error) {
+	for range holdTries {
+		var sub *Submission
+		var h hold
+		err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) {
+			if sub, err = load(tx, id); err != nil {
+				return err
+			}
+			return tx.Space(room).Get(holdKey(id), &h)
+		})
+		if errors.Is(err, ErrNotFound) || errors.Is(err, mailbox.ErrNotFound) {
+			return nil // it ended between two looks, and took its line along
+		}
+		if err != nil {
 			return err
 		}
-		return tx.Space(room).Get(holdKey(id), &h)
-	})
-	if errors.Is(err, ErrNotFound) || errors.Is(err, mailbox.ErrNotFound) {
-		return nil // it ended between two looks, and took its line along
+		if err = s.tellHoldAs(ctx, sub, h); !errors.Is(err, errHoldMoved) {
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
+	return err
+}
+
+// tellHoldAs is tellHold for a hold as it was read; errHoldMoved where somebody else
+// is asked by now: reading a large message takes its time.
+func (s *Service) tellHoldAs(ctx context.Context, sub *Submission, read hold) error {
 	d, err := s.digest(ctx, sub)
 	if err != nil {
 		return err
 	}
+	id := sub.ID
+	whom, _ := sub.asked()
 	token, hash := newToken()
-	return holdNotice(sub, h, d, token, s.opt).fileOnly(ctx, s.opt.Store, func(tx *mailbox.Tx) (bool, error) {
+	return holdNotice(sub, read, d, token, s.opt).fileOnly(ctx, s.opt.Store, func(tx *mailbox.Tx) (bool, error) {
 		sp := tx.Space(room)
 		now, err := load(tx, id)
 		if err != nil {
@@ -145,6 +162,9 @@ func (s *Service) tellHold(ctx context.Context, id string) error {
 			return false, nil
 		} else if err != nil {
 			return false, err
+		}
+		if who, _ := now.asked(); who != whom || now.State != sub.State || !h.Until.Equal(read.Until) {
+			return false, errHoldMoved
 		}
 		h.Token = hash
 		return true, errors.Join(sp.Put(holdKey(id), h), sp.Put(tokenKey(hash), id), sp.Put(holdDueKey(h.Until, id), hash))
@@ -193,6 +213,8 @@ func (s *Service) endHolds(ctx context.Context) (time.Duration, error) {
 	}
 }
 
+// endOne ends one hold. It does nothing where that is not what it was: the line
+// that is due then is looked at again.
 func (s *Service) endOne(ctx context.Context, d dueHold) error {
 	var sub *Submission
 	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) {
@@ -213,11 +235,23 @@ func (s *Service) endOne(ctx context.Context, d dueHold) error {
 	if errors.Is(err, ErrNotFound) || !sub.kept() {
 		return s.opt.Store.Update(ctx, forget)
 	}
+	doubt, why := sub.mayHaveLeft(), ReasonExpired
 	n, text := expiredNotice(sub, s.opt), "no PIN came in time"
 	if sub.State == ToApprove {
 		n, text = unapprovedNotice(sub, s.opt), "nobody approved it in time"
 	}
-	return n.fileOnly(ctx, s.opt.Store, func(tx *mailbox.Tx) (bool, error) {
+	if doubt {
+		why, text = ReasonUncertain, text+"; it may have left already"
+	}
+	err = n.fileOnly(ctx, s.opt.Store, func(tx *mailbox.Tx) (bool, error) {
+		// Whoever approves it, or takes an approval back, gives it another time,
+		// and the line of before is gone.
+		var hash string
+		if err := tx.Space(room).Get(d.key, &hash); errors.Is(err, mailbox.ErrNotFound) {
+			return false, errHoldMoved
+		} else if err != nil {
+			return false, err
+		}
 		if err := forget(tx); err != nil {
 			return false, err
 		}
@@ -225,9 +259,16 @@ func (s *Service) endOne(ctx context.Context, d dueHold) error {
 		if err != nil || !now.kept() {
 			return false, err
 		}
-		if err := s.step(tx, now, Cancelled, ReasonExpired, text); err != nil {
+		if hash != d.hash || now.State != sub.State || now.mayHaveLeft() != doubt {
+			return false, errHoldMoved
+		}
+		if err := s.step(tx, now, Cancelled, why, text); err != nil {
 			return false, err
 		}
 		return true, save(tx, now, nil)
 	})
+	if errors.Is(err, errHoldMoved) {
+		return nil
+	}
+	return err
 }

@@ -36,6 +36,7 @@ func holdNotice(sub *Submission, h hold, d digest, token string, o Options) *not
 	}
 	line(w.size, fmt.Sprintf(w.octets, d.size))
 	line("SHA-256", d.sha256)
+	b.WriteString(w.envelope(sub))
 	if len(d.files) > 0 {
 		fmt.Fprintf(&b, "\n%s:\n", w.files)
 		for _, f := range d.files {
@@ -53,11 +54,36 @@ func holdNotice(sub *Submission, h hold, d digest, token string, o Options) *not
 	}
 }
 
+// envelope tells who gets it: what the header says of that is not all, and need
+// not be true.
+func (w holdWords) envelope(sub *Submission) string {
+	if len(sub.Recipients) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n"+w.gets+":\n", len(sub.Recipients))
+	for i, r := range sub.Recipients {
+		if i == digestRecipients {
+			fmt.Fprintf(&b, w.others+"\n", len(sub.Recipients)-i)
+			break
+		}
+		fmt.Fprintf(&b, "- %s\n", shownText(r.Address, digestFrom))
+	}
+	if sub.Split == SplitBlind {
+		fmt.Fprintf(&b, "%s: %d\n", w.hidden, len(sub.Recipients)-sub.Visible)
+	}
+	if sub.batch() {
+		fmt.Fprintf(&b, "%s: %d\n", w.each, sub.Tally.Messages)
+	}
+	return b.String()
+}
+
 // holdWords are the words of the notice of a hold in one language.
 type holdWords struct {
 	title, notSent, confirm, cancel, until    string
 	from, to, cc, subject, date, size, octets string
 	files, more                               string
+	gets, hidden, each, others                string
 	toConfirm                                 string
 	why                                       map[Lack]string
 }
@@ -72,7 +98,9 @@ func holdWordsItalian() holdWords {
 		cancel:  "Per annullarlo: eliminarlo dalla cartella %q.",
 		until:   "Senza conferma entro il %s viene annullato; un avviso lo dirà.",
 		from:    "Da", to: "A", cc: "Cc", subject: "Oggetto", date: "Data", size: "Dimensione", octets: "%d byte",
-		files: "Allegati", more: "e altri %d allegati", toConfirm: "Da confermare",
+		files: "Allegati", more: "e altri %d allegati",
+		gets: "Lo ricevono in tutto %d", hidden: "di cui nascosti (non stanno in A e Cc)", each: "Messaggi in cui viene diviso", others: "e altri %d destinatari",
+		toConfirm: "Da confermare",
 		why: map[Lack]string{
 			PINMissing: "Per inviare da questa casella serve il PIN, che nel messaggio non c'era.",
 			PINWrong:   "Per inviare da questa casella serve il PIN; quello dato non era corretto.",
@@ -89,7 +117,9 @@ func holdWordsEnglish() holdWords {
 		cancel:  "To cancel it: delete it from the folder %q.",
 		until:   "Without a confirmation by %s it is cancelled, and a notice will say so.",
 		from:    "From", to: "To", cc: "Cc", subject: "Subject", date: "Date", size: "Size", octets: "%d bytes",
-		files: "Attachments", more: "and %d more attachments", toConfirm: "To confirm",
+		files: "Attachments", more: "and %d more attachments",
+		gets: "It goes to %d in all", hidden: "of these hidden (not in To and Cc)", each: "Messages into which it is split", others: "and %d more recipients",
+		toConfirm: "To confirm",
 		why: map[Lack]string{
 			PINMissing: "Sending from this mailbox needs the PIN, which was not in the message.",
 			PINWrong:   "Sending from this mailbox needs the PIN; the one that was given was not right.",
@@ -100,9 +130,24 @@ func holdWordsEnglish() holdWords {
 
 // expiredNotice tells the sender that no PIN came in time.
 func expiredNotice(sub *Submission, o Options) *notice {
+	if sub.mayHaveLeft() {
+		return doubtfulEndNotice(sub, o, "del PIN", "the PIN")
+	}
 	return makeNotice(sub, o,
 		"PEC annullata: il PIN non è arrivato in tempo", "PEC cancelled: the PIN did not come in time",
 		"Questo messaggio era trattenuto in attesa del PIN. Il termine è passato: è annullato e nessun destinatario lo riceve. Una copia è nel Cestino della casella PEC; per inviarlo presentarlo di nuovo.",
 		"This message was held for the PIN. The time is over: it is cancelled and no recipient gets it. A copy is in the trash of the PEC mailbox; to send it, submit it again.",
+		"")
+}
+
+// doubtfulEndNotice tells the author that the time of what waited is over, after
+// a restore of the store: nobody can say that it had not left before.
+func doubtfulEndNotice(sub *Submission, o Options, it, en string) *notice {
+	return makeNotice(sub, o,
+		"PEC: il termine è passato, il gateway non la invierà più", "PEC: the time is over, the gateway will not send it any more",
+		"Questo messaggio era in attesa "+it+" e il termine è passato: il gateway non lo invierà più. L'archivio è stato ripristinato nel frattempo, e il messaggio forse era già partito: "+
+			"se arriva una ricevuta, vale quella. Prima di inviarlo di nuovo chiedere all'amministratore di controllare.",
+		"This message waited for "+en+" and the time is over: the gateway will not send it any more. The store was restored meanwhile, and the message may have left before: "+
+			"if a receipt comes, that one counts. Have the administrator look before you send it again.",
 		"")
 }

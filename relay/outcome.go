@@ -132,6 +132,9 @@ func noteOutcome(tx *mailbox.Tx, s *Submission) error {
 	}
 	now := s.tells()
 	if r.Message == 0 && r.Due.IsZero() {
+		if s.unreleased() {
+			return nil
+		}
 		if old, err := madeAnew(tx, s); err != nil || old {
 			return err // it has no report; what leaves from here later has
 		}
@@ -165,6 +168,21 @@ func noteOutcome(tx *mailbox.Tx, s *Submission) error {
 		sp.Put(outcomeKey(s.ID), r),
 		sp.Put(dueKey(r.Due, s.ID), nil),
 		sp.Put(outcomeBell, s.ID))
+}
+
+// unreleased tells whether a submission still waits for its PIN or for approval,
+// or was cancelled while it did: that concerns its sender and who approves, who
+// have a folder for it, and not everybody who reads the reports.
+func (s *Submission) unreleased() bool {
+	switch s.State {
+	case Held:
+		return s.StateReason == ReasonPIN
+	case ToApprove:
+		return true
+	case Cancelled:
+		return s.Released.IsZero() // and it had no report: it never was in the queue
+	}
+	return false
 }
 
 // madeAnew tells whether a submission was made anew from its bytes.

@@ -88,6 +88,7 @@ func italianReport() reportWords {
 		},
 		messages: "Messaggi", places: batchPlacesItalian(), batch: map[string]string{
 			"batch-sending": "invio multiplo in corso", "batch-held": "inviata in parte, il resto è in sospeso", "batch-stopped": "inviata in parte, il resto è annullato",
+			"batch-given-up": "inviata in parte, il resto abbandonato, forse già inviato",
 		},
 		to: map[RecipientState]string{
 			Waiting: "in attesa", Delivered: "consegnata", Failed: "non consegnata", Late: "in ritardo", Uncertified: "posta ordinaria",
@@ -121,6 +122,7 @@ func englishReport() reportWords {
 		},
 		messages: "Messages", places: batchPlacesEnglish(), batch: map[string]string{
 			"batch-sending": "batch under way", "batch-held": "sent in part, the rest is on hold", "batch-stopped": "sent in part, the rest is cancelled",
+			"batch-given-up": "sent in part, the rest given up, may have been sent",
 		},
 		to: map[RecipientState]string{
 			Waiting: "waiting", Delivered: "delivered", Failed: "not delivered", Late: "overdue", Uncertified: "ordinary mail",

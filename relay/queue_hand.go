@@ -33,14 +33,17 @@ func (s *Submission) begun() time.Time {
 }
 
 // mayRetry, mayHold and mayCancel return nil where a person may do so.
-func mayRetry(s *Submission) error {
+func mayRetry(s *Submission, unconfirmed bool) error {
 	if s.batch() {
-		return mayRetryBatch(s)
+		return mayRetryBatch(s, unconfirmed)
 	}
 	switch s.State {
 	case Queued:
 		return nil
 	case Held:
+		if s.unconfirmed() && !unconfirmed {
+			return s.refuseUnconfirmed()
+		}
 		if s.StateReason == ReasonPIN {
 			return refuse("%s waits for the sender's PIN, which nobody else can give", s.ID)
 		}
@@ -126,6 +129,9 @@ func byHand(tx *mailbox.Tx, name, event string, by Hand, do func(*Submission) (*
 	if sub.mayHaveLeft() {
 		before += ", may have left"
 	}
+	if why := sub.stillUnconfirmed(); why != "" {
+		before += ", not confirmed (" + string(why) + ")"
+	}
 	next, err := do(sub)
 	if err != nil {
 		return nil, err
@@ -149,15 +155,26 @@ func byHand(tx *mailbox.Tx, name, event string, by Hand, do func(*Submission) (*
 // its next attempt be tried at once. name is its id, Message-ID or PEC
 // identifier. Errors: ErrNotFound, *Refusal, and those of the store.
 func (s *Service) Retry(ctx context.Context, name string, by Hand) (id string, err error) {
+	return s.retry(ctx, name, false, by)
+}
+
+// RetryUnconfirmed is Retry also for one that was made anew after the records
+// were lost and that waited for a PIN or for approval: nobody knows whether that
+// was given, and who asks for this answers for it.
+func (s *Service) RetryUnconfirmed(ctx context.Context, name string, by Hand) (id string, err error) {
+	return s.retry(ctx, name, true, by)
+}
+
+func (s *Service) retry(ctx context.Context, name string, unconfirmed bool, by Hand) (id string, err error) {
 	switch b, err := s.batchNamed(ctx, name); {
 	case err != nil:
 		return "", err
 	case b != "":
-		return b, s.retryBatch(ctx, b, by)
+		return b, s.retryBatch(ctx, b, unconfirmed, by)
 	}
 	err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		sub, err := byHand(tx, name, "queue retry", by, func(sub *Submission) (*due, error) {
-			if err := mayRetry(sub); err != nil {
+			if err := mayRetry(sub, unconfirmed); err != nil {
 				return nil, err
 			}
 			now := tx.Now().UTC()
@@ -166,6 +183,7 @@ func (s *Service) Retry(ctx context.Context, name string, by Hand) (id string, e
 				if sub.mayHaveLeft() {
 					text += ", although it may have left already: this may be a second hand-over"
 				}
+				text += sub.releasedUnconfirmed()
 				if err := sub.move(Queued, ""); err != nil {
 					return nil, err
 				}
@@ -180,6 +198,17 @@ func (s *Service) Retry(ctx context.Context, name string, by Hand) (id string, e
 		return ring(tx, sub)
 	})
 	return id, err
+}
+
+// releasedUnconfirmed notes that a person releases it without what it waited for,
+// and returns what its story says of that.
+func (s *Submission) releasedUnconfirmed() string {
+	if !s.unconfirmed() {
+		return ""
+	}
+	text := ", although it waited for " + s.lacked() + " and nobody knows whether that was given"
+	s.Unconfirmed = ""
+	return text
 }
 
 // Hold keeps a queued submission back until somebody retries or cancels it.

@@ -25,8 +25,11 @@ type QueueItem struct {
 	Attempts    int        `json:"attempts"`      // so far
 	Next        *time.Time `json:"next"`          // when something is due; null where nothing is
 	MayHaveLeft bool       `json:"may_have_left"` // nobody can say that the provider never took it
-	Recipients  []string   `json:"recipients"`
-	Last        *Event     `json:"last"` // newest line of its story
+	// Unconfirmed is what it waited for (pin, approval) when it was accepted, where
+	// the records that would say whether that was given are lost; else empty.
+	Unconfirmed Reason   `json:"unconfirmed"`
+	Recipients  []string `json:"recipients"`
+	Last        *Event   `json:"last"` // newest line of its story
 	// Batch is how far a batch is, which is one item; null for any other. Its
 	// messages are items only where their state is asked for by name and one of
 	// them needs a person: held or uncertain.
@@ -40,7 +43,8 @@ type QueueShown struct {
 	Attempts    int        `json:"attempts"`
 	Next        *time.Time `json:"next"`
 	MayHaveLeft bool       `json:"may_have_left"`
-	Can         []string   `json:"can"` // what a person may do: retry, hold, cancel, approve, reject, cancel --may-have-left
+	Unconfirmed Reason     `json:"unconfirmed"` // as of QueueItem
+	Can         []string   `json:"can"`         // what a person may do: retry, hold, cancel, approve, reject, retry --unconfirmed, cancel --may-have-left
 }
 
 // QueueFilter says which submissions a list is of.
@@ -135,7 +139,8 @@ func queueItem(tx *mailbox.Tx, id string) (it QueueItem, err error) {
 	}
 	it = QueueItem{
 		ID: s.ID, MsgID: s.MsgID, Mailbox: s.Box, User: s.User, State: s.State, StateReason: s.StateReason,
-		SubmittedAt: s.SubmittedAt, Since: s.Since, Attempts: s.Attempts, MayHaveLeft: s.mayHaveLeft(), Recipients: []string{},
+		SubmittedAt: s.SubmittedAt, Since: s.Since, Attempts: s.Attempts, MayHaveLeft: s.mayHaveLeft(),
+		Unconfirmed: s.stillUnconfirmed(), Recipients: []string{},
 	}
 	for _, r := range s.Recipients {
 		it.Recipients = append(it.Recipients, r.Address)
@@ -181,14 +186,18 @@ func ShowQueued(ctx context.Context, store *mailbox.Store, name string) (shown Q
 			return err
 		}
 		shown.Since, shown.Attempts, shown.MayHaveLeft = s.Since, s.Attempts, s.mayHaveLeft()
+		shown.Unconfirmed = s.stillUnconfirmed()
 		shown.Can = []string{}
 		for _, c := range []struct {
 			what string
 			no   error
-		}{{"retry", mayRetry(s)}, {"hold", mayHold(s)}, {"cancel", mayCancel(s, false)}, {"approve", mayApprove(s)}, {"reject", mayApprove(s)}} {
+		}{{"retry", mayRetry(s, false)}, {"hold", mayHold(s)}, {"cancel", mayCancel(s, false)}, {"approve", mayApprove(s)}, {"reject", mayApprove(s)}} {
 			if c.no == nil {
 				shown.Can = append(shown.Can, c.what)
 			}
+		}
+		if mayRetry(s, false) != nil && mayRetry(s, true) == nil {
+			shown.Can = append(shown.Can, "retry --unconfirmed")
 		}
 		if mayCancel(s, false) != nil && mayCancel(s, true) == nil {
 			shown.Can = append(shown.Can, "cancel --may-have-left")

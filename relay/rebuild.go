@@ -14,6 +14,11 @@ import (
 // made anew from the origin beside its bytes, and held, since nobody knows
 // whether it left; what arrived is read, filed and tied as at its arrival, as
 // history. Nothing is told to anybody, and no register number is given.
+//
+// A submission that waited for a PIN or for approval when it was accepted is held
+// as one of which nobody knows whether that was given (Unconfirmed): the records
+// that told are lost. Its author alone sees it, among what is kept back, and may
+// withdraw it; a person releases it by name only (RetryUnconfirmed).
 func (s *Service) Look(ctx context.Context, st *mailbox.Stored) (func(*mailbox.Tx, *mailbox.Message) error, error) {
 	switch o := st.Origin; o.Direction {
 	case mailbox.Out:
@@ -94,13 +99,95 @@ func (s *Service) submitAnew(tx *mailbox.Tx, o mailbox.Origin, m *mailbox.Messag
 		return err
 	}
 	sub.State, sub.StateReason, sub.Doubt, sub.Since = Held, ReasonRestored, true, tx.Now().UTC()
-	if err := happened(tx, sub, string(Held), "made anew from the stored message: nobody knows whether it left"); err != nil {
+	if sub.batch() {
+		sub.rest(Held, ReasonRestored, sub.Since)
+	}
+	text, file := "made anew from the stored message: nobody knows whether it left", FileSent
+	if o.Held != "" {
+		sub.Unconfirmed = ReasonPIN
+		if o.Held == string(ReasonApproval) {
+			sub.Unconfirmed, sub.Approval = ReasonApproval, true
+		}
+		sub.Hold, file = true, sub.fileUnconfirmed
+		text += "; it waited for " + sub.lacked() + " when it was accepted, and nobody knows whether that was given"
+	}
+	if err := happened(tx, sub, string(Held), text); err != nil {
 		return err
 	}
-	if err := FileSent(tx, t, m); err != nil {
+	if err := file(tx, t, m); err != nil {
 		return err
 	}
 	return errors.Join(sub.show(tx), save(tx, sub, nil))
+}
+
+// Reason is what a submission that lacks it is held for; an origin says it.
+func (l Lack) Reason() Reason {
+	switch l {
+	case "":
+		return ""
+	case ForApproval:
+		return ReasonApproval
+	}
+	return ReasonPIN
+}
+
+// unconfirmed tells whether it is held although no PIN and no approval is known
+// that it waited for.
+func (s *Submission) unconfirmed() bool {
+	if s.batch() {
+		return s.Unconfirmed != "" && s.Rest == Held && s.unmade() > 0
+	}
+	return s.Unconfirmed != "" && s.State == Held
+}
+
+// stillUnconfirmed is Unconfirmed while it is so.
+func (s *Submission) stillUnconfirmed() Reason {
+	if s.unconfirmed() {
+		return s.Unconfirmed
+	}
+	return ""
+}
+
+// lacked names what it waited for.
+func (s *Submission) lacked() string {
+	if s.Unconfirmed == ReasonApproval {
+		return "a member who may approve it"
+	}
+	return "its sender's PIN"
+}
+
+// refuseUnconfirmed is the refusal to release it as if that had been given.
+func (s *Submission) refuseUnconfirmed() error {
+	return refuse("%s waited for %s when it was accepted, and the records that would say whether that was given are lost: ask its sender (%s); "+
+		"with --unconfirmed it is sent all the same, without PIN or approval", s.ID, s.lacked(), s.User)
+}
+
+// fileUnconfirmed puts it where its author alone sees it, among what is kept back.
+func (s *Submission) fileUnconfirmed(tx *mailbox.Tx, t Ticket, m *mailbox.Message) error {
+	k := mailbox.FolderKey{Box: t.Box, Owner: t.Person, Role: mailbox.RoleToConfirm}
+	how := mailbox.Filing{Audience: t.Person}
+	if s.Unconfirmed == ReasonApproval {
+		k = mailbox.FolderKey{Box: t.Box, Role: mailbox.RoleToApprove}
+		how = mailbox.Filing{Audience: t.Person, Private: true, For: t.Person, Flags: []string{`\Seen`}}
+	}
+	folder, uid, err := tx.File(k, m, how)
+	if err != nil {
+		return err
+	}
+	places := []mailbox.Place{{Folder: folder, UID: uid}}
+	return errors.Join(tx.NoteSent(t.Person, t.MsgID, m, places), tx.NoteSent(t.Person, t.Alias, m, places))
+}
+
+// releasedAfterAll notes of a batch that a message of it has left that was never
+// tried by these records: what it waited for was given before they were lost.
+func (b *Submission) releasedAfterAll(tx *mailbox.Tx, child *Submission) error {
+	if !b.unconfirmed() || child.Attempts > 0 || child.HandedOver.IsZero() && child.State != NotAccepted {
+		return nil
+	}
+	text := "a receipt of its message " + child.ID + " tells that it was released: " + b.lacked() + " is missed no more"
+	b.Unconfirmed = ""
+	b.Tally.Rev++
+	return happened(tx, b, "confirmed", text)
 }
 
 // leftOver shows a submission's bytes that are no submission to the mailbox's

@@ -52,130 +52,43 @@ func (s *Service) send(ctx context.Context, w *worker) {
 // suspendedLook is how often a suspended mailbox looks for another password.
 const suspendedLook = 5 * time.Second
 
-// sendDue tries what is due, oldest first, and returns how long nothing will
-// be. reached is false after an attempt that could not reach the provider: then
-// the others wait too.
-func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, reached bool, err error) {
-	all, later, err := dueTasks(ctx, s.opt.Store, w.acc.Box)
-	if err != nil {
-		return 0, true, err
-	}
-	wait := idle
-	if len(all) == inSight {
-		wait = time.Second / 10 // there is more
-	} else if !later.IsZero() {
-		wait = max(0, min(wait, later.Sub(s.opt.Store.Now())))
-	}
-	var many []task
-	single := all[:0:0]
-	for _, t := range all {
-		if t.many() {
-			many = append(many, t)
-		} else {
-			single = append(single, t)
-		}
-	}
-	// One message of a batch goes behind each other message, and at least one in
-	// each call: neither keeps the other waiting.
-	for i := 0; i < max(1, len(single)); i++ {
-		for k, part := range [][]task{single[min(i, len(single)):min(i+1, len(single))], w.inTurn(many)} {
-			for _, t := range part {
-				if ctx.Err() != nil {
-					return wait, true, nil
-				}
-				r, err := s.turnOf(ctx, w, t)
-				if err != nil {
-					return 0, true, err
-				}
-				if r.wait > 0 {
-					wait = min(wait, r.wait)
-				}
-				if r.unreachable {
-					return max(wait, s.opt.Schedule.First), false, nil
-				}
-				if k == 1 && r.sent {
-					w.turn = t.line()
-					if i+1 >= len(single) {
-						return 0, true, nil // look again: there may be more of it
-					}
-					break
-				}
-			}
-		}
-	}
-	return wait, true, nil
-}
-
-// turnEnd is what came of one line of the queue.
-type turnEnd struct {
-	wait        time.Duration // until something of it is due again; 0: nothing is known
-	sent        bool          // there was an attempt
-	unreachable bool          // which could not reach the provider
-}
-
-// turnOf does what is due for one line of the queue.
-func (s *Service) turnOf(ctx context.Context, w *worker, t task) (end turnEnd, err error) {
-	var sub *Submission
-	if t.Batch {
-		sub, err = s.leaseNext(ctx, t.id, w.acc.PerMinute)
-	} else {
-		sub, err = s.leaseWithin(ctx, t.id, w.acc.PerMinute)
-	}
-	later := new(errPace)
-	switch {
-	case errors.Is(err, errLease):
-		return end, nil
-	case errors.As(err, &later):
-		end.wait = later.wait
-		return end, nil
-	case err != nil:
-		return end, err
-	}
-	if sub.State == Uncertain {
-		if !w.fetchedSince(t.At) {
-			end.wait = suspendedLook // its receipt may lie there unread
-			return end, nil
-		}
-		return end, s.giveUpWaiting(ctx, sub)
-	}
-	r := s.attempt(ctx, w, sub)
-	end.sent, end.unreachable = true, unreachable(r)
-	end.wait, err = s.conclude(ctx, w, sub, r)
-	return end, err
-}
-
-// unreachable tells whether the next submission would fare the same.
-func unreachable(r submit.Result) bool {
-	switch r.Stage {
-	case submit.StageConnect, submit.StageTLS, submit.StageGreeting, submit.StageHello, submit.StageAuth:
-		return r.Class != submit.HandedOver
-	}
-	return false
-}
-
 // lease takes a queued submission for an attempt. One whose hand-over is
 // uncertain is returned as it is.
 func (s *Service) lease(ctx context.Context, id string) (*Submission, error) {
-	return s.leaseWithin(ctx, id, 0)
+	sub, _, err := s.leaseDue(ctx, id, 0)
+	return sub, err
 }
 
-// leaseWithin is lease for a mailbox that hands over at most perMinute messages a
-// minute, without a limit for 0; *errPace where it would be one too many.
-func (s *Service) leaseWithin(ctx context.Context, id string, perMinute int) (*Submission, error) {
-	var sub *Submission
+// leaseDue is lease for a mailbox that hands over at most perMinute messages a
+// minute, without a limit for 0; *errPace where it would be one too many. at is
+// since when it is due: what was on the list of a moment ago may have had its
+// turn since, and then is not.
+func (s *Service) leaseDue(ctx context.Context, id string, perMinute int) (sub *Submission, at time.Time, err error) {
 	var leased, overdue bool
-	err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) (err error) {
+	err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) (err error) {
 		leased, overdue = false, false
 		if sub, err = load(tx, id); err != nil {
 			return err
 		}
+		var line due
+		err = tx.Space(room).Get(queueKey(sub.Box, id), &line)
+		if errors.Is(err, mailbox.ErrNotFound) {
+			return errLease
+		}
+		if err != nil {
+			return err
+		}
+		if now := tx.Now(); line.At.After(now) || line.Lease.After(now) {
+			return errLease
+		}
+		at = line.At
 		switch sub.State {
 		case Uncertain:
 			return nil
 		case Attempting:
 			// Its attempt ended without an outcome on record.
 			overdue = true
-			return s.overdue(tx, sub)
+			return s.interrupted(tx, sub, "the attempt ended without an outcome")
 		case Queued:
 			if removed, err := sub.userRemoved(tx); err != nil {
 				return err
@@ -197,19 +110,7 @@ func (s *Service) leaseWithin(ctx context.Context, id string, perMinute int) (*S
 	if err == nil && !leased && (overdue || sub.State != Uncertain) {
 		err = errLease
 	}
-	return sub, err
-}
-
-// overdue puts a submission back whose lease is over.
-func (s *Service) overdue(tx *mailbox.Tx, sub *Submission) error {
-	var line due
-	if err := tx.Space(room).Get(queueKey(sub.Box, sub.ID), &line); err != nil {
-		return err
-	}
-	if line.Lease.After(tx.Now()) {
-		return errLease
-	}
-	return s.interrupted(tx, sub, "the attempt ended without an outcome")
+	return sub, at, err
 }
 
 // attempt hands a leased submission to the provider. It changes nothing but

@@ -25,6 +25,9 @@ type Options struct {
 	Location *time.Location   // of the times in reports; nil: UTC
 	Schedule Schedule
 	Events   *events.Log
+	// MayApprove tells whether a login may approve for a mailbox by now, own what
+	// they wrote themselves; asked at start and at each Reload. nil: all may.
+	MayApprove func(login, box string, own bool) bool
 }
 
 // Service runs a sender and a fetcher for each active mailbox.

@@ -1,6 +1,9 @@
 package relay
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // State is where a submission stands. The words are those of `pecgate show`.
 type State string
@@ -81,21 +84,30 @@ func edges(from State) []State {
 func (s *Submission) move(to State, why Reason) error {
 	if s.State == to {
 		s.StateReason = why
+		s.moveRest()
+		s.Doubt = s.Doubt || s.batch() && why == ReasonRestored
 		return nil
 	}
 	for _, next := range edges(s.State) {
 		if next == to {
-			s.State, s.StateReason = to, why
-			if s.batch() { // it is about those of its messages that have no record
-				s.Rest, s.RestReason = to, why
-				s.Tally.Rev++
-			}
+			s.State, s.StateReason, s.WithBatch = to, why, false
+			s.moveRest()
 			s.Doubt = s.Doubt || to == Uncertain || why == ReasonRestored
 			s.derive()
 			return nil
 		}
 	}
 	return fmt.Errorf("relay: submission %s cannot go from %s to %s", s.ID, s.State, to)
+}
+
+// moveRest has the messages of a batch that have no record follow its state: it
+// is about them that it moves. save gives the time.
+func (s *Submission) moveRest() {
+	if !s.batch() {
+		return
+	}
+	s.Rest, s.RestReason, s.RestSince = s.State, s.StateReason, time.Time{}
+	s.Tally.Rev++
 }
 
 // mayHaveLeft tells whether nobody can say that the provider never took it.

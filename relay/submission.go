@@ -64,14 +64,17 @@ type Submission struct {
 	Intent      bool              `json:"intent,omitempty"` // the dot may have been sent in the last attempt
 	// Doubt: some hand-over of it may have come to its end unseen. It stays,
 	// whatever becomes of later attempts: a person who says "not sent" would err.
-	Doubt      bool      `json:"doubt,omitempty"`
-	Released   time.Time `json:"released,omitzero"` // by a person, the last time
-	Hold       bool      `json:"hold,omitempty"`    // it waits for its PIN or for approval: see hold.go
-	HandedOver time.Time `json:"handed_over,omitzero"`
-	Register   uint64    `json:"register,omitempty"` // number among what the mailbox sent in that year
-	Since      time.Time `json:"since"`              // of the present state
-	Events     int       `json:"events"`
-	Fence      uint64    `json:"fence"` // number of the newest lease
+	Doubt    bool      `json:"doubt,omitempty"`
+	Released time.Time `json:"released,omitzero"` // by a person, the last time
+	Hold     bool      `json:"hold,omitempty"`    // it waits for its PIN or for approval: see hold.go
+	// Unconfirmed: it was made anew from bytes that waited for a PIN or for approval
+	// when they were accepted, and nobody knows whether that was given: see rebuild.go.
+	Unconfirmed Reason    `json:"unconfirmed,omitempty"`
+	HandedOver  time.Time `json:"handed_over,omitzero"`
+	Register    uint64    `json:"register,omitempty"` // number among what the mailbox sent in that year
+	Since       time.Time `json:"since"`              // of the present state
+	Events      int       `json:"events"`
+	Fence       uint64    `json:"fence"` // number of the newest lease
 
 	// What receipts said of the whole; HandedOver follows from it where the
 	// provider's 250 is not on record.
@@ -96,6 +99,8 @@ type Submission struct {
 	// One of its children.
 	Batch  string `json:"batch,omitempty"`  // id of the batch; empty: no child
 	Number int    `json:"number,omitempty"` // from 1
+	// WithBatch: it is held because its batch was, and is released with it.
+	WithBatch bool `json:"with_batch,omitempty"`
 
 	chunks [][]byte // the recipients' records as they were read
 	// trash is where it goes when it is cancelled while it is held: nil for that
@@ -116,6 +121,7 @@ type Recipient struct {
 	Warned   []Warning      `json:"warned,omitempty"`   // one for each who signed any
 	External bool           `json:"external,omitempty"` // outside PEC, by the acceptance
 	Of       State          `json:"of,omitempty"`       // in a batch: of the message that goes there, once it has a record
+	Lost     bool           `json:"lost,omitempty"`     // in a batch: that message was given up, and may have left
 }
 
 // chunk is how many recipients stand in one record: the longest addresses of a
@@ -236,6 +242,9 @@ func save(tx *mailbox.Tx, s *Submission, next *due) error {
 		return err
 	}
 	if s.batch() {
+		if s.RestSince.IsZero() {
+			s.RestSince = tx.Now().UTC()
+		}
 		s.sum()
 	}
 	var before *Submission

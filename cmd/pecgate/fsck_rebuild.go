@@ -25,7 +25,9 @@ back byte for byte: what arrived is verified, filed and tied as at its arrival,
 sent messages stand in Posta inviata with the outcome that their receipts tell,
 drafts and other messages of people stand where their mail program put them.
 Nothing is sent: a submission of which no receipt tells is held, and
-` + "`pecgate queue retry`" + ` sends it. At the next start everything that is still at the
+` + "`pecgate queue retry`" + ` sends it. One that waited for a PIN or for approval when it was
+accepted stands where its author alone sees it, and needs --unconfirmed: nobody
+knows whether that was given. At the next start everything that is still at the
 provider is read again.
 
 It cannot make anew what no segment holds: who has read, flagged or tagged what;

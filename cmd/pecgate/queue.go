@@ -38,7 +38,12 @@ for a member who approves (see approve).
 
 One that may have left already (held as uncertain or restored) is sent a second
 time if it did: look into the provider's webmail first. Receipts that come
-meanwhile count as always.`),
+meanwhile count as always. Of a batch, what was tried already and may have left
+stays held: each such message is retried by its own id.
+
+After fsck --rebuild nobody knows whether the PIN or the approval that a message
+waited for was ever given (no PIN on record). Such a one is refused: ask its
+sender. --unconfirmed sends it without, and the audit log has who did it.`),
 		newQueueChangeCommand(app, "hold", "keep submissions back until `queue retry`",
 			`Keeps submissions back that wait to be sent. One that is being handed over, or
 whose hand-over ended without an answer, cannot be held.`),
@@ -184,7 +189,7 @@ func (p *queuePrinter) line(it relay.QueueItem) error {
 	if it.Batch != nil {
 		to += "; " + batchText(it.Batch, it.ID)
 	}
-	_, err := fmt.Fprintf(p.table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", it.ID, it.Mailbox, it.User, stateText(it.State, it.StateReason, it.MayHaveLeft),
+	_, err := fmt.Fprintf(p.table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", it.ID, it.Mailbox, it.User, stateText(it.State, it.StateReason, it.MayHaveLeft)+lackText(it.Unconfirmed),
 		it.Since.In(p.loc).Format(time.DateTime), p.next(it.Next), it.Attempts, to)
 	return err
 }
@@ -209,6 +214,17 @@ func (p *queuePrinter) end() error {
 	}
 	_, err := fmt.Fprintf(p.out, "\n%s. Times are of %s.\n", count(p.lines, "submission", "submissions"), p.loc)
 	return err
+}
+
+// lackText names what is not on record for one that waited for it.
+func lackText(why relay.Reason) string {
+	switch why {
+	case "":
+		return ""
+	case relay.ReasonApproval:
+		return ", no approval on record"
+	}
+	return ", no PIN on record"
 }
 
 // stateText is a state for people.
@@ -284,13 +300,14 @@ func printQueued(out io.Writer, s relay.QueueShown, loc *time.Location) error {
 	if s.MayHaveLeft && (s.State == relay.Held || s.State == relay.Queued || s.State == relay.ToApprove) {
 		next += "; it may have left already"
 	}
+	next += lackText(s.Unconfirmed)
 	_, err := fmt.Fprintf(out, "In the queue: %s since %s, %s, %s\nWhat can be done: %s\n",
 		s.State, s.Since.In(loc).Format(time.DateTime), count(s.Attempts, "attempt", "attempts"), next, can)
 	return err
 }
 
 func newQueueChangeCommand(app *app, what, short, long string) *cobra.Command {
-	var asJSON, knows bool
+	var asJSON, knows, unconfirmed bool
 	c := &cobra.Command{
 		Use:   what + " ID...",
 		Short: short,
@@ -306,17 +323,24 @@ func newQueueChangeCommand(app *app, what, short, long string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ch := &queueChange{what: what, knows: knows, l: l, show: func(s relay.QueueShown) error {
+			ch := &queueChange{what: what, knows: knows, unconfirmed: unconfirmed, l: l, show: func(s relay.QueueShown) error {
 				if asJSON {
 					return json.NewEncoder(c.OutOrStdout()).Encode(s)
 				}
-				_, err := fmt.Fprintf(c.OutOrStdout(), "%s is %s\n", s.ID, stateText(s.State, s.StateReason, s.MayHaveLeft))
+				text := stateText(s.State, s.StateReason, s.MayHaveLeft) + lackText(s.Unconfirmed)
+				if s.Batch != nil {
+					text += "; " + batchText(s.Batch, s.ID)
+				}
+				_, err := fmt.Fprintf(c.OutOrStdout(), "%s is %s\n", s.ID, text)
 				return err
 			}}
 			return ch.all(c.Context(), args, c.ErrOrStderr())
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object per ID")
+	if what == "retry" {
+		c.Flags().BoolVar(&unconfirmed, "unconfirmed", false, "also one of which nobody knows whether its PIN or approval was given")
+	}
 	if what == "cancel" {
 		c.Flags().BoolVar(&knows, "may-have-left", false, "also one that may have left: it is given up")
 	}
@@ -325,10 +349,11 @@ func newQueueChangeCommand(app *app, what, short, long string) *cobra.Command {
 
 // queueChange is a change to some submissions.
 type queueChange struct {
-	what  string
-	knows bool // --may-have-left
-	l     *configs.Loaded
-	show  func(relay.QueueShown) error
+	what        string
+	knows       bool // --may-have-left
+	unconfirmed bool // --unconfirmed
+	l           *configs.Loaded
+	show        func(relay.QueueShown) error
 }
 
 // all changes each of the submissions: one that cannot be changed stops no other.
@@ -338,6 +363,9 @@ func (ch *queueChange) all(ctx context.Context, ids []string, errs io.Writer) er
 	q := url.Values{}
 	if ch.knows {
 		q.Set("may_have_left", "true")
+	}
+	if ch.unconfirmed {
+		q.Set("unconfirmed", "true")
 	}
 	rest := ids
 	err := ch.each(&rest, errs, func(id string) (s relay.QueueShown, err error) {
@@ -356,8 +384,12 @@ func (ch *queueChange) all(ctx context.Context, ids []string, errs io.Writer) er
 			return err
 		}
 		by := relay.Hand{Actor: "pecgate queue", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())}
+		retry := r.Retry
+		if ch.unconfirmed {
+			retry = r.RetryUnconfirmed
+		}
 		do := map[string]func(context.Context, string, relay.Hand) (string, error){
-			"retry": r.Retry, "hold": r.Hold, "approve": r.ApproveByHand, "reject": r.RejectByHand,
+			"retry": retry, "hold": r.Hold, "approve": r.ApproveByHand, "reject": r.RejectByHand,
 			"cancel": func(ctx context.Context, id string, by relay.Hand) (string, error) {
 				return r.Cancel(ctx, id, ch.knows, by)
 			},

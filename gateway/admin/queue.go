@@ -13,7 +13,13 @@ import (
 func (c *Control) queueRoutes(mux *http.ServeMux) {
 	mux.Handle("GET /v1/queue", c.audited("queue list", c.queueList))
 	mux.Handle("GET /v1/queue/show", c.audited("queue show", c.queueShow))
-	mux.Handle("POST /v1/queue/retry", c.audited("queue retry", c.changed(c.opt.Relay.Retry)))
+	mux.Handle("POST /v1/queue/retry", c.audited("queue retry", func(r *http.Request) answer {
+		retry := c.opt.Relay.Retry
+		if r.URL.Query().Get("unconfirmed") == "true" {
+			retry = c.opt.Relay.RetryUnconfirmed
+		}
+		return c.changed(retry)(r)
+	}))
 	mux.Handle("POST /v1/queue/hold", c.audited("queue hold", c.changed(c.opt.Relay.Hold)))
 	mux.Handle("POST /v1/queue/approve", c.audited("queue approve", c.changed(c.opt.Relay.ApproveByHand)))
 	mux.Handle("POST /v1/queue/reject", c.audited("queue reject", c.changed(c.opt.Relay.RejectByHand)))

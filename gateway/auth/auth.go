@@ -227,7 +227,9 @@ func (s *Service) byApp(ctx context.Context, a *attempt, id policy.Identity) (in
 			return -1, fmt.Errorf("look for an app password: %w", err)
 		}
 		if app != "" {
-			s.fails.succeeded(a.who)
+			// What failed before stays: the holder of a phone shall not have endless
+			// guesses at the password. An app password is never held up by it.
+			s.fails.seen(a.who, s.opt.Now())
 			s.opt.Apps.Used(ctx, a.user.Login, digest, a.remote)
 			s.opt.Events.LoginByApp(id.User, id.Box, a.remote, app)
 			return i, nil

@@ -154,6 +154,31 @@ func TestG8_StaleDevice(t *testing.T) {
 	}
 }
 
+// TestG8_StaleForOneKindOfLogin: a password with a PIN behind it is wrong for
+// Login and right for LoginPIN, whatever came first; and nothing is wrong for
+// ever.
+func TestG8_StaleForOneKindOfLogin(t *testing.T) {
+	now := time.Now()
+	s := service(t, func(o *Options) { o.Now = func() time.Time { return now } })
+	hashes := s.countHashes()
+	const both, from = "good password 123456", "203.0.113.7"
+	for range 100 { // a program that uses it for reading and for sending
+		if _, err := s.Login(t.Context(), "mario", both, from); err != ErrRefused {
+			t.Fatal(err)
+		}
+		if id, pin, err := s.LoginPIN(t.Context(), "mario", both, from); err != nil || id.User != "mario" || pin != "123456" {
+			t.Fatal(id, pin, err)
+		}
+	}
+	if n := hashes(); n != 3 {
+		t.Errorf("%d hashes", n)
+	}
+	now = now.Add(staleFor)
+	if _, err := s.Login(t.Context(), "mario", both, from); err != ErrRefused || hashes() != 4 {
+		t.Errorf("%v, %d hashes when what is remembered has ended", err, hashes())
+	}
+}
+
 // Tries that arrive together must not all pass before the first has failed.
 func TestG8_ManyTriesAtOnce(t *testing.T) {
 	var log bytes.Buffer
@@ -359,5 +384,31 @@ func TestG10_KnownDevicesFirst(t *testing.T) {
 	_, _ = s.Login(t.Context(), "mario", "wrong", "203.0.113.7")
 	if a, b, c := rankOf("lucia", "203.0.113.7"), rankOf("mario", "203.0.113.7"), rankOf("mario", "192.0.2.1"); a != knownDevice || b != noisyPlace || c != quietPlace {
 		t.Error(a, b, c)
+	}
+}
+
+// TestG8_AnAppPasswordBuysNoGuesses: whoever holds an app password (a stolen
+// phone) and logs in with it between guesses at the password gets no more of
+// them.
+func TestG8_AnAppPasswordBuysNoGuesses(t *testing.T) {
+	password, digest := NewAppPassword()
+	now := time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
+	s := service(t, func(o *Options) {
+		o.Apps = &keptApps{names: map[[32]byte]string{digest: "phone"}}
+		o.Now = func() time.Time { return now }
+	})
+	hashes := s.countHashes()
+	for n := range 200 {
+		if _, err := s.Login(t.Context(), "mario", fmt.Sprint("guess ", n), "192.0.2.1"); err != ErrRefused {
+			t.Fatal(err)
+		}
+		if n%3 == 2 {
+			if _, err := s.Login(t.Context(), "mario", password, "192.0.2.1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := hashes(); n > 10 {
+		t.Errorf("%d guesses were looked at", n)
 	}
 }

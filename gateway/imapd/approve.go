@@ -69,8 +69,11 @@ func (s *session) reject(v *view, uids []mailbox.UID, trash mailbox.FolderKey) (
 		return nil, mailbox.ErrRefused
 	}
 	messages, from, err := s.standing(v, uids)
-	if err != nil || len(messages) == 0 {
+	if err != nil {
 		return nil, err
+	}
+	if len(messages) == 0 {
+		return nil, errNotWaiting()
 	}
 	places, err := s.srv.opt.Approvals.Reject(s.ctx, s.id, s.f.remote(), messages, trash)
 	if err != nil || trash.Role == "" {

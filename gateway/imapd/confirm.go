@@ -23,18 +23,16 @@ func (s *session) withdraw(v *view, uids []mailbox.UID, trash mailbox.FolderKey)
 	if s.srv.opt.Withdraw == nil {
 		return nil, mailbox.ErrRefused
 	}
-	var messages []mailbox.MessageID
-	var from []mailbox.UID
-	err := s.srv.opt.Store.Entries(s.ctx, v.folder, v.viewer, uids, mailbox.Want{}, func(e *mailbox.Entry) error {
-		messages, from = append(messages, e.Message), append(from, e.UID)
-		return nil
-	})
+	messages, from, err := s.standing(v, uids)
 	if err != nil {
 		return nil, err
 	}
+	if len(messages) == 0 {
+		return nil, errNotWaiting()
+	}
 	places, err := s.srv.opt.Withdraw(s.ctx, s.id.User, s.f.remote(), messages, trash)
 	if err != nil || trash.Role == "" {
-		return nil, err
+		return nil, refusal(err)
 	}
 	var done mailbox.Copied
 	for i, p := range places {
@@ -48,6 +46,12 @@ func (s *session) withdraw(v *view, uids []mailbox.UID, trash mailbox.FolderKey)
 	}
 	done.UIDValidity = snap.UIDValidity
 	return copyData(done), nil
+}
+
+// errNotWaiting answers who takes back what the session still shows and what is
+// gone from there: an OK would say that nothing leaves.
+func errNotWaiting() error {
+	return no(imap.ResponseCodeCannot, "It does not wait here any more: it was released, and leaves, or was taken back before")
 }
 
 // errOnlyTrash says how a held message is taken back.

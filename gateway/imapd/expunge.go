@@ -32,12 +32,17 @@ func (s *session) Expunge(_ *imapserver.ExpungeWriter, uids *imap.UIDSet) error 
 		among = v.collect(spans)
 	}
 	var marked []mailbox.UID
+	stands := false
 	err = s.srv.opt.Store.Entries(s.ctx, v.folder, v.viewer, among, mailbox.Want{Flags: true}, func(e *mailbox.Entry) error {
+		stands = true
 		if slices.Contains(e.Flags, string(imap.FlagDeleted)) {
 			marked = append(marked, e.UID)
 		}
 		return nil
 	})
+	if err == nil && uids != nil && len(among) > 0 && !stands && (v.toConfirm() || v.toApprove()) {
+		err = errNotWaiting()
+	}
 	if err == nil && len(marked) > 0 && v.toConfirm() {
 		_, err = s.withdraw(v, marked, mailbox.FolderKey{})
 	} else if err == nil && len(marked) > 0 && v.toApprove() {

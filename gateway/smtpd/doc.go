@@ -29,6 +29,10 @@
 //   - A PIN goes to auth and nowhere else: no log, error, reply or stored byte.
 //     Of a reply that confirms a held message nothing is stored or handed on, and
 //     a PIN is looked at only where a live token or a good message asks for it.
+//   - A message leaves by the policy in force at its end. Where that says otherwise
+//     who gets what than the one of its header, it is to be sent again.
+//   - A session ends at the first MAIL at which its login is another person's, or
+//     has another password.
 //   - Everything on a connection happens in its one goroutine, except Close.
 //   - Errors become replies in one place (reply.go); an unknown error is a
 //     temporary one with a neutral text and a number to look for in the log.

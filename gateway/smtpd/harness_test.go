@@ -39,6 +39,8 @@ type taken struct {
 	Submission
 	data []byte
 	held Lack
+
+	proved bool
 }
 
 // memory is an Intake that keeps what was committed.
@@ -81,6 +83,8 @@ type parcel struct {
 	data bytes.Buffer
 	held Lack
 	done bool
+
+	proved bool
 }
 
 func (p *parcel) Write(b []byte) (int, error) {
@@ -92,6 +96,7 @@ func (p *parcel) Write(b []byte) (int, error) {
 
 func (p *parcel) Known(context.Context) (Receipt, error) { return p.m.known, nil }
 func (p *parcel) Hold(why Lack)                          { p.held = why }
+func (p *parcel) Proved()                                { p.proved = true }
 
 func (p *parcel) Commit(ctx context.Context) (Receipt, error) {
 	if p.m.hold != nil {
@@ -111,7 +116,7 @@ func (p *parcel) Commit(ctx context.Context) (Receipt, error) {
 	if p.m.forget {
 		return Receipt{ID: "id"}, nil
 	}
-	p.m.got = append(p.m.got, taken{p.s, p.data.Bytes(), p.held})
+	p.m.got = append(p.m.got, taken{p.s, p.data.Bytes(), p.held, p.proved})
 	return Receipt{ID: fmt.Sprintf("id%d", len(p.m.got)), Held: p.held != ""}, nil
 }
 

@@ -33,6 +33,7 @@ type Inspection struct {
 // changes nothing. A PIN counts as right where one is needed, also where none
 // is given: its lack would be the only answer otherwise.
 func Inspect(p *policy.Policy, s Sample) (Inspection, policy.Verdict) {
+	s.Recipients = eachOnce(s.Recipients)
 	out := Inspection{Envelope: s.Recipients, Recipients: s.Recipients}
 	in := submission{session: &session{srv: &Server{opt: Options{
 		Policy: func() *policy.Policy { return p }, MaxSize: s.MaxSize, Hostname: s.Hostname, Now: func() time.Time { return s.Now },
@@ -60,16 +61,7 @@ func Inspect(p *policy.Policy, s Sample) (Inspection, policy.Verdict) {
 		in.mail.leaves = split{how: splitAlways, to: e.Recipients}
 	}
 	in.pin, out.Recipients, out.Split = "any", in.recipients(), in.mail.leaves.how
-	if err := in.judge(p, out.Size, true); err != nil {
-		return out, verdictOf(err)
-	}
-	facts := in.facts(out.Size, true)
-	if visible, ok := in.visibleFacts(facts); ok {
-		if v := p.Decide(visible); !v.Allow {
-			return out, v
-		}
-	}
-	return out, p.Decide(facts)
+	return out, in.judge(p, out.Size, true)
 }
 
 // inspect does with a whole message what header and take do with one that
@@ -88,7 +80,7 @@ func (in *submission) inspect(p *policy.Policy, m *policy.Mailbox, message []byt
 		return badBytes()
 	}
 	if len(in.to) == 0 {
-		in.to = named(message[:end])
+		in.to = eachOnce(named(message[:end]))
 	}
 	in.rest = int64(len(message) - end)
 	if _, err := in.compose(p, m, message[:end]); err != nil {
@@ -109,6 +101,20 @@ func named(header []byte) []string {
 			if list, err := addresses(value(f)); err == nil {
 				out = append(out, list...)
 			}
+		}
+	}
+	return out
+}
+
+// eachOnce is what Rcpt takes of a list of recipients.
+func eachOnce(list []string) []string {
+	var out []string
+	for _, to := range list {
+		if a, err := policy.ParseAddress(to); err == nil {
+			to = a
+		}
+		if !among(out, to) {
+			out = append(out, to)
 		}
 	}
 	return out

@@ -39,6 +39,10 @@ func TestInspect(t *testing.T) {
 		"long header":   {text("X: " + strings.Repeat("x", maxHeader)), policy.TooBig},
 		"too large":     {func(s *Sample) { s.MaxSize = 10 }, policy.TooBig},
 		"winmail.dat":   {text(strings.Replace(good, "Subject", "Content-Type: application/ms-tnef\r\nSubject", 1)), "tnef"},
+		"in To and Cc":  {text(strings.Replace(good, "Cc: ", "Cc: A@PEC.example.net, a@pec.example.net, a@pec.example.net, ", 1)), policy.Allowed},
+		"named again": {func(s *Sample) {
+			s.Message, s.Recipients = nil, []string{"a@b.it", "c@b.it", "d@b.it", "A@B.it"}
+		}, policy.Allowed},
 		"too many": {func(s *Sample) {
 			s.Message, s.Recipients = nil, []string{"a@b.it", "c@b.it", "d@b.it", "e@b.it"}
 		}, policy.TooManyRecipients},

@@ -35,6 +35,8 @@ type Delivery interface {
 	// repetition of a message that is held is held as that one, and released by
 	// one without Hold.
 	Hold(why Lack)
+	// Proved notes that the submission's PIN was asked for, and right.
+	Proved()
 	// Commit returns when everything about the submission is durable.
 	Commit(ctx context.Context) (Receipt, error)
 	// Abort drops everything. It does nothing after Commit.
@@ -69,14 +71,14 @@ type Submission struct {
 	Identity        policy.Identity
 	Mailbox         string    // PEC mailbox, lower case
 	From            string    // reverse path, as the client wrote it, domain in lower case
-	Recipients      []string  // each once, in the order of RCPT (see Split), domains in lower case
+	Envelope        []string  // of RCPT, each once, with the lists among them
+	Recipients      []string  // Envelope without lists: each once, in the order of RCPT (see Split), domains in lower case
 	Split           string    // "always": a message for each recipient; "blind": one for the first Visible, one for each other; empty: one for all
 	Visible         int       // of a blind split
 	MessageID       string    // of the message as handed on, with angle brackets
 	ClientMessageID string    // as it came; empty where the client gave none
 	HeaderEdits     []string  // what was changed in the header, in words
 	Remote          string    // client's address without port
-	PINUsed         bool      // the submission needs a PIN; Commit is called only after it proved right
 	Received        time.Time // when DATA began
 	DeclaredSize    int64     // of MAIL SIZE=, octets; 0 where not given
 	HeaderSize      int64     // octets of the header as handed on, with its blank line

@@ -197,7 +197,7 @@ func FuzzG1_ProviderAgrees(f *testing.F) {
 			return // such a header does not reach the judge
 		}
 		to := []string{shown}
-		l, err := readLetter(h, to, false, "")
+		l, err := readLetter(h, to, "")
 		if err != nil {
 			return
 		}

@@ -14,17 +14,16 @@ type letter struct {
 	dated     bool
 	edits     []string
 
-	leaves    split  // as what: see split.go
-	pin       string // as given in the Subject; may be empty
-	fieldPIN  string // the same of X-Pecgate-PIN
-	pinNeeded bool
+	leaves   split  // as what: see split.go
+	pin      string // as given in the Subject; may be empty
+	fieldPIN string // the same of X-Pecgate-PIN
 }
 
 // readLetter judges a header block against the envelope and takes the PIN out.
 // Its errors are refusals.
 // split is the mailbox's rule: see splitOf.
-func readLetter(header []byte, recipients []string, pinNeeded bool, split string) (letter, error) {
-	l := letter{pinNeeded: pinNeeded}
+func readLetter(header []byte, recipients []string, split string) (letter, error) {
+	var l letter
 	seen, err := readFields(header)
 	if err != nil {
 		return l, err

@@ -54,7 +54,7 @@ func TestA12_EveryRecipientIsVisible(t *testing.T) {
 		{"deep comments", "To: " + strings.Repeat("(", 50) + strings.Repeat(")", 50) + "a@x.it\r\n", []string{"a@x.it"}, false},
 	}
 	for _, tt := range tests {
-		_, err := readLetter([]byte(from+tt.fields+"\r\n"), tt.to, false, "")
+		_, err := readLetter([]byte(from+tt.fields+"\r\n"), tt.to, "")
 		if (err == nil) != tt.ok {
 			t.Errorf("%s: %v", tt.name, err)
 		}
@@ -99,7 +99,7 @@ func TestG4_G6_PIN(t *testing.T) {
 	}
 	for _, tt := range tests {
 		h := "From: " + office + "\r\nTo: a@pec.example.net\r\n" + tt.subject + "\r\n\r\n"
-		l, err := readLetter([]byte(h), []string{"a@pec.example.net"}, true, "")
+		l, err := readLetter([]byte(h), []string{"a@pec.example.net"}, "")
 		if (err == nil) != tt.ok || err == nil && l.pin != tt.pin {
 			t.Errorf("%.60q: PIN %.30q, %v", tt.subject, l.pin, err)
 		}
@@ -165,7 +165,7 @@ func TestEdits(t *testing.T) {
 		{name: "PIN", fields: "Subject: [PIN:1] a\r\n" + done + "X-TipoRicevuta: completa\r\n", kind: "complete", want: "Subject: a\r\n" + done + "X-TipoRicevuta: completa\r\n", edits: []string{"PIN cut"}},
 	}
 	for _, tt := range tests {
-		l, err := readLetter([]byte(start+tt.fields+"\r\n"), nil, false, "")
+		l, err := readLetter([]byte(start+tt.fields+"\r\n"), nil, "")
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
@@ -200,7 +200,7 @@ func FuzzG7_Header(f *testing.F) {
 		if end != len(h) || dirty(h) {
 			return // such a header does not reach the reader
 		}
-		l, err := readLetter(h, nil, false, "")
+		l, err := readLetter(h, nil, "")
 		if err != nil {
 			if _, ok := err.(*refusal); !ok {
 				t.Errorf("not a refusal: %v", err)

@@ -51,7 +51,7 @@ func TestG1_Peers_PythonReadsTheSame(t *testing.T) {
 		if r.reason != "ok" {
 			continue
 		}
-		l, err := readLetter([]byte(r.header), []string{shown}, false, "")
+		l, err := readLetter([]byte(r.header), []string{shown}, "")
 		if err != nil {
 			t.Fatalf("line %d: %v", r.line, err)
 		}

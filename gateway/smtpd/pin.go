@@ -2,7 +2,9 @@ package smtpd
 
 import (
 	"regexp"
+	"slices"
 	"strings"
+	"unicode"
 
 	"pecgate/gateway/auth"
 	"pecgate/mailbox/mime"
@@ -10,12 +12,25 @@ import (
 	"pecgate/policy"
 )
 
-// A PIN mark. Case and blanks do not matter: what a person meant as a PIN must
-// not leave the house.
+// A PIN mark, and what a person may have meant as one, which must not leave the
+// house either: pinBegin is of text without blanks and what nobody sees, and
+// takes anything for the colon, and nothing before digits. What closes the
+// bracket is no part of a mark: "[PIN] 2026" is a subject.
 var (
 	pinMark  = regexp.MustCompile(`(?i)\[\s*PIN\s*:\s*([^\]]*)\]`)
-	pinBegin = regexp.MustCompile(`(?i)\[\s*PIN\s*:`)
+	pinBegin = regexp.MustCompile(`(?i)[\[\x{FF3B}]PIN(?:[:\x{FF1A}]|[^\pL\p{Nd}\]\x{FF3D}]{0,3}\p{Nd}{4})`)
 )
+
+// meansPIN reports whether text holds what may have been meant as a PIN.
+func meansPIN(text string) bool {
+	return pinBegin.MatchString(strings.Map(func(r rune) rune {
+		// What is no UTF-8 may be a blank of another charset.
+		if unicode.IsSpace(r) || unicode.In(r, unicode.Z, unicode.Cf) || r == unicode.ReplacementChar {
+			return -1
+		}
+		return r
+	}, text))
+}
 
 // pinField gives the PIN of an application. It is cut whatever the mailbox
 // allows.
@@ -39,6 +54,11 @@ func (l *letter) cutPIN(header []byte) error {
 	if err != nil {
 		return unclearPIN()
 	}
+	for _, m := range slices.Concat(marks, copies) {
+		if strings.Count(m, "[") > 1 {
+			return unclearPIN() // the PIN may stand behind the mark that was cut
+		}
+	}
 	for _, m := range marks {
 		v := pinMark.FindStringSubmatch(m)
 		if v == nil {
@@ -59,7 +79,7 @@ func (l *letter) cutPIN(header []byte) error {
 	// A mark without its end, or in another field, would be sent with the PIN.
 	for _, f := range mime.Fields(edited) {
 		body := f.Body()
-		if pinBegin.MatchString(body) || strings.Contains(body, "=?") && pinBegin.MatchString(mime.DecodeWords(body)) {
+		if meansPIN(body) || strings.Contains(body, "=?") && meansPIN(mime.DecodeWords(body)) {
 			return unclearPIN()
 		}
 	}
@@ -142,12 +162,15 @@ func (in *submission) provePIN(p *policy.Policy, m *policy.Mailbox, size int64) 
 
 // judgePIN asks the policy once more, with what is known of the PIN now.
 func (in *submission) judgePIN(p *policy.Policy, size int64, right bool, lack Lack) error {
-	v := p.Decide(in.facts(size, right))
+	v := in.judge(p, size, right)
 	if !v.Allow {
 		return verdict(v)
 	}
 	if v.Then == policy.HoldPIN {
 		in.delivery.Hold(lack)
+	} else if right {
+		in.proved = true
+		in.delivery.Proved()
 	}
 	return nil
 }

@@ -142,8 +142,12 @@ func (in *confirmation) receive() (Receipt, error) {
 		return Receipt{}, err
 	}
 	if !right {
-		return Receipt{}, refuse(550, "5.7.1", "PIN errato: il messaggio resta trattenuto. Rispondere di nuovo con il PIN corretto.",
-			"Wrong PIN: the message stays held. Reply again with the right PIN.", policy.PINWrong)
+		it, en := "", ""
+		if u, ok := p.User(in.who.User); ok && u.TOTP != "" {
+			it, en = " Ogni codice dell'app vale una volta sola.", " Each code of the app is good once."
+		}
+		return Receipt{}, refuse(550, "5.7.1", "PIN errato: il messaggio resta trattenuto. Rispondere di nuovo con il PIN corretto."+it,
+			"Wrong PIN: the message stays held. Reply again with the right PIN."+en, policy.PINWrong)
 	}
 	if err := in.srv.opt.Confirm.Release(in.srv.ctx, in.token, in.who, in.c.Remote()); err != nil {
 		return Receipt{}, err

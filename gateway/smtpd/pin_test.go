@@ -130,6 +130,53 @@ func TestG4_WaysToGiveAPIN(t *testing.T) {
 	}
 }
 
+// TestG4_AlmostAMark: what a person meant as a PIN is refused where it is not
+// cut, and what is no PIN is not.
+func TestG4_AlmostAMark(t *testing.T) {
+	const digits = "914273"
+	for text, refused := range map[string]bool{
+		"[PIN 914273] x": true, "[PIN;914273]": true, "[PIN=914273": true, "[PIN. 914273]": true, "[pin - 914 273]": true, "[ PIN914273]": true,
+		"[PIN\u00a0:914273]": true, "=?utf-8?q?[PIN=C2=A0:914273]_x?=": true, "=?utf-8?q?=5B_PIN=C2=A0:_914273]_x?=": true,
+		"=?iso-8859-1?q?[PIN=A0914273]?=": true, "[PIN\xa0914273]": true, "[PIN\uff1a914273]": true, "=?utf-8?q?[PIN=EF=BC=9A914273]?=": true,
+		"=?utf-8?q?[P=E2=80=8BIN:914273]?=": true, "[PIN\u200b:914273]": true, "[PI\u00adN 914273]": true, "[PI\r\n N 914273]": true,
+		"=?utf-8?q?[PIN?= =?utf-8?q?_914273]?=": true, "\uff3bPIN 914273\uff3d": true, "[PIN:[PIN:1]914273]": true, "[[PIN 914273]]": true,
+		"[PIN:914273] x": false, "=?utf-8?Q?=5BPIN=3A914?= =?utf-8?Q?273=5D?=": false,
+		"PIN 914273": false, "[PIN] 9142": false, "[PINETA 914273]": false, "[PIN n. 914273]": false, "[Prot. 914273]": false, "[PIN 12 del 2026]": false,
+	} {
+		for _, field := range []string{"Subject", "Thread-Topic"} {
+			l, err := readLetter([]byte("From: a@pec.example.net\r\nTo: c@pec.example.net\r\n"+field+": "+text+"\r\n\r\n"), []string{"c@pec.example.net"}, "never")
+			if (err != nil) != refused {
+				t.Errorf("%s: %q: %v", field, text, err)
+			}
+			if strings.Contains(strings.ToUpper(text), "PIN:") && err == nil && strings.Contains(string(l.header), digits) {
+				t.Errorf("%s: %q stays in %q", field, text, l.header)
+			}
+		}
+	}
+}
+
+// TestG4_ProvedIsProved: only what a PIN was asked for, and right, is said to
+// have one.
+func TestG4_ProvedIsProved(t *testing.T) {
+	for n, c := range []struct {
+		box, subject string
+		want         bool
+	}{{office, "x [PIN:" + pin + "]", false}, {pinBox, "x [PIN:" + pin + "]", true}, {pinBox, "x", false}} {
+		s, l := methods(t, nil, "subject", "reply")
+		cl := newClient(t, l.dial(900+n))
+		cl.login()
+		cl.envelope(c.box, other)
+		cl.send(stuff(strings.Replace(pinHeader(c.subject, ""), pinBox, c.box, 1)))
+		cl.reply()
+		if kept := s.store.all(); len(kept) != 1 || kept[0].proved != c.want {
+			t.Errorf("%s %s: %+v", c.box, c.subject, kept)
+		}
+		if want := fmt.Sprintf(`"pin":%v`, c.want); !strings.Contains(s.log.String(), want) {
+			t.Errorf("%s %s: no %s in\n%s", c.box, c.subject, want, s.log)
+		}
+	}
+}
+
 // TestA4_RetryNeedsNoPIN: what was accepted before is answered as before, whatever
 // PIN the repetition has; what was held is released by the right one alone.
 func TestA4_RetryNeedsNoPIN(t *testing.T) {

@@ -26,6 +26,17 @@ func spoiled() *refusal {
 		"A recipient was refused and the message is sent to none: correct the recipients and send again.", "all-or-nothing")
 }
 
+func otherRules() *refusal {
+	return refuse(451, "4.3.0", "Le regole della casella sono cambiate durante l'invio: inviare di nuovo.",
+		"The rules of the mailbox changed while the message was sent: send it again.", "rules-changed")
+}
+
+// anotherPerson ends a session whose login is not what it was.
+func anotherPerson() *refusal {
+	return refuse(421, "4.7.0", "L'utente o la sua password sono cambiati: accedere di nuovo.",
+		"The user or the password has changed: log in again.", "login-changed")
+}
+
 func malformed(italian, english string) *refusal {
 	return refuse(550, "5.6.0", italian, english, "header")
 }

@@ -34,8 +34,11 @@ type Options struct {
 	Auth    Auth                  // required
 	Intake  Intake                // required
 	Confirm Confirm               // of what is held for a PIN; nil: nothing is confirmed here
-	Events  *events.Log           // required
-	Now     func() time.Time      // time.Now
+	// Person is a number of the person that a login is now; a login that is given
+	// to somebody else gets another. nil: the password alone tells.
+	Person func(ctx context.Context, login string) (uint32, error)
+	Events *events.Log      // required
+	Now    func() time.Time // time.Now
 }
 
 // Server serves submissions on any number of listeners.

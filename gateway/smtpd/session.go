@@ -5,10 +5,12 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/emersion/go-sasl" // the interface of mechanisms that go-smtp asks for
 	"github.com/emersion/go-smtp"
 
+	"pecgate/gateway/auth"
 	"pecgate/policy"
 )
 
@@ -23,6 +25,7 @@ type session struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	who    policy.Identity // empty until login
+	is     person          // who that was then
 	// loginPIN came behind the password; it goes nowhere but to auth.
 	loginPIN string
 	tries    int // refused logins
@@ -78,6 +81,12 @@ func (s *session) Mail(_ string, o *smtp.MailOptions) error {
 	s.sending, s.asked = true, from
 	defer func() { s.sending, s.asked = false, "" }()
 	p := s.srv.opt.Policy()
+	if now, err := s.srv.person(s.ctx, p, s.who.User); err != nil {
+		return s.reply(err)
+	} else if now != s.is {
+		s.c.hangUp = silence
+		return s.reply(anotherPerson())
+	}
 	v := p.DecideSender(s.who, from, s.srv.opt.Now())
 	answers := !v.Allow && s.mayAnswer(p, v)
 	if !v.Allow && !answers {
@@ -118,7 +127,7 @@ func (s *session) Rcpt(string, *smtp.RcptOptions) error {
 	if answered, err := s.answer(to); answered || err != nil {
 		return err
 	}
-	if slices.Contains(s.to, to) {
+	if among(s.to, to) {
 		if s.accepted-len(s.to) >= maxDuplicates {
 			return s.reply(tooMany())
 		}
@@ -194,16 +203,50 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 
 // login checks what a mechanism has gathered.
 func (s *session) login(name, password string) error {
+	// A password that changes meanwhile is then another than that of the login.
+	p := s.srv.opt.Policy()
 	who, pin, err := s.srv.opt.Auth.LoginPIN(s.ctx, name, password, s.c.Remote())
-	if err != nil {
+	if errors.Is(err, auth.ErrRefused) {
 		if s.tries++; s.tries >= s.srv.opt.Logins {
 			s.c.hangUp = "421 4.7.0 Troppi accessi rifiutati / too many refused logins"
 		}
+	}
+	var is person
+	if err == nil {
+		is, err = s.srv.person(s.ctx, p, who.User)
+	}
+	if err != nil {
 		return s.reply(err)
 	}
-	s.who, s.loginPIN = who, pin
+	s.who, s.is, s.loginPIN = who, is, pin
 	s.c.LoggedIn()
 	return nil
+}
+
+// person is who a login is. It is another as soon as the login is somebody
+// else's, or has another password: a session must not outlive its person.
+type person struct {
+	number   uint32 // of Options.Person
+	password string // its hash
+}
+
+// person returns the zero person for a login that is nobody's.
+func (s *Server) person(ctx context.Context, p *policy.Policy, login string) (is person, err error) {
+	u, ok := p.User(login)
+	if !ok {
+		return is, nil
+	}
+	is.password = u.Password
+	if s.opt.Person != nil {
+		is.number, err = s.opt.Person(ctx, u.Login)
+	}
+	return is, err
+}
+
+// among tells whether a recipient is one of a list. Local parts in another case
+// are the same for every provider, whatever RFC 5321 section 2.4 allows.
+func among(list []string, to string) bool {
+	return slices.ContainsFunc(list, func(a string) bool { return strings.EqualFold(a, to) })
 }
 
 // reply is Server.reply with what is known of this session.

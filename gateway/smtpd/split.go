@@ -73,19 +73,47 @@ func splitOf(seen fields, recipients, shown []string, hasTo bool, how string) (s
 // read judges the header of a message against its envelope and says as what it
 // leaves: a distribution list among the recipients stands for its members, each
 // of whom gets a message of their own.
-func (in *submission) read(p *policy.Policy, header []byte, pinNeeded bool, how string) (err error) {
-	if in.mail, err = readLetter(header, in.to, pinNeeded, how); err != nil {
+func (in *submission) read(p *policy.Policy, header []byte, how string) (err error) {
+	if in.mail, err = readLetter(header, in.to, how); err != nil {
 		return err
 	}
 	out, v := p.Expand(in.who, in.from, in.to)
 	if !v.Allow {
 		return verdict(v)
 	}
+	in.rules = rules{policy: p, split: how, list: out.Each, to: out.Recipients}
 	if out.Each {
 		in.mail.leaves = split{how: splitAlways, to: out.Recipients}
 		in.mail.edits = append(in.mail.edits, "lists expanded: "+strings.Join(out.Lists, " "))
 	}
 	return nil
+}
+
+// rules are those by which a header was read.
+type rules struct {
+	policy *policy.Policy
+	split  string   // of the mailbox
+	list   bool     // there was a list in the envelope
+	to     []string // the envelope without lists
+}
+
+// stillRuled sees to it that a policy which is not that of the header says the
+// same of who gets what; else the message would leave as the old one had it.
+// Which PIN counts is asked anew. What is refused now is the judge's matter.
+func (in *submission) stillRuled(p *policy.Policy) (err error) {
+	m, ok := p.Mailbox(in.from)
+	if p == in.rules.policy || !ok {
+		return nil
+	}
+	out, v := p.Expand(in.who, in.from, in.to)
+	if !v.Allow {
+		return verdict(v)
+	}
+	if m.Split != in.rules.split || out.Each != in.rules.list || !slices.Equal(out.Recipients, in.rules.to) {
+		return otherRules()
+	}
+	in.pin, err = in.pinFor(m)
+	return err
 }
 
 // recipients are those of what leaves.

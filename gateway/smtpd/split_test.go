@@ -26,7 +26,7 @@ func TestSplitOf(t *testing.T) {
 		{"always", "Bcc: x@e.example", "x@e.example", "always 0 x@e.example"},
 	} {
 		got := ""
-		l, err := readLetter([]byte(from+c.header+"\r\n\r\n"), strings.Fields(c.envelope), false, c.rule)
+		l, err := readLetter([]byte(from+c.header+"\r\n\r\n"), strings.Fields(c.envelope), c.rule)
 		switch {
 		case err != nil:
 			got = "refused"

@@ -24,8 +24,10 @@ type submission struct {
 
 	mail     letter   // the header, judged and edited
 	pin      string   // in a way that the mailbox allows; empty: none
+	rules    rules    // by which the header was judged
 	parts    parts    // of the body, as far as they must be known
 	delivery Delivery // nil until the header was found good
+	proved   bool     // a PIN was asked for, and was right
 	edited   int64    // octets of the edited header
 	rest     int64    // octets after the header
 }
@@ -87,7 +89,7 @@ func (in *submission) receive() (r Receipt, err error) {
 		in.srv.opt.Events.MessageIDReplaced(r.ID, in.who.User, in.from, in.c.Remote())
 	}
 	in.srv.opt.Events.Submitted(r.ID, in.who.User, in.from, in.c.Remote(), len(in.to), in.edited+in.rest,
-		in.mail.pinNeeded, r.Duplicate, in.mail.edits)
+		in.proved, r.Duplicate, in.mail.edits)
 	return r, nil
 }
 
@@ -126,14 +128,14 @@ func (in *submission) header() error {
 		return err
 	}
 	// What is refused whatever follows shall not fill the disk first.
-	if err := in.judge(p, max(in.declared, in.edited), true); err != nil {
-		return err
+	if v := in.judge(p, max(in.declared, in.edited), true); !v.Allow {
+		return verdict(v)
 	}
 	in.delivery, err = in.srv.opt.Intake.Begin(in.ctx, Submission{
-		Identity: in.who, Mailbox: m.Address, From: in.from, Recipients: in.recipients(),
+		Identity: in.who, Mailbox: m.Address, From: in.from, Envelope: in.to, Recipients: in.recipients(),
 		Split: in.mail.leaves.how, Visible: in.mail.leaves.visible,
 		MessageID: in.mail.messageID, ClientMessageID: in.mail.clientID, HeaderEdits: in.mail.edits,
-		Remote: in.c.Remote(), PINUsed: in.mail.pinNeeded, Received: in.received, DeclaredSize: in.declared,
+		Remote: in.c.Remote(), Received: in.received, DeclaredSize: in.declared,
 		HeaderSize: in.edited, ClientHeader: asWritten,
 	})
 	if err != nil {
@@ -148,7 +150,7 @@ func (in *submission) header() error {
 // compose judges a header as a client of mailbox m wrote it and makes the edits.
 // The sum is of the header without the PIN, before all other edits.
 func (in *submission) compose(p *policy.Policy, m *policy.Mailbox, header []byte) (asWritten [32]byte, err error) {
-	if err = in.read(p, header, m.PINRequired, m.Split); err != nil {
+	if err = in.read(p, header, m.Split); err != nil {
 		return asWritten, err
 	}
 	if in.pin, err = in.pinFor(m); err != nil {
@@ -193,18 +195,17 @@ func (in *submission) take(piece []byte) error {
 	return err
 }
 
-// judge asks the policy.
-func (in *submission) judge(p *policy.Policy, size int64, pinRight bool) error {
+// judge asks the policy: about the whole, and about the message of a blind split
+// that several share. It is the only place that does.
+func (in *submission) judge(p *policy.Policy, size int64, pinRight bool) policy.Verdict {
 	facts := in.facts(size, pinRight)
-	if v := p.Decide(facts); !v.Allow {
-		return verdict(v)
-	}
-	if facts, ok := in.visibleFacts(facts); ok {
-		if v := p.Decide(facts); !v.Allow {
-			return verdict(v)
+	v := p.Decide(facts)
+	if facts, ok := in.visibleFacts(facts); ok && v.Allow {
+		if shared := p.Decide(facts); !shared.Allow {
+			return shared
 		}
 	}
-	return nil
+	return v
 }
 
 // facts are what the policy is asked about.
@@ -221,8 +222,11 @@ func (in *submission) facts(size int64, pinRight bool) policy.Submission {
 // the message was accepted before.
 func (in *submission) decide() (*Receipt, error) {
 	p := in.srv.opt.Policy() // as it is now, not as it was when DATA began
+	if err := in.stillRuled(p); err != nil {
+		return nil, err
+	}
 	size := in.edited + in.rest
-	v := p.Decide(in.facts(size, true))
+	v := in.judge(p, size, true)
 	if !v.Allow {
 		return nil, verdict(v)
 	}

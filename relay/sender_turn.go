@@ -1,0 +1,177 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"pecgate/mailbox"
+	"pecgate/relay/submit"
+)
+
+// sendDue tries what is due, oldest first, and returns how long nothing will
+// be. reached is false after an attempt that could not reach the provider: then
+// the others wait too.
+func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, reached bool, err error) {
+	all, later, err := dueTasks(ctx, s.opt.Store, w.acc.Box)
+	if err != nil {
+		return 0, true, err
+	}
+	wait := idle
+	if len(all) < inSight && !later.IsZero() {
+		wait = max(0, min(wait, later.Sub(s.opt.Store.Now())))
+	}
+	single, many := parted(all)
+	alone := len(single) == 0
+	full := false // the provider's limit is reached: what is out of sight waits too
+	// One message of a batch goes behind each other message, and at least one in
+	// each call: neither keeps the other waiting.
+	for i := 0; i < max(1, len(single)); i++ {
+		last := i+1 >= len(single)
+		if i < len(single) {
+			r, err := s.turnOf(ctx, w, single[i])
+			if err != nil || ctx.Err() != nil {
+				return 0, true, err
+			}
+			if r.unreachable {
+				return max(r.least(wait), s.opt.Schedule.First), false, nil
+			}
+			wait = r.least(wait)
+			if r.full {
+				full = true
+				rest, err := s.withoutQueued(ctx, single[i+1:])
+				if err != nil {
+					return 0, true, err
+				}
+				single = append(single[:i+1], rest...)
+				last = i+1 >= len(single)
+			}
+		}
+		for len(many) > 0 {
+			t := w.inTurn(many)[0]
+			r, err := s.turnOf(ctx, w, t)
+			if err != nil || ctx.Err() != nil {
+				return 0, true, err
+			}
+			if r.unreachable {
+				return max(r.least(wait), s.opt.Schedule.First), false, nil
+			}
+			wait = r.least(wait)
+			if r.full {
+				full = full || alone
+				if many, err = s.withoutQueued(ctx, many); err != nil {
+					return 0, true, err
+				}
+			}
+			if !r.sent || !t.Batch { // nothing more is due of it
+				many = slices.DeleteFunc(many, func(x task) bool { return x.id == t.id })
+			}
+			if !r.sent {
+				continue
+			}
+			if w.turn = t.line(); last {
+				return 0, true, nil // look again: there may be more of it
+			}
+			break
+		}
+	}
+	if len(all) == inSight && !full {
+		wait = min(wait, time.Second/10) // there is more
+	}
+	return wait, true, nil
+}
+
+// parted tells the messages of their own from the work of batches, which it puts
+// in order: each batch before its messages.
+func parted(all []task) (single, many []task) {
+	for _, t := range all {
+		if t.many() {
+			many = append(many, t)
+		} else {
+			single = append(single, t)
+		}
+	}
+	slices.SortFunc(many, func(a, b task) int { return strings.Compare(a.line(), b.line()) })
+	return single, many
+}
+
+// withoutQueued leaves out what can do nothing but be handed over: with the
+// provider's limit reached a transaction for each would come to nothing.
+func (s *Service) withoutQueued(ctx context.Context, all []task) (out []task, err error) {
+	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		out = nil
+		for _, t := range all {
+			if t.Batch {
+				continue
+			}
+			sub, err := headOf(tx, t.id)
+			if err != nil && !errors.Is(err, ErrNotFound) {
+				return err
+			}
+			if err == nil && sub.State != Queued {
+				out = append(out, t)
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// turnEnd is what came of one line of the queue.
+type turnEnd struct {
+	wait        time.Duration // until something of it is due again; 0: nothing is known
+	sent        bool          // there was an attempt
+	unreachable bool          // which could not reach the provider
+	full        bool          // the provider's limit a minute is reached
+}
+
+// least is the shorter of the waits that are known.
+func (e turnEnd) least(wait time.Duration) time.Duration {
+	if e.wait > 0 {
+		return min(wait, e.wait)
+	}
+	return wait
+}
+
+// turnOf does what is due for one line of the queue.
+func (s *Service) turnOf(ctx context.Context, w *worker, t task) (end turnEnd, err error) {
+	var sub *Submission
+	var at time.Time
+	if t.Batch {
+		sub, err = s.leaseNext(ctx, t.id, w.acc.PerMinute)
+	} else {
+		sub, at, err = s.leaseDue(ctx, t.id, w.acc.PerMinute)
+	}
+	later := new(errPace)
+	switch {
+	case errors.Is(err, errLease):
+		return end, nil
+	case errors.As(err, &later):
+		end.wait, end.full = later.wait, true
+		return end, nil
+	case err != nil:
+		return end, err
+	}
+	if sub.State == Uncertain {
+		if !w.fetchedSince(at) {
+			end.wait = suspendedLook // its receipt may lie there unread
+			return end, nil
+		}
+		return end, s.giveUpWaiting(ctx, sub)
+	}
+	r := s.attempt(ctx, w, sub)
+	end.sent, end.unreachable = true, unreachable(r)
+	end.wait, err = s.conclude(ctx, w, sub, r)
+	return end, err
+}
+
+// unreachable tells whether the next submission would fare the same.
+func unreachable(r submit.Result) bool {
+	switch r.Stage {
+	case submit.StageConnect, submit.StageTLS, submit.StageGreeting, submit.StageHello, submit.StageAuth:
+		return r.Class != submit.HandedOver
+	}
+	return false
+}
