@@ -80,6 +80,7 @@ func check(path string, now time.Time) Report {
 		files.policy = stampOf(files.Policy)
 		policy = f.policy(named, appliance, false)
 	}
+	files.key, files.keyStamp, files.keyed = f.seal.File, f.seal.stamp, f.seal.Ring != nil
 	r := Report{Faults: most(once(sorted(f.faults))), Warnings: most(once(sorted(f.warnings))), Files: files}
 	if len(r.Faults) == 0 {
 		r.Loaded = &Loaded{Appliance: appliance, Policy: policy, Warnings: r.Warnings, Files: files, Sums: f.sums, seal: f.seal}

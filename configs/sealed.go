@@ -27,6 +27,21 @@ type SealKey struct {
 	Credential bool   // it is one of systemd's, which nobody can write
 	PolicyFile string // absolute; "" where pecgate.yaml does not tell
 	Ring       *seal.Ring
+
+	stamp stamp // of File, before it was read
+}
+
+// SealedPolicy reports whether the policy file seems to hold sealed texts, however faulty it is. A file that is not there
+// holds none.
+func (k SealKey) SealedPolicy() (bool, error) {
+	if k.PolicyFile == "" {
+		return false, errors.New("pecgate.yaml does not tell which file the policy is")
+	}
+	b, _, err := readRegular(k.PolicyFile, maxPolicy)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return seal.MayHold(b), err
 }
 
 // sealKey reads the keys: those that systemd hands over, else those of the file that seal_key names. Where there is neither,
@@ -38,6 +53,7 @@ func (k keepers) sealKey(a *Appliance) (SealKey, error) {
 			at.File, at.Credential = name, true
 		}
 	}
+	at.stamp = stampOf(at.File)
 	if _, err := os.Stat(at.File); errors.Is(err, fs.ErrNotExist) {
 		return at, nil
 	}

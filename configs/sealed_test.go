@@ -14,7 +14,7 @@ func sealedHouse(t testing.TB) (config string, ring *seal.Ring) {
 	t.Helper()
 	config = house(t)
 	file := filepath.Join(filepath.Dir(config), "seal.key")
-	if err := seal.Make(file, ""); err != nil {
+	if err := seal.Make(t.Context(), file, ""); err != nil {
 		t.Fatal(err)
 	}
 	at, err := ReadSealKey(config)
@@ -97,13 +97,13 @@ func TestSealedSecrets(t *testing.T) {
 			"policy.yaml:5:20: sealed: this is no secret of one-time codes: make it anew with `pecgate pin --totp mario`"}},
 		{"lines", sealText(t, ring, seal.Password, "hunter2\nQUIT"), code, nil, []string{"policy.yaml:9:24: password from sealed text: it must be one line"}},
 		{"a key was added", password, code, func() {
-			if err := seal.Add(key); err != nil {
+			if err := seal.Add(t.Context(), key); err != nil {
 				t.Fatal(err)
 			}
 		}, nil},
 		{"another key", password, code, func() {
 			remove(t, filepath.Dir(config), "seal.key")
-			if err := seal.Make(key, ""); err != nil {
+			if err := seal.Make(t.Context(), key, ""); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{

@@ -7,12 +7,16 @@ import (
 	"time"
 )
 
-// Files are the two files of a configuration, with how they stood when they were read.
+// Files are the two files of a configuration and the key of what is sealed in them, with how they stood when they were read.
 type Files struct {
 	Config string // pecgate.yaml, absolute
 	Policy string // policy.yaml, absolute
 
 	config, policy stamp
+
+	key      string // the key file, absolute; "" where pecgate.yaml does not tell
+	keyStamp stamp
+	keyed    bool // there was a key, now or in an earlier load of the same watch
 }
 
 // stamp tells a changed file from an unchanged one. A file that is replaced (renamed over, or a symbolic link that points
@@ -39,15 +43,16 @@ func (s stamp) same(o stamp) bool {
 
 // now gives the files as they stand now.
 func (f Files) now() Files {
-	f.config, f.policy = stampOf(f.Config), stampOf(f.Policy)
+	f.config, f.policy, f.keyStamp = stampOf(f.Config), stampOf(f.Policy), stampOf(f.key)
 	return f
 }
 
 func (f Files) same(o Files) bool {
-	return f.Config == o.Config && f.Policy == o.Policy && f.config.same(o.config) && f.policy.same(o.policy)
+	return f.Config == o.Config && f.Policy == o.Policy && f.config.same(o.config) && f.policy.same(o.policy) &&
+		f.key == o.key && f.keyStamp.same(o.keyStamp)
 }
 
-// Watcher follows the two files. It owns one goroutine, which ends with the context; Wait waits for that.
+// Watcher follows the two files and the key. It owns one goroutine, which ends with the context; Wait waits for that.
 type Watcher struct {
 	reload chan struct{}
 	done   chan struct{}
@@ -62,7 +67,7 @@ const PollEvery = time.Second
 // goroutine, one after the other; neither may call Wait.
 //
 // The files are polled, not subscribed to: that sees every way of replacing a file (editors, links, network file systems)
-// and costs two stat calls a second.
+// and costs three stat calls a second.
 func Watch(ctx context.Context, files Files, onLoad func(*Loaded), onFault func(error)) *Watcher {
 	t := time.NewTicker(PollEvery)
 	w := &Watcher{reload: make(chan struct{}, 1), done: make(chan struct{})}
@@ -123,11 +128,17 @@ func (f *follower) look() {
 	}
 	if after := r.Files.now(); !after.same(r.Files) {
 		// Somebody wrote while we read: what was read may be half of it. The next look tries again.
-		f.known.Policy, f.seen = after.Policy, after
+		f.known.Policy, f.known.key, f.seen = after.Policy, after.key, after
 		return
 	}
-	// pecgate.yaml may name another policy file than before.
+	// pecgate.yaml may name another policy file or key than before.
+	hadKey := f.known.keyed
+	r.Files.keyed = r.Files.keyed || hadKey
 	f.known, f.seen, f.asked = r.Files, r.Files, false
+	if len(r.Faults) == 0 && hadKey && r.Loaded.seal.Ring == nil && len(r.Loaded.SealedTexts()) > 0 {
+		// A warning to who begins without a key; but who has one in use must not lose every password with the file.
+		r.Faults = Faults{{Position{File: r.Files.key}, "the key of what is sealed in the policy is gone: put it back"}}
+	}
 	if len(r.Faults) > 0 {
 		f.onFault(r.Faults)
 	} else {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak" // shows a goroutine that outlives its owner
+
+	"pecgate/configs/seal"
 )
 
 // watched looks by hand, so that the test and not the clock says when.
@@ -179,4 +181,60 @@ func TestWatchFromLoad(t *testing.T) {
 	<-loads
 	cancel()
 	w.Wait()
+}
+
+// The key of sealed texts is followed too: a key added, the key lost, and pecgate.yaml that names another.
+func TestWatchSealKey(t *testing.T) {
+	config, _ := sealedHouse(t)
+	first, err := Load(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &watched{t: t, config: config}
+	x.follower = &follower{known: first.Files, seen: first.Files,
+		onLoad:  func(l *Loaded) { x.loads = append(x.loads, l) },
+		onFault: func(err error) { x.faults = append(x.faults, err) }}
+	key := filepath.Join(filepath.Dir(config), "seal.key")
+	x.expect(0, 0)
+	if err := seal.Add(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	x.expect(1, 0)
+	if n := x.load().seal.Ring.Len(); n != 2 {
+		t.Errorf("%d keys", n)
+	}
+	good, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, key, "# empty\n", 0o600)
+	x.expect(0, 1)
+	x.fault()
+	x.expect(0, 0)
+	write(t, key, string(good), 0o600)
+	x.expect(1, 0)
+	x.load()
+	if err := os.Remove(key); err != nil {
+		t.Fatal(err)
+	}
+	x.expect(0, 1)
+	if err := x.fault(); !strings.Contains(err.Error(), key+": the key of what is sealed in the policy is gone") {
+		t.Error(err)
+	}
+	x.expect(0, 0)
+	write(t, key, string(good), 0o600)
+	x.expect(1, 0)
+	x.load()
+	write(t, config, "listen: [", 0o644) // it names no key for now
+	x.expect(0, 1)
+	x.fault()
+	x.expect(0, 0)
+	write(t, key+".other", string(good), 0o600)
+	write(t, config, goodAppliance+"seal_key: seal.key.other\n", 0o644)
+	x.expect(1, 0)
+	x.load()
+	write(t, key, "# nobody's\n", 0o600)
+	x.expect(0, 0)
+	write(t, key+".other", "# empty\n", 0o600)
+	x.expect(0, 1)
 }

@@ -69,10 +69,15 @@ func (a *app) sealKey(cmd *cobra.Command) (configs.SealKey, error) {
 	if err != nil || at.Ring != nil {
 		return at, usage(err)
 	}
-	if r := configs.Check(a.config); r.Loaded != nil && len(r.Loaded.SealedTexts()) > 0 {
+	sealed, err := at.SealedPolicy()
+	if err != nil {
+		return at, &exitError{exitUsage, fmt.Sprintf("there is no key %s, and none is made before the policy can be read: %v", at.File, err)}
+	}
+	// As it stands, because of a policy with a fault nothing is loaded; and loaded, because YAML has many ways to write a text.
+	if r := configs.Check(a.config); sealed || r.Loaded != nil && len(r.Loaded.SealedTexts()) > 0 {
 		return at, &exitError{exitUsage, fmt.Sprintf("policy.yaml holds sealed texts, and their key is not here: put it back as %s, or take the texts out and begin anew", at.File)}
 	}
-	if err := seal.Make(at.File, at.PolicyFile); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := seal.Make(cmd.Context(), at.File, at.PolicyFile); err != nil && !errors.Is(err, fs.ErrExist) {
 		return at, fmt.Errorf("make the key file: %w", err)
 	}
 	if at, err = configs.ReadSealKey(a.config); err == nil && at.Ring == nil {
@@ -94,13 +99,9 @@ func usage(err error) error {
 	return &exitError{exitUsage, err.Error()}
 }
 
-// rotateSeal adds a key, then puts texts of the new one in the place of all others. A crash between the two leaves a file
-// whose texts all open.
-func (a *app) rotateSeal(cmd *cobra.Command) error {
-	l, err := configs.Load(a.config)
-	if err != nil {
-		return err
-	}
+// rotateSeal adds a key, then puts texts of the new one in the place of all others, while no other rotation does. A crash
+// between the two leaves a file whose texts all open.
+func (a *app) rotateSeal(cmd *cobra.Command) (err error) {
 	before, err := configs.ReadSealKey(a.config)
 	switch {
 	case err != nil:
@@ -110,7 +111,16 @@ func (a *app) rotateSeal(cmd *cobra.Command) error {
 	case before.Ring == nil:
 		return &exitError{exitUsage, fmt.Sprintf("there is no key %s yet: `pecgate seal` makes it", before.File)}
 	}
-	if err := seal.Add(before.File); err != nil {
+	held, err := seal.Hold(cmd.Context(), before.File)
+	if err != nil {
+		return fmt.Errorf("key file %s: %w", before.File, err)
+	}
+	defer func() { err = errors.Join(err, held.Free()) }()
+	l, err := configs.Load(a.config)
+	if err != nil {
+		return err
+	}
+	if err := held.Add(); err != nil {
 		return fmt.Errorf("add a key to %s: %w", before.File, err)
 	}
 	at, err := configs.ReadSealKey(a.config)
@@ -121,8 +131,8 @@ func (a *app) rotateSeal(cmd *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("read the policy: %w", err)
 	}
-	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != l.Sums.Policy {
-		return errors.New("policy.yaml was changed meanwhile, and was left as it is: run this again")
+	if err := samePolicy(text, l); err != nil {
+		return err
 	}
 	done := 0
 	for _, s := range l.SealedTexts() {
@@ -141,7 +151,7 @@ func (a *app) rotateSeal(cmd *cobra.Command) error {
 		text, done = bytes.ReplaceAll(text, []byte(s.Text), []byte(anew)), done+1
 	}
 	if done > 0 {
-		if err := seal.Replace(at.PolicyFile, text); err != nil {
+		if err := seal.Replace(at.PolicyFile, text, func() error { return a.stillRotates(at, l) }); err != nil {
 			return fmt.Errorf("write the policy: %w", err)
 		}
 		if l, err = configs.Load(a.config); err != nil {
@@ -162,4 +172,29 @@ func (a *app) rotateSeal(cmd *cobra.Command) error {
 	_, err = fmt.Fprintf(out, "Older keys stay in %s for older copies of policy.yaml: take their lines out when there are none.\n"+
 		"If systemd hands the key to the service, restart the service.\n", at.File)
 	return err
+}
+
+// stillRotates looks once more, right before the policy is replaced: an editor knows nothing of our lock, neither of the
+// policy nor of the keys.
+func (a *app) stillRotates(at configs.SealKey, l *configs.Loaded) error {
+	now, err := configs.ReadSealKey(a.config)
+	if err != nil {
+		return err
+	}
+	if now.File != at.File || now.PolicyFile != at.PolicyFile || !now.Ring.Has(at.Ring.Newest()) {
+		return fmt.Errorf("the new key is no more in %s, and policy.yaml was left as it is: run this again", at.File)
+	}
+	text, err := os.ReadFile(at.PolicyFile)
+	if err != nil {
+		return err
+	}
+	return samePolicy(text, l)
+}
+
+// samePolicy refuses a text that is not the policy that was loaded.
+func samePolicy(text []byte, l *configs.Loaded) error {
+	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != l.Sums.Policy {
+		return errors.New("policy.yaml was changed meanwhile, and was left as it is: run this again")
+	}
+	return nil
 }

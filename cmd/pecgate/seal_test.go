@@ -189,6 +189,18 @@ func TestSealCommand(t *testing.T) {
 	if state, out, errs := program(t, "hunter2", "seal", "--config", config); state != exitUsage || out != "" || !strings.Contains(errs, "put it back as "+key) {
 		t.Errorf("%d %q %q", state, out, errs)
 	}
+	lost, err := os.ReadFile(filepath.Join(dir, "policy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range []string{"users: 7\n", "\tno YAML: [\n"} { // in whatever state that policy is
+		put("policy.yaml", string(lost)+fault)
+		state, out, errs := program(t, "hunter2", "seal", "--config", config)
+		if _, err := os.Stat(key); err == nil || state != exitUsage || out != "" || !strings.Contains(errs, "put it back as "+key) {
+			t.Fatalf("%q: %d %q %q, %v", fault, state, out, errs, err)
+		}
+	}
+	put("policy.yaml", string(lost))
 	for _, c := range []struct {
 		name string
 		do   func() error
@@ -220,5 +232,102 @@ func TestSealCommand(t *testing.T) {
 	}
 	if state, out, errs := program(t, "", "seal", "--rotate", "--config", config); state != exitUsage || !strings.Contains(errs, "credential of systemd") {
 		t.Errorf("%d %q %q", state, out, errs)
+	}
+}
+
+// rotated is a folder of a configuration with a sealed password.
+func rotated(t *testing.T) (config string) {
+	t.Helper()
+	config = configFolder(t)
+	state, out, errs := program(t, "hunter2\n", "seal", "--config", config)
+	if state != exitGood {
+		t.Fatalf("%d %q %q", state, out, errs)
+	}
+	policy := filepath.Join(filepath.Dir(config), "policy.yaml")
+	b, err := os.ReadFile(policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(b), "{file: secret}", strings.TrimSpace(out), 1)
+	if err := os.WriteFile(policy, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// TestSealRotationsAtOnce: they come one after the other, and the policy opens with the keys that are left.
+func TestSealRotationsAtOnce(t *testing.T) {
+	config := rotated(t)
+	const rotations = 6
+	done := make(chan string, rotations)
+	for range rotations {
+		go func() {
+			state, out, errs := program(t, "", "seal", "--rotate", "--config", config)
+			if state == exitGood {
+				done <- ""
+				return
+			}
+			done <- fmt.Sprintf("%d %q %q", state, out, errs)
+		}()
+	}
+	for range rotations {
+		if wrong := <-done; wrong != "" {
+			t.Error(wrong)
+		}
+	}
+	l, err := configs.Load(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := configs.ReadSealKey(config)
+	if err != nil || at.Ring.Len() != 1+rotations {
+		t.Fatalf("%d keys, %v", at.Ring.Len(), err)
+	}
+	texts := l.SealedTexts()
+	if len(texts) != 1 || !strings.Contains(texts[0].Text, at.Ring.Newest()) {
+		t.Fatalf("%+v", texts)
+	}
+	if got, err := at.Ring.Open(texts[0].Purpose, texts[0].Text); string(got) != "hunter2" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// TestSealRotationLooksOnceMore: what an editor saves during a rotation, policy or keys, stops it.
+func TestSealRotationLooksOnceMore(t *testing.T) {
+	config := rotated(t)
+	a := &app{config: config}
+	l, err := configs.Load(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := configs.ReadSealKey(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.stillRotates(at, l); err != nil {
+		t.Error(err)
+	}
+	policy := filepath.Join(filepath.Dir(config), "policy.yaml")
+	before, err := os.ReadFile(policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		do   func() error
+		want string
+	}{
+		{"policy saved", func() error { return os.WriteFile(policy, append(before, "# more\n"...), 0o600) }, "policy.yaml was changed meanwhile"},
+		{"another key", func() error {
+			return errors.Join(os.WriteFile(policy, before, 0o600), os.Remove(at.File), seal.Make(t.Context(), at.File, policy))
+		}, "the new key is no more in"},
+		{"no key", func() error { return os.Remove(at.File) }, "the new key is no more in"},
+	} {
+		if err := c.do(); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.stillRotates(at, l); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -71,17 +72,31 @@ func newLine() (string, error) {
 
 // Make writes a key file with one new key, mode 0600. Who may read the file like, which is that of the sealed texts, may
 // read it too where like is given to another owner or group by root: root makes the key, and the service opens with it.
-// fs.ErrExist where the file is there already: it is left as it is.
-func Make(file, like string) error {
-	line, err := newLine()
+// fs.ErrExist where the file is there already: it is left as it is. It waits as Hold does.
+func Make(ctx context.Context, file, like string) error {
+	h, err := Hold(ctx, file)
 	if err != nil {
 		return err
 	}
-	return write(file, []byte(head+line), like, false)
+	line, err := newLine()
+	if err == nil {
+		err = write(file, []byte(head+line), like, nil)
+	}
+	return errors.Join(err, h.Free())
 }
 
-// Add appends a new key to a key file, whole or not at all. Owner, group and mode stay.
-func Add(file string) error {
+// Add is Held.Add for who changes nothing else. It waits as Hold does.
+func Add(ctx context.Context, file string) error {
+	h, err := Hold(ctx, file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(h.Add(), h.Free())
+}
+
+// Add appends a new key to the key file, whole or not at all. Owner, group and mode stay.
+func (h *Held) Add() error {
+	file := h.file
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -99,21 +114,29 @@ func Add(file string) error {
 	if len(b)+len(line) > maxFile {
 		return errors.New("it holds too many keys: take the first ones out")
 	}
-	return Replace(file, append(b, line...))
+	return Replace(file, append(bytes.Clone(b), line...), func() error {
+		now, err := os.ReadFile(file)
+		if err == nil && !bytes.Equal(now, b) { // by hand: an editor does not wait for us
+			err = errors.New("it was changed meanwhile, and was left as it is: run this again")
+		}
+		return err
+	})
 }
 
-// Replace puts a text in the place of a file, whole or not at all, through symbolic links. Owner, group and mode stay.
-func Replace(file string, text []byte) error {
+// Replace puts a text in the place of a file, whole or not at all, through symbolic links. Owner, group and mode stay. It
+// asks still when all but the last step is done; an error of still leaves the file as it is.
+func Replace(file string, text []byte, still func() error) error {
 	name, err := filepath.EvalSymlinks(file)
 	if err != nil {
 		return err
 	}
-	return write(name, text, name, true)
+	return write(name, text, name, still)
 }
 
-// write makes a file by way of another beside it, so that nobody sees half of it. With replace it takes the place of one
+// write makes a file by way of another beside it, so that nobody sees half of it. With still it takes the place of one
 // that is there, and has its rights.
-func write(name string, text []byte, like string, replace bool) (err error) {
+func write(name string, text []byte, like string, still func() error) (err error) {
+	replace := still != nil
 	dir := filepath.Dir(name)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*") // mode 0600
 	if err != nil {
@@ -137,6 +160,9 @@ func write(name string, text []byte, like string, replace bool) (err error) {
 		return err
 	}
 	if replace {
+		if err := still(); err != nil {
+			return err
+		}
 		err = os.Rename(f.Name(), name)
 	} else if err = os.Link(f.Name(), name); err == nil { // not over another's: two may make it at once
 		err = os.Remove(f.Name())

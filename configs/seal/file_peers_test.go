@@ -26,7 +26,7 @@ func TestTheServiceReadsWhatRootMade(t *testing.T) {
 		if err := os.Chown(policy, c.uid, c.gid); err != nil {
 			t.Fatal(err)
 		}
-		if err := Make(key, policy); err != nil {
+		if err := Make(t.Context(), key, policy); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 { // as made, and after a key was added
@@ -37,7 +37,7 @@ func TestTheServiceReadsWhatRootMade(t *testing.T) {
 			if st := info.Sys().(*syscall.Stat_t); info.Mode() != c.want || int(st.Uid) != c.uid || int(st.Gid) != c.gid {
 				t.Errorf("%+v: the key is %v of %d:%d", c, info.Mode(), st.Uid, st.Gid)
 			}
-			if err := Add(key); err != nil {
+			if err := Add(t.Context(), key); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -23,6 +23,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/chacha20poly1305" // XChaCha20-Poly1305: the standard library has no cipher that takes random nonces for ever
@@ -90,6 +92,14 @@ func (r *Ring) Len() int {
 	}
 	return len(r.keys)
 }
+
+// Has reports whether a key of this name is among them.
+func (r *Ring) Has(id string) bool {
+	return r != nil && slices.ContainsFunc(r.keys, func(k key) bool { return k.id == id })
+}
+
+// MayHold reports whether a text, whatever else is wrong with it, seems to hold a sealed one.
+func MayHold(text []byte) bool { return regexp.MustCompile(`v1\.[0-9a-f]{8}\.`).Match(text) }
 
 // Seal encrypts a secret of 1 to MaxSecret octets with the newest key. The text is printable ASCII without quotes.
 func (r *Ring) Seal(p Purpose, secret []byte) (string, error) {

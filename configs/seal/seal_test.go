@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -16,11 +17,11 @@ import (
 func ring(t testing.TB, n int) (*Ring, string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "seal.key")
-	if err := Make(file, filepath.Join(t.TempDir(), "none")); err != nil {
+	if err := Make(t.Context(), file, filepath.Join(t.TempDir(), "none")); err != nil {
 		t.Fatal(err)
 	}
 	for range n - 1 {
-		if err := Add(file); err != nil {
+		if err := Add(t.Context(), file); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -56,7 +57,7 @@ func TestSealedTexts(t *testing.T) {
 	if again, _ := r.Seal(Password, []byte("hunter2")); again == text {
 		t.Error("the same is sealed to the same")
 	}
-	if err := Add(file); err != nil {
+	if err := Add(t.Context(), file); err != nil {
 		t.Fatal(err)
 	}
 	later := reread(t, file)
@@ -140,7 +141,7 @@ func TestKeyFile(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("mode %v, %v", info.Mode(), err)
 	}
-	if err := Make(file, file); !errors.Is(err, fs.ErrExist) || reread(t, file).Newest() != r.Newest() {
+	if err := Make(t.Context(), file, file); !errors.Is(err, fs.ErrExist) || reread(t, file).Newest() != r.Newest() {
 		t.Errorf("made twice: %v", err)
 	}
 	if err := os.Chmod(file, 0o640); err != nil {
@@ -150,7 +151,7 @@ func TestKeyFile(t *testing.T) {
 	if err := os.Symlink(file, link); err != nil {
 		t.Fatal(err)
 	}
-	if err := Add(link); err != nil {
+	if err := Add(t.Context(), link); err != nil {
 		t.Fatal(err)
 	}
 	if info, err = os.Lstat(file); err != nil || info.Mode() != 0o640 || reread(t, file).Len() != 2 {
@@ -179,7 +180,55 @@ func TestKeyFile(t *testing.T) {
 	if err := os.WriteFile(file, []byte("hunter2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Add(file); err == nil {
+	if err := Add(t.Context(), file); err == nil {
 		t.Error("a key was added to what is none")
+	}
+}
+
+// TestKeysAddedAtOnce: of the keys that several add at once none is lost, and while one holds the file all others wait.
+func TestKeysAddedAtOnce(t *testing.T) {
+	_, file := ring(t, 1)
+	const adders = 8
+	errs := make(chan error, adders)
+	for range adders {
+		go func() { errs <- Add(t.Context(), file) }()
+	}
+	for range adders {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := reread(t, file).Len(); n != 1+adders {
+		t.Errorf("%d keys, want %d", n, 1+adders)
+	}
+	h, err := Hold(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, do := range map[string]func() error{
+		"add":  func() error { return Add(ctx, file) },
+		"make": func() error { return Make(ctx, file+".other", file) },
+	} {
+		if err := do(); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s while another holds the keys: %v", name, err)
+		}
+	}
+	if err := errors.Join(h.Add(), h.Free(), Add(t.Context(), file)); err != nil || reread(t, file).Len() != 3+adders {
+		t.Error(err)
+	}
+}
+
+// TestReplaceAsksOnceMore: what changes while a file is made ready stays.
+func TestReplaceAsksOnceMore(t *testing.T) {
+	_, file := ring(t, 1)
+	no := errors.New("changed")
+	err := Replace(file, []byte("ours"), func() error { return errors.Join(os.WriteFile(file, []byte("theirs"), 0o600), no) })
+	if b, _ := os.ReadFile(file); !errors.Is(err, no) || string(b) != "theirs" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
