@@ -71,8 +71,8 @@ func (w *world) start(ctx context.Context) error {
 // ready waits until the launched gateway takes connections.
 func (w *world) ready(ctx context.Context) error {
 	for end := time.Now().Add(startWait); time.Now().Before(end); {
-		if c, err := net.Dial("tcp", w.smtps); err == nil {
-			return c.Close()
+		if err := errors.Join(listens(w.smtps), listens(w.imaps)); err == nil {
+			return nil
 		}
 		select {
 		case <-w.gate.ended:
@@ -84,6 +84,15 @@ func (w *world) ready(ctx context.Context) error {
 	}
 	w.kill()
 	return fmt.Errorf("%w within %v: %s", errNotStarted, startWait, w.said())
+}
+
+// listens dials a port: one listener is there some moments before the other.
+func listens(address string) error {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	return c.Close()
 }
 
 // running tells whether the gateway was started and has not ended.
