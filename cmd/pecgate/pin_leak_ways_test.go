@@ -179,6 +179,14 @@ func leaveNoTrace(t *testing.T, many int) {
 			t.Errorf("a PIN stands in %s", where)
 		}
 	}
+	h.everyByte(backup, look)
+	t.Logf("%d PINs, %d bytes in %d places searched", len(secrets), searched, places)
+}
+
+// everyByte shows all that a run has left behind: the log, what went to the
+// provider, the store and a backup of it.
+func (h *house) everyByte(backup string, look func(where string, b []byte)) {
+	h.t.Helper()
 	look("the log", []byte(h.log.String()))
 	for _, l := range h.provider.Ledger() {
 		look("what the provider got", l.Raw)
@@ -193,8 +201,7 @@ func leaveNoTrace(t *testing.T, many int) {
 			return err
 		})
 		if err != nil {
-			t.Fatal(err)
+			h.t.Fatal(err)
 		}
 	}
-	t.Logf("%d PINs, %d bytes in %d places searched", len(secrets), searched, places)
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/base32"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -202,23 +201,7 @@ func TestG6_CodesByAllWaysLeaveNoTrace(t *testing.T) {
 	if tr.in([]byte("Subject: x [PIN:"+first+"]")) == "" {
 		t.Error("the search finds nothing")
 	}
-	look("the log", []byte(h.log.String()))
-	for _, l := range h.provider.Ledger() {
-		look("what the provider got", l.Raw)
-	}
-	for _, dir := range []string{filepath.Join(h.dir, "data"), backup} {
-		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-			if err != nil || !e.Type().IsRegular() {
-				return err
-			}
-			b, err := os.ReadFile(path)
-			look(path, b)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	h.everyByte(backup, look)
 	policy, err := os.ReadFile(filepath.Join(h.dir, "policy.yaml"))
 	if err != nil || places < 10 {
 		t.Errorf("%d places, %v", places, err)
