@@ -38,6 +38,8 @@
 //     held until a receipt tells or a person decides (Restored).
 //   - What may have left once (Submission.Doubt) is never called unsent, and a
 //     person who sends it again is told and noted.
+//   - An alarm is told once while its cause stands: record, notice and audit line are
+//     one transaction (alarm.go).
 //   - What waits for its sender's PIN (hold.go) leaves by that PIN only, once; the
 //     token of its notice is kept as a hash. Hold and message are one transaction,
 //     the notice and its token another.

@@ -21,6 +21,7 @@ type notice struct {
 	to, replyTo         string         // to: "": box; replyTo: "": none
 	user                string         // login
 	person              mailbox.Person // 0: that of user
+	also                []addressee    // who else gets it; the only ones where user is ""
 	box                 string         // PEC mailbox it is about
 	about               string         // submission, if it is about one
 	name                string         // in its Message-ID
@@ -160,18 +161,29 @@ func (n *notice) record(ctx context.Context, store *mailbox.Store, st *mailbox.S
 		if !tell {
 			return errNothingToTell
 		}
-		who := n.person
-		if who == 0 {
-			if who, err = tx.EnsurePerson(n.user); err != nil {
+		m.Submission = n.about
+		for _, to := range n.addressees() {
+			if to.person == 0 {
+				if to.person, err = tx.EnsurePerson(to.user); err != nil {
+					return err
+				}
+			}
+			if _, _, err := tx.File(mailbox.FolderKey{Owner: to.person, Role: mailbox.RoleInbox}, m, mailbox.Filing{Audience: to.person}); err != nil {
 				return err
 			}
 		}
-		m.Submission = n.about
-		_, _, err = tx.File(mailbox.FolderKey{Owner: who, Role: mailbox.RoleInbox}, m, mailbox.Filing{Audience: who})
-		return err
+		return nil
 	})
 	if errors.Is(err, errNothingToTell) {
 		return store.Update(ctx, func(tx *mailbox.Tx) error { _, err := with(tx); return err })
 	}
 	return err
+}
+
+// addressees are all who get the notice.
+func (n *notice) addressees() []addressee {
+	if n.user == "" {
+		return n.also
+	}
+	return onceEach(append([]addressee{{user: n.user, person: n.person}}, n.also...))
 }

@@ -49,12 +49,13 @@ type Status struct {
 	Mailboxes []BoxStatus   `json:"mailboxes"`
 	Queue     map[State]int `json:"queue"`
 	Overdue   int           `json:"overdue"` // recipients that a receipt is late for
+	Alarms    []Alarm       `json:"alarms"`  // that stand, the first thousand
 	Space     Space         `json:"space"`
 }
 
 // Status tells how everything stands.
 func (s *Service) Status(ctx context.Context) (Status, error) {
-	st := Status{Mailboxes: []BoxStatus{}, Queue: map[State]int{}}
+	st := Status{Mailboxes: []BoxStatus{}, Queue: map[State]int{}, Alarms: []Alarm{}}
 	for _, a := range s.opt.Accounts() {
 		s.mu.Lock()
 		w := s.workers[a.Box]
@@ -83,6 +84,9 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 			return true, nil
 		})
 		if err != nil {
+			return err
+		}
+		if st.Alarms, err = Alarms(tx, 1000); err != nil {
 			return err
 		}
 		return tx.Space(room).Scan("r/", func(_ string, raw []byte) (bool, error) {

@@ -42,6 +42,7 @@ import (
 //	bell/<mailbox>        written to wake the sender
 //	o/ od/ bell-outcomes  reports of outcomes: see outcome.go
 //	n/<mailbox>           its hand-overs of the last minute, where the provider limits them
+//	al/<mailbox>/<kind>/<about>  alarm that stands, or ended a while ago: see alarm.go
 //	h/ ha/ hc hd/ ht/ bell-holds  what waits for a PIN, or for approval: see hold.go
 const room = "relay"
 

@@ -99,7 +99,26 @@ func printStatus(out io.Writer, st relay.Status, running bool, loc *time.Locatio
 		queue = append(queue, "none")
 	}
 	fmt.Fprintf(out, "\nTimes are of %s.\nSubmissions: %s\nOverdue recipients: %d\n", loc, strings.Join(queue, ", "), st.Overdue)
+	if err := printAlarms(out, st.Alarms, loc); err != nil {
+		return err
+	}
 	return printSpace(out, st.Space)
+}
+
+// printAlarms tells what stands, and who was told of it.
+func printAlarms(out io.Writer, all []relay.Alarm, loc *time.Location) error {
+	if len(all) == 0 {
+		return nil
+	}
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "\nALARM\tMAILBOX\tSINCE\tTOLD")
+	for _, a := range all {
+		if a.Mailbox == "" {
+			a.Mailbox = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", a.Subject, a.Mailbox, a.Since.In(loc).Format(time.DateTime), strings.Join(a.Told, ", "))
+	}
+	return w.Flush()
 }
 
 // printSpace tells what takes the room in data_dir, and what is left.

@@ -78,3 +78,13 @@ func (l *Log) CopyKept(mailbox string, at At, reason string) {
 func (l *Log) CopiesDeleted(mailbox string, gone, left int) {
 	l.out.Info("provider's copies deleted", "mailbox", mailbox, "gone", gone, "left", left)
 }
+
+// Alarm is a condition that stands from now on; told: notices of it were written.
+func (l *Log) Alarm(mailbox, kind, about string, told bool) {
+	l.out.Warn("alarm", "mailbox", mailbox, "kind", kind, "about", Clip(about), "told", told)
+}
+
+// AlarmEnded is the end of one.
+func (l *Log) AlarmEnded(mailbox, kind, about string) {
+	l.out.Info("alarm ended", "mailbox", mailbox, "kind", kind, "about", Clip(about))
+}
