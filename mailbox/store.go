@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -57,6 +58,7 @@ type Store struct {
 	broken    atomic.Pointer[error]
 	closing   sync.Once
 	closeErr  error
+	opened    string // see Opened
 }
 
 // Open opens the store below o.Dir and makes it when there is none. It fails
@@ -79,7 +81,7 @@ func Open(o Options) (*Store, error) {
 	if err := privateDir(o.Dir); err != nil {
 		return nil, err
 	}
-	s := &Store{opt: o, failed: make(chan error, 1)}
+	s := &Store{opt: o, failed: make(chan error, 1), opened: rand.Text()}
 	s.space.s = s
 	if d, err := o.Free(); err != nil {
 		return nil, err
@@ -168,6 +170,10 @@ func (s *Store) watch(err error) error {
 	}
 	return err
 }
+
+// Opened names this opening of the store. Only one process has the records open at
+// a time: whoever held something under another name is there no more.
+func (s *Store) Opened() string { return s.opened }
 
 // Now returns the store's time, the only one for leases.
 func (s *Store) Now() time.Time { return s.records.Now() }

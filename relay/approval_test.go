@@ -233,7 +233,7 @@ func TestApprovalSteps(t *testing.T) {
 						t.Errorf("audited as %q", lines)
 					}
 				}
-				due, _, err := dueTasks(t.Context(), i.store, testBox)
+				due, _, err := i.s.dueTasks(t.Context(), testBox)
 				if err != nil || len(due) != map[bool]int{true: 1}[s.State == Queued] {
 					t.Errorf("the sender has %v to do, %v", due, err)
 				}
@@ -336,7 +336,7 @@ func TestK9_ApprovalAfterARestore(t *testing.T) {
 		if s.State != Held || s.StateReason != ReasonRestored {
 			t.Errorf("%s (%s)", s.State, s.StateReason)
 		}
-		if due, _, err := dueTasks(t.Context(), i.store, testBox); err != nil || len(due) != 0 {
+		if due, _, err := i.s.dueTasks(t.Context(), testBox); err != nil || len(due) != 0 {
 			t.Errorf("the sender has %v to do, %v", due, err)
 		}
 	}

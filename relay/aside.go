@@ -22,6 +22,8 @@ const maxTries = 3
 const (
 	asideFirst = 5 * time.Minute
 	asideMost  = 6 * time.Hour
+	// poisonFirst is the wait after a message that ended the gateway three times.
+	poisonFirst = 24 * time.Hour
 )
 
 // asidesPerRound is how many messages that were set aside one round tries.
@@ -60,17 +62,25 @@ func (p spot) asideKey(box string) string {
 // behind moves the cursor behind it (nil: there is none), and log, audit and
 // status say so. A store that fails is no fault of the message.
 func (s *Service) stumble(ctx context.Context, w *worker, at spot, why error, behind func(*mailbox.Tx) error) error {
-	if ctx.Err() != nil || errors.Is(why, mailbox.ErrNoSpace) || s.opt.Store.Broken() != nil {
+	if ctx.Err() != nil || errors.Is(why, mailbox.ErrNoSpace) || errors.Is(why, errOtherFetcher) || s.opt.Store.Broken() != nil {
 		return why
 	}
 	w.tries[at]++
-	if w.tries[at] < maxTries {
+	first, poison := asideFirst, errors.Is(why, errPoison)
+	if poison {
+		first = poisonFirst
+	} else if w.tries[at] < maxTries {
 		return fmt.Errorf("%s, try %d of %d: %w", at, w.tries[at], maxTries, why)
 	}
 	delete(w.tries, at)
 	s.opt.Events.Poison(w.acc.Box, at.at(), why)
+	if poison {
+		if err := s.raise(ctx, s.poisonAlarm(w.acc.Box, at)); err != nil {
+			return err
+		}
+	}
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
-		if err := putAside(tx, w.acc.Box, at, why.Error(), maxTries, asideFirst); err != nil || behind == nil {
+		if err := putAside(tx, w.acc.Box, at, why.Error(), maxTries, first); err != nil || behind == nil {
 			return err
 		}
 		return behind(tx)
@@ -98,12 +108,15 @@ func (s *Service) retryAside(ctx context.Context, w *worker, session *fetch.Sess
 	w.setAside(folder, len(all))
 	for _, a := range due {
 		at := spot{folder: folder, validity: c.UIDValidity, uid: a.UID}
+		if err := s.postpone(ctx, w.acc.Box, at, a); err != nil {
+			return err
+		}
 		asked := false
 		var trouble error
 		st, err := session.Again(ctx, folder, c.UIDValidity, []uint32{a.UID}, func(ctx context.Context, it fetch.Item) error {
 			asked, trouble = true, it.Problem
 			if trouble == nil {
-				trouble = s.takeIn(ctx, w.acc, c, it)
+				trouble = s.look(ctx, w, at, func() error { return s.takeIn(ctx, w.acc, c, it) })
 			}
 			return nil
 		})
@@ -138,6 +151,18 @@ func (s *Service) asides(ctx context.Context, prefix string) (due []aside, all m
 	return due, all, err
 }
 
+// postpone puts the next try of what ended the gateway off before it is made: it may
+// do so again.
+func (s *Service) postpone(ctx context.Context, box string, at spot, a aside) error {
+	if a.Why != errPoison.Error() {
+		return nil
+	}
+	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+		a.Next = tx.Now().UTC().Add(poisonFirst)
+		return tx.Space(room).Put(at.asideKey(box), a)
+	})
+}
+
 // triedAside records another try: taken in, gone at the provider, or in trouble
 // again.
 func (s *Service) triedAside(ctx context.Context, box string, at spot, a aside, gone bool, trouble error) error {
@@ -147,7 +172,8 @@ func (s *Service) triedAside(ctx context.Context, box string, at spot, a aside, 
 			return errors.Join(seenButGone(tx, box, at, a.Why), tx.Space(room).Delete(k))
 		}
 		if trouble == nil {
-			return tx.Space(room).Delete(k)
+			_, err := endAlarm(tx, alarmKey(box, "poison", at.String()))
+			return errors.Join(err, tx.Space(room).Delete(k))
 		}
 		next := a
 		next.Tries++
@@ -155,7 +181,11 @@ func (s *Service) triedAside(ctx context.Context, box string, at spot, a aside, 
 		for i := maxTries; i < next.Tries && wait < asideMost; i++ {
 			wait *= 2
 		}
-		next.Next, next.Why = tx.Now().UTC().Add(min(wait, asideMost)), trouble.Error()
+		wait = min(wait, asideMost)
+		if errors.Is(trouble, errPoison) {
+			wait = poisonFirst
+		}
+		next.Next, next.Why = tx.Now().UTC().Add(wait), trouble.Error()
 		return tx.Space(room).Put(k, next)
 	})
 }

@@ -159,10 +159,10 @@ func (s *Service) eachWaiting(ctx context.Context, batch string, change func(*ma
 const withBatch = "by a person, with its batch"
 
 // goesWithBatch tells whether a held message of a batch is released with it. One
-// that may have left, or that a person held by itself, is for a person to look at:
-// by its own id.
+// that may have left, that a person held by itself, or that was set aside as poison,
+// is for a person to look at: by its own id.
 func (s *Submission) goesWithBatch() bool {
-	return !s.mayHaveLeft() && (s.StateReason != ReasonOperator || s.WithBatch)
+	return !s.mayHaveLeft() && s.StateReason != ReasonPoison && (s.StateReason != ReasonOperator || s.WithBatch)
 }
 
 func (s *Service) retryBatch(ctx context.Context, id string, unconfirmed bool, by Hand) error {

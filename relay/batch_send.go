@@ -116,25 +116,12 @@ func (s *Service) leaseNext(ctx context.Context, batch string, perMinute int) (*
 		if err := happened(tx, sub, "made", text); err != nil {
 			return err
 		}
-		return takeForAttempt(tx, sub)
+		return s.takeForAttempt(tx, sub)
 	})
 	if err == nil && sub == nil {
 		err = errLease // it is held now
 	}
 	return sub, err
-}
-
-// takeForAttempt moves a queued submission to its attempt, under a lease.
-func takeForAttempt(tx *mailbox.Tx, sub *Submission) error {
-	if err := sub.move(Attempting, ""); err != nil {
-		return err
-	}
-	now := tx.Now().UTC()
-	sub.Attempts++
-	sub.Fence++
-	sub.Intent = false
-	sub.Since = now
-	return save(tx, sub, &due{At: now, Lease: now.Add(leaseTime)})
 }
 
 // stopped puts a child that waits for its next attempt where its batch was put

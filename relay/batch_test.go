@@ -182,37 +182,37 @@ func TestBatchChildrenOnce(t *testing.T) {
 		i.putBatch(SplitAlways, 0, numbered(n)...)
 		chance := rand.New(rand.NewPCG(seed, 0))
 		left := map[string]int{} // dots that were sent
-		crash := func() bool {
-			if chance.IntN(4) > 0 {
+		hit := map[string]int{}
+		i.s.opt.Schedule.First, i.s.opt.Schedule.Most = 1, 1
+		crash := func(sub *Submission) bool {
+			if chance.IntN(4) > 0 || hit[sub.ID] == maxCrashes-1 { // one more sets it aside
 				return false
 			}
-			i.s = New(i.s.opt)
-			if err := i.s.recover(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			hit[sub.ID]++
+			i.again()
 			return true
 		}
 		turn := func(sub *Submission) {
-			if crash() {
+			if crash(sub) {
 				return
 			}
 			if err := i.s.intend(t.Context(), sub); err != nil {
 				t.Fatal(err)
 			}
-			if chance.IntN(2) > 0 && crash() {
+			if chance.IntN(2) > 0 && crash(sub) {
 				return // before the dot
 			}
 			if left[sub.Recipients[0].Address]++; left[sub.Recipients[0].Address] > 1 {
 				t.Fatalf("seed %d: %s leaves a second time", seed, sub.ID)
 			}
-			if crash() {
+			if crash(sub) {
 				return
 			}
 			i.end(sub, submit.Result{Class: submit.HandedOver, Stage: submit.StageDot, Code: 250})
-			crash()
+			crash(sub)
 		}
 		for range 20 * n {
-			all, _, err := dueTasks(t.Context(), i.store, testBox)
+			all, _, err := i.s.dueTasks(t.Context(), testBox)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -262,7 +262,7 @@ func TestBatchAndOthers(t *testing.T) {
 		}
 		return nil
 	})
-	all, _, err := dueTasks(t.Context(), i.store, testBox)
+	all, _, err := i.s.dueTasks(t.Context(), testBox)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -461,7 +461,7 @@ func TestBatchByHand(t *testing.T) {
 	if err != nil || len(all.Items) != 1 || all.Items[0].Batch == nil || len(all.Items[0].Recipients) != 6 {
 		t.Errorf("%+v, %v", all, err)
 	}
-	if all, _, err := dueTasks(ctx, i.store, testBox); err != nil || len(all) != 0 {
+	if all, _, err := i.s.dueTasks(ctx, testBox); err != nil || len(all) != 0 {
 		t.Errorf("%+v, %v", all, err)
 	}
 }

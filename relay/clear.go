@@ -242,6 +242,9 @@ func (s *Service) verified(ctx context.Context, acc Account, all []copyOf, same 
 // ask makes it durable that the deletion of these copies will be asked for.
 func (s *Service) ask(ctx context.Context, box string, all []copyOf) error {
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+		if err := s.stillOurs(tx, box); err != nil {
+			return err
+		}
 		for _, c := range all {
 			c.st.Asked++
 			if err := stand(tx, box, c.at, c.st); err != nil {

@@ -9,8 +9,13 @@
 //
 // Invariants:
 //
-//   - A submission is always in exactly one state (state.go has the table), and
+//   - A submission is always in exactly one state (the table below), and
 //     deleted never means sent: terminal records stay.
+//   - Whoever hands over or fetches holds a lease (lease.go), and looks again before
+//     what cannot be undone: the final dot, a deletion at the provider. Several
+//     services on one store never do one thing twice.
+//   - What ends the gateway, or panics, three times in a row is set aside (poison.go):
+//     a submission is held, a message of the provider stays there.
 //   - Before the final dot an intent is durable. Whatever cuts the hand-over
 //     after it leaves the submission uncertain, never queued.
 //   - Only a receipt that is believed (pec.Report.Believed) and whose signed
@@ -47,6 +52,44 @@
 //     are lost, is released by a person who asks for just that (Unconfirmed).
 //   - One mailbox that is slow or broken delays no other: each has its own
 //     sender and fetcher.
+//
+// The states of a submission, and what leads from one to another (Edges, in
+// state.go, is what holds):
+//
+//	held         → queued        released: its PIN, a person, the retry of its batch
+//	held         → cancelled     a person, its sender, or nobody in time
+//	held         → handed-over   a signed notice about a recipient, which proves the hand-over; the provider's late 250
+//	held         → accepted      the signed acceptance
+//	held         → not-accepted  the signed non-acceptance; the provider's late 5xx
+//	to-approve   → queued        approved
+//	to-approve   → held          approved, but it may have left since the backup; its author left
+//	to-approve   → cancelled     rejected, or approved by nobody in time
+//	to-approve   → handed-over   a signed notice about a recipient, which proves the hand-over
+//	to-approve   → accepted      the signed acceptance
+//	to-approve   → not-accepted  the signed non-acceptance
+//	queued       → attempting    a sender takes it, under a lease
+//	queued       → held          a person, a restore, its batch is held, its sender left the policy
+//	queued       → cancelled     a person, or its batch is cancelled
+//	queued       → handed-over   a signed notice about a recipient, which proves the hand-over
+//	queued       → accepted      the signed acceptance
+//	queued       → not-accepted  the signed non-acceptance
+//	attempting   → queued        a temporary refusal, or cut off before the intent
+//	attempting   → uncertain     cut off after the intent, without a clear answer
+//	attempting   → held          poison: its handling crashed for the third time; a restore
+//	attempting   → handed-over   the provider's 250; a signed notice about a recipient, which proves the hand-over
+//	attempting   → accepted      the signed acceptance
+//	attempting   → not-accepted  the provider's 5xx, tried for too long; the signed non-acceptance
+//	uncertain    → queued        sent again, flagged, where the mailbox says so; the provider's late refusal to take it now
+//	uncertain    → held          no receipt in time; a restore
+//	uncertain    → handed-over   a signed notice about a recipient, which proves the hand-over; the provider's late 250
+//	uncertain    → accepted      the signed acceptance
+//	uncertain    → not-accepted  the signed non-acceptance; the provider's late 5xx
+//	handed-over  → accepted      the signed acceptance
+//	handed-over  → not-accepted  the signed non-acceptance
+//	not-accepted → handed-over   a signed notice about a recipient, which proves the hand-over
+//	not-accepted → accepted      the signed acceptance
+//	cancelled    → handed-over   a signed notice about a recipient, which proves the hand-over
+//	cancelled    → accepted      the signed acceptance
 //
 // It must not import gateway or configs.
 package relay

@@ -21,15 +21,23 @@ const messagesPerRound = 500
 // quickly for a while after something was sent.
 func (s *Service) fetch(ctx context.Context, w *worker) {
 	var quick []time.Duration // what is left of the quick polls
+	defer func() {
+		if err := s.leaveBox(ctx, w); err != nil {
+			s.opt.Events.Fault("fetch", w.acc.Box, err)
+		}
+	}()
 	for {
 		wait := w.acc.Every
 		if !w.suspended() {
-			more, err := s.poll(ctx, w)
+			more, err := s.round(ctx, w)
 			if ctx.Err() != nil {
 				return
 			}
-			w.polled(err, s.opt.Store.Now())
+			if !errors.Is(err, errOtherFetcher) {
+				w.polled(err, s.opt.Store.Now())
+			}
 			switch {
+			case errors.Is(err, errOtherFetcher): // it is in good hands
 			case err != nil:
 				s.opt.Events.PollFailed(w.acc.Box, err)
 			case more:
@@ -54,6 +62,18 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 			quick = quick[1:]
 		}
 	}
+}
+
+// round is poll under the lease of the mailbox.
+func (s *Service) round(ctx context.Context, w *worker) (more bool, err error) {
+	if err := s.takeBox(ctx, w); err != nil {
+		return false, err
+	}
+	err = s.guarded("fetch", w.acc.Box, func() (err error) {
+		more, err = s.poll(ctx, w)
+		return err
+	})
+	return more, errors.Join(err, s.endRound(ctx, w, err == nil && !more))
 }
 
 // poll takes in what is new at the provider. more tells that there is more than
@@ -142,7 +162,7 @@ func (s *Service) pollFolder(ctx context.Context, w *worker, session *fetch.Sess
 		func(ctx context.Context, it fetch.Item) error {
 			err := it.Problem
 			if err == nil {
-				err = s.takeIn(ctx, w.acc, c, it)
+				err = s.look(ctx, w, spotOf(it), func() error { return s.takeIn(ctx, w.acc, c, it) })
 			}
 			if err != nil {
 				stumbled = it.UID

@@ -44,7 +44,9 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 	err = drop.Fetch(ctx, round, func(ctx context.Context, it fetch.Item) error {
 		err := it.Problem
 		if err == nil {
-			err = s.take(ctx, w.acc, taking{it: it, listed: p.size[it.ID], history: p.history[it.ID]})
+			err = s.look(ctx, w, spotOf(it), func() error {
+				return s.take(ctx, w.acc, taking{it: it, listed: p.size[it.ID], history: p.history[it.ID]})
+			})
 		}
 		if err != nil {
 			stumbled = it.ID
@@ -173,6 +175,9 @@ func (s *Service) planMaildrop(ctx context.Context, w *worker, list []fetch.List
 func (s *Service) retryAsideMaildrop(ctx context.Context, w *worker, drop *fetch.Maildrop, p *plan) error {
 	for _, a := range p.asides {
 		at := spot{id: a.ID}
+		if err := s.postpone(ctx, w.acc.Box, at, a); err != nil {
+			return err
+		}
 		l, there := p.listed[a.ID]
 		asked := false
 		var trouble, err error
@@ -180,7 +185,9 @@ func (s *Service) retryAsideMaildrop(ctx context.Context, w *worker, drop *fetch
 			err = drop.Fetch(ctx, []fetch.Listed{l}, func(ctx context.Context, it fetch.Item) error {
 				asked, trouble = true, it.Problem
 				if trouble == nil {
-					trouble = s.take(ctx, w.acc, taking{it: it, listed: l.Size, history: p.history[a.ID]})
+					trouble = s.look(ctx, w, at, func() error {
+						return s.take(ctx, w.acc, taking{it: it, listed: l.Size, history: p.history[a.ID]})
+					})
 				}
 				return nil
 			})

@@ -135,7 +135,7 @@ func TestHoldIsConfirmed(t *testing.T) {
 	if s := stored(t, i.store, "one"); !s.waitsForPIN() || !s.Hold {
 		t.Fatalf("%+v", s)
 	}
-	if due, _, err := dueTasks(t.Context(), i.store, testBox); err != nil || len(due) != 0 {
+	if due, _, err := i.s.dueTasks(t.Context(), testBox); err != nil || len(due) != 0 {
 		t.Errorf("the sender has %v to do, %v", due, err)
 	}
 	if got := i.where("one"); !slices.Equal(got, []string{"to-confirm"}) {
@@ -185,7 +185,7 @@ func TestHoldIsConfirmed(t *testing.T) {
 	if s.State != Queued || s.StateReason != "" || s.Hold || s.Released.IsZero() {
 		t.Errorf("%+v", s)
 	}
-	if due, _, err := dueTasks(t.Context(), i.store, testBox); err != nil || len(due) != 1 {
+	if due, _, err := i.s.dueTasks(t.Context(), testBox); err != nil || len(due) != 1 {
 		t.Errorf("the sender has %v to do, %v", due, err)
 	}
 	if got := i.where("one"); !slices.Equal(got, []string{"sent"}) {
@@ -375,7 +375,7 @@ func TestK9_HoldAfterARestore(t *testing.T) {
 	if s.State != Held || s.StateReason != ReasonRestored {
 		t.Errorf("%s (%s)", s.State, s.StateReason)
 	}
-	if due, _, err := dueTasks(t.Context(), i.store, testBox); err != nil || len(due) != 0 {
+	if due, _, err := i.s.dueTasks(t.Context(), testBox); err != nil || len(due) != 0 {
 		t.Errorf("the sender has %v to do, %v", due, err)
 	}
 	if got := i.where("one"); !slices.Equal(got, []string{"sent"}) {

@@ -81,6 +81,9 @@ func (s *Service) take(ctx context.Context, acc Account, t taking) error {
 	}
 	// fetched notes the provider's copy of m, and how far we are.
 	fetched := func(tx *mailbox.Tx, m *mailbox.Message) error {
+		if err := s.stillOurs(tx, acc.Box); err != nil {
+			return err
+		}
 		err := stand(tx, acc.Box, at, standing{
 			Message: m.ID, Size: t.listed, Since: m.Arrived, Receipt: report.Believed() && aboutSending(report.Kind),
 		})

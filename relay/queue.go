@@ -211,20 +211,34 @@ func scanTasks(ctx context.Context, store *mailbox.Store, box string, fn func(no
 
 // dueTasks returns what is due in a mailbox's queue and in nobody's hands, and
 // when the next of the others will be.
-func dueTasks(ctx context.Context, store *mailbox.Store, box string) (out []task, later time.Time, err error) {
-	err = scanTasks(ctx, store, box, func(now time.Time, t task) bool {
-		at := t.At
-		if t.Lease.After(at) {
-			at = t.Lease
-		}
-		if at.After(now) {
-			if later.IsZero() || at.Before(later) {
-				later = at
+func (s *Service) dueTasks(ctx context.Context, box string) (out []task, later time.Time, err error) {
+	for range 2 {
+		var ahead []string // lines of a clock that was put back since
+		out, later, ahead = nil, time.Time{}, nil
+		err = scanTasks(ctx, s.opt.Store, box, func(now time.Time, t task) bool {
+			at := t.At
+			if t.Lease.After(at) {
+				at = t.Lease
 			}
-			return true
+			switch {
+			case t.ahead(now):
+				ahead = append(ahead, t.id)
+			case at.After(now):
+				if later.IsZero() || at.Before(later) {
+					later = at
+				}
+			default:
+				out = append(out, t)
+			}
+			return len(out) < inSight
+		})
+		if err != nil || len(ahead) == 0 {
+			return out, later, err
 		}
-		out = append(out, t)
-		return len(out) < inSight
-	})
+		s.opt.Events.ClockBack("queue", box, len(ahead))
+		if err := s.settleBack(ctx, box, ahead); err != nil {
+			return nil, later, err
+		}
+	}
 	return out, later, err
 }

@@ -155,7 +155,7 @@ func TestRetryIsDueAtOnce(t *testing.T) {
 	i.put("s2", Queued, "", nil)
 	wake, stop := i.store.WatchSpace(room, queueBell(testBox))
 	defer stop()
-	if tasks, _, err := dueTasks(t.Context(), i.store, testBox); err != nil || len(tasks) != 0 {
+	if tasks, _, err := i.s.dueTasks(t.Context(), testBox); err != nil || len(tasks) != 0 {
 		t.Fatalf("%v, %v", tasks, err)
 	}
 	for _, id := range []string{"s1", "s2"} {
@@ -168,7 +168,7 @@ func TestRetryIsDueAtOnce(t *testing.T) {
 			t.Fatalf("%s: nobody is woken", id)
 		}
 	}
-	if tasks, _, err := dueTasks(t.Context(), i.store, testBox); err != nil || len(tasks) != 2 {
+	if tasks, _, err := i.s.dueTasks(t.Context(), testBox); err != nil || len(tasks) != 2 {
 		t.Errorf("%v, %v", tasks, err)
 	}
 	s := stored(t, i.store, "s1")

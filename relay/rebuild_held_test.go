@@ -84,7 +84,7 @@ func TestRebuiltHoldIsNotReleased(t *testing.T) {
 		if err != nil || len(page.Items) != 1 || page.Items[0].Unconfirmed != c.lack.Reason() {
 			t.Errorf("%+v, %v", page.Items, err)
 		}
-		if due, _, err := dueTasks(t.Context(), i.store, testBox); err != nil || len(due) != 0 {
+		if due, _, err := i.s.dueTasks(t.Context(), testBox); err != nil || len(due) != 0 {
 			t.Errorf("the sender has %v to do, %v", due, err)
 		}
 		if _, err := i.s.RetryUnconfirmed(t.Context(), id, Hand{Actor: "test"}); err != nil {

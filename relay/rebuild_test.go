@@ -127,7 +127,7 @@ func TestRebuildTiesReceipts(t *testing.T) {
 	if _, _, err := Show(t.Context(), i.store, "s4"); err == nil {
 		t.Error("two submissions have one Message-ID")
 	}
-	if tasks, _, err := dueTasks(t.Context(), i.store, ""); err != nil || len(tasks) != 0 {
+	if tasks, _, err := i.s.dueTasks(t.Context(), ""); err != nil || len(tasks) != 0 {
 		t.Errorf("due: %v, %v", tasks, err)
 	}
 	if in, out := i.registered(mailbox.In), i.registered(mailbox.Out); len(in)+len(out) != 0 {

@@ -310,36 +310,3 @@ func TestKeywordsShowTheOutcome(t *testing.T) {
 		t.Errorf("keywords %v", set)
 	}
 }
-
-// TestEdges goes through every pair of states: what the table does not name is
-// refused and leaves the submission as it was.
-func TestEdges(t *testing.T) {
-	all := []State{Held, ToApprove, Queued, Attempting, Uncertain, HandedOver, Accepted, NotAccepted, Cancelled}
-	for _, from := range all {
-		for _, to := range all {
-			s := &Submission{State: from}
-			err := s.move(to, "")
-			allowed := from == to
-			for _, e := range edges(from) {
-				allowed = allowed || e == to
-			}
-			if (err == nil) != allowed {
-				t.Errorf("%s to %s: %v", from, to, err)
-			}
-			if want := map[bool]State{true: to, false: from}[allowed]; s.State != want {
-				t.Errorf("%s to %s leaves %s", from, to, s.State)
-			}
-		}
-	}
-	if len(edges(Accepted)) != 0 {
-		t.Error("accepted is not the end")
-	}
-	// What left or ended must never be queued again; only receipts lead on.
-	for _, from := range []State{HandedOver, Accepted, NotAccepted, Cancelled} {
-		for _, to := range []State{Queued, Attempting, Uncertain, Held} {
-			if (&Submission{State: from}).move(to, "") == nil {
-				t.Errorf("%s can be %s again", from, to)
-			}
-		}
-	}
-}

@@ -73,7 +73,7 @@ func stored(t *testing.T, store *mailbox.Store, id string) *Submission {
 // before the intent it is queued again, after it nobody knows.
 func TestB1_StopAroundTheIntent(t *testing.T) {
 	ctx, store := context.Background(), openStore(t)
-	s := New(Options{Store: store, Accounts: func() []Account { return nil }})
+	s := New(Options{Store: store, Accounts: func() []Account { return nil }, Schedule: Schedule{First: 1, Most: 1}})
 	enqueue(t, store, "before", "before@x")
 	enqueue(t, store, "after", "after@x")
 	enqueue(t, store, "waiting", "waiting@x")

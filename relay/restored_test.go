@@ -101,7 +101,7 @@ func TestRestoredIsHeld(t *testing.T) {
 	if s := stored(t, i.store, "t059"); s.State != Held || s.StateReason != ReasonRestored || s.Events != 2 {
 		t.Errorf("%+v", s)
 	}
-	if tasks, later, err := dueTasks(t.Context(), i.store, ""); err != nil || len(tasks) != 0 || !later.IsZero() {
+	if tasks, later, err := i.s.dueTasks(t.Context(), ""); err != nil || len(tasks) != 0 || !later.IsZero() {
 		t.Errorf("due: %v, %v, %v", tasks, later, err)
 	}
 	if _, met, err := i.s.readCursor(t.Context(), testBox, "INBOX"); met || err != nil {

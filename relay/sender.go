@@ -11,16 +11,9 @@ import (
 	"pecgate/relay/submit"
 )
 
-// leaseTime is longer than any attempt: ten minutes for the answer to the dot
-// and the same again for the way there.
-const leaseTime = 25 * time.Minute
-
 // idle is how long a sender sleeps when nothing is due; a new submission wakes
 // it.
 const idle = time.Minute
-
-// errLease says that somebody else has the submission now.
-var errLease = errors.New("relay: the lease of this attempt is over")
 
 // send works off a mailbox's queue until ctx ends.
 func (s *Service) send(ctx context.Context, w *worker) {
@@ -35,7 +28,11 @@ func (s *Service) send(ctx context.Context, w *worker) {
 			wait, ring = suspendedLook, nil
 		} else {
 			var reached bool
-			if wait, reached, err = s.sendDue(ctx, w); !reached {
+			err = s.guarded("send", w.acc.Box, func() (err error) {
+				wait, reached, err = s.sendDue(ctx, w)
+				return err
+			})
+			if !reached {
 				ring = nil // a new submission would fare the same
 			}
 		}
@@ -86,9 +83,8 @@ func (s *Service) leaseDue(ctx context.Context, id string, perMinute int) (sub *
 		case Uncertain:
 			return nil
 		case Attempting:
-			// Its attempt ended without an outcome on record.
-			overdue = true
-			return s.interrupted(tx, sub, "the attempt ended without an outcome")
+			overdue = true // its attempt ended without an outcome on record
+			return nil
 		case Queued:
 			if removed, err := sub.userRemoved(tx); err != nil {
 				return err
@@ -105,8 +101,11 @@ func (s *Service) leaseDue(ctx context.Context, id string, perMinute int) (sub *
 			return err
 		}
 		leased = true
-		return takeForAttempt(tx, sub)
+		return s.takeForAttempt(tx, sub)
 	})
+	if err == nil && overdue {
+		err = s.cutOff(ctx, id, sub.Fence, true, "the attempt ended without an outcome")
+	}
 	if err == nil && !leased && (overdue || sub.State != Uncertain) {
 		err = errLease
 	}
@@ -138,13 +137,14 @@ func (s *Service) attempt(stopping context.Context, w *worker, sub *Submission) 
 		to = append(to, r.Address)
 	}
 	e := w.acc.SMTP
+	s.standBy(atLeased, sub.ID)
 	// A stop of the gateway ends the attempt only as long as nothing can have
 	// left: behind the intent the provider's answer is awaited.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(stopping))
 	defer cancel()
 	unlink := context.AfterFunc(stopping, cancel)
 	defer unlink()
-	r := submit.Send(ctx, submit.Server{
+	r := s.handOver(ctx, submit.Server{
 		Host: e.Host, Port: e.Port, Security: e.Security, Roots: e.Roots, Timeout: e.Timeout,
 		Username: w.acc.Username, Password: password, Hello: s.opt.Hello,
 	}, sub.Box, to, body, submit.Hooks{BeforeDot: func(ctx context.Context) error {
@@ -157,28 +157,6 @@ func (s *Service) attempt(stopping context.Context, w *worker, sub *Submission) 
 		w.suspend("SMTP login refused: set the right password in the policy; "+answer(r), password)
 	}
 	return r
-}
-
-// intend makes it durable that the dot will be sent, if the lease still holds.
-func (s *Service) intend(ctx context.Context, sub *Submission) error {
-	if planted.Is(planted.IntentNotWritten) {
-		return nil
-	}
-	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
-		now, err := load(tx, sub.ID)
-		if err != nil {
-			return err
-		}
-		if now.State != Attempting || now.Fence != sub.Fence {
-			return errLease
-		}
-		now.Intent, now.SHA256 = true, sub.SHA256
-		if err := happened(tx, now, "intent", fmt.Sprintf("attempt %d", now.Attempts)); err != nil {
-			return err
-		}
-		t := tx.Now().UTC()
-		return save(tx, now, &due{At: t, Lease: t.Add(leaseTime)})
-	})
 }
 
 // conclude records the outcome of an attempt and returns the wait before the
@@ -198,12 +176,13 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 	err := s.settle(ctx, sub, n, func(tx *mailbox.Tx, now *Submission) (*due, bool, error) {
 		wait = 0
 		t := tx.Now().UTC()
-		if now.State != Attempting {
+		if now.State != Attempting && !now.answeredLate(to) {
 			if to == HandedOver && (now.HandedOver.IsZero() || now.ByReceipt) {
 				now.HandedOver, now.ByReceipt = t, false
 			}
 			return nil, false, happened(tx, now, "answer", answer(r)) // a receipt was faster
 		}
+		now.Crashes = 0 // its handling came to an end
 		var next *due
 		switch to {
 		case HandedOver:
@@ -283,23 +262,6 @@ func (s *Service) step(tx *mailbox.Tx, sub *Submission, to State, why Reason, te
 		return err
 	}
 	return sub.show(tx)
-}
-
-// interrupted puts a submission whose attempt was cut off where it belongs.
-func (s *Service) interrupted(tx *mailbox.Tx, sub *Submission, why string) error {
-	t := tx.Now().UTC()
-	to := Queued
-	if sub.Intent && !planted.Is(planted.ResendUncertain) {
-		to = Uncertain
-	}
-	if err := s.step(tx, sub, to, "", why); err != nil {
-		return err
-	}
-	next := due{At: t}
-	if to == Uncertain {
-		next.At = t.Add(s.uncertainAfter(sub.Box))
-	}
-	return save(tx, sub, &next)
 }
 
 func (s *Service) uncertainAfter(box string) time.Duration {

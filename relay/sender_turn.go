@@ -15,7 +15,7 @@ import (
 // be. reached is false after an attempt that could not reach the provider: then
 // the others wait too.
 func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, reached bool, err error) {
-	all, later, err := dueTasks(ctx, s.opt.Store, w.acc.Box)
+	all, later, err := s.dueTasks(ctx, w.acc.Box)
 	if err != nil {
 		return 0, true, err
 	}
@@ -135,8 +135,34 @@ func (e turnEnd) least(wait time.Duration) time.Duration {
 	return wait
 }
 
-// turnOf does what is due for one line of the queue.
+// suspectWait is how long a suspect waits while another is handled.
+const suspectWait = time.Second
+
+// turnOf does what is due for one line of the queue. A panic in it is counted
+// against the submission, and ends nothing else.
 func (s *Service) turnOf(ctx context.Context, w *worker, t task) (end turnEnd, err error) {
+	if t.Suspect {
+		done, ok := s.suspect()
+		if !ok {
+			return turnEnd{wait: suspectWait}, nil
+		}
+		defer done()
+	}
+	var sub *Submission // leased, and not concluded
+	err = s.guarded("send", w.acc.Box, func() error {
+		var err error
+		end, err = s.turn(ctx, w, t, &sub)
+		return err
+	})
+	if p := new(panicked); errors.As(err, &p) && sub != nil {
+		err = s.cutOff(context.WithoutCancel(ctx), sub.ID, sub.Fence, false, "a fault of the gateway ended its handling: the log has the stack")
+		return turnEnd{sent: true, wait: s.opt.Schedule.First}, err
+	}
+	return end, err
+}
+
+// turn is turnOf; leased is the submission while it is under way.
+func (s *Service) turn(ctx context.Context, w *worker, t task, leased **Submission) (end turnEnd, err error) {
 	var sub *Submission
 	var at time.Time
 	if t.Batch {
@@ -161,9 +187,12 @@ func (s *Service) turnOf(ctx context.Context, w *worker, t task) (end turnEnd, e
 		}
 		return end, s.giveUpWaiting(ctx, sub)
 	}
+	*leased = sub
 	r := s.attempt(ctx, w, sub)
 	end.sent, end.unreachable = true, unreachable(r)
-	end.wait, err = s.conclude(ctx, w, sub, r)
+	if end.wait, err = s.conclude(ctx, w, sub, r); err == nil {
+		*leased = nil
+	}
 	return end, err
 }
 

@@ -2,7 +2,7 @@ package relay
 
 import (
 	"context"
-	"errors"
+	"crypto/rand"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +12,7 @@ import (
 	"pecgate/mailbox/events"
 	"pecgate/mailbox/pec"
 	"pecgate/relay/fetch"
+	"pecgate/relay/submit"
 )
 
 // Options is what the relay needs.
@@ -36,9 +37,20 @@ type Service struct {
 	reload chan struct{}
 	// perRound is messagesPerRound; tests take fewer.
 	perRound int
+	// holder is who holds the leases of this service: the opening of the store, a
+	// slash, and a name of its own.
+	holder string
+	// handOver is submit.Send; tests put another provider there.
+	handOver func(context.Context, submit.Server, string, []string, submit.Body, submit.Hooks) submit.Result
+	// at is what a test does at a moment of an attempt; nil: nothing.
+	at func(m instant, id string)
+	// suspects lets one submission at a time be handled of those during which the
+	// gateway ended before.
+	suspects chan struct{}
 
 	mu      sync.Mutex
 	workers map[string]*worker // by mailbox
+	fences  map[string]uint64  // of the leases to fetch that are ours, by mailbox
 }
 
 // worker is one mailbox at work.
@@ -49,6 +61,7 @@ type worker struct {
 	hurry chan struct{} // something was sent: receipts will come
 	tries map[spot]int  // of messages that cannot be fetched; the fetcher's alone
 	turn  string        // line of the batch that went last; the sender's alone
+	lease boxLease      // to fetch, as it was last written; the fetcher's alone
 	// lookedTo is how far it was looked for copies to delete, by prefix; the
 	// fetcher's alone.
 	lookedTo map[string]string
@@ -71,7 +84,10 @@ func New(o Options) *Service {
 		o.Location = time.UTC
 	}
 	o.Schedule = o.Schedule.orDefault()
-	return &Service{opt: o, reload: make(chan struct{}, 1), perRound: messagesPerRound, workers: map[string]*worker{}}
+	return &Service{
+		opt: o, reload: make(chan struct{}, 1), perRound: messagesPerRound, workers: map[string]*worker{},
+		holder: o.Store.Opened() + "/" + rand.Text(), handOver: submit.Send, suspects: make(chan struct{}, 1), fences: map[string]uint64{},
+	}
 }
 
 // Run recovers what a crash left behind, then sends and fetches until ctx
@@ -169,33 +185,6 @@ func (s *Service) stopAll() {
 	for _, w := range all {
 		w.done.Wait()
 	}
-}
-
-// recover puts every submission that was under way when the process ended
-// where it belongs: before its intent it certainly did not leave and is queued
-// again, after it nobody knows.
-func (s *Service) recover(ctx context.Context) error {
-	var all []task
-	err := scanTasks(ctx, s.opt.Store, "", func(_ time.Time, t task) bool { all = append(all, t); return true })
-	if err != nil {
-		return err
-	}
-	for _, t := range all {
-		err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
-			sub, err := load(tx, t.id)
-			if errors.Is(err, ErrNotFound) || (err == nil && sub.State != Attempting) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			return s.interrupted(tx, sub, "the gateway stopped during the hand-over")
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // password reads the provider's password; it is never kept.

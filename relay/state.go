@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -24,7 +25,7 @@ const (
 // Reason says why a submission is held or not accepted.
 type Reason string
 
-// The reasons that exist so far.
+// The reasons. Room and Suspended are of what is queued: why it waits.
 const (
 	ReasonUncertain Reason = "uncertain" // nobody knows whether the provider took it
 	ReasonRestored  Reason = "restored"  // the records are those of a backup: it may have left since
@@ -35,6 +36,9 @@ const (
 	ReasonFormal    Reason = "formal"    // avviso di non accettazione
 	ReasonVirus     Reason = "virus"     // avviso di non accettazione per virus
 	ReasonExpired   Reason = "expired"   // tried for too long
+	ReasonPoison    Reason = "poison"    // its handling crashed the gateway, again and again
+	ReasonRoom      Reason = "room"      // the mailbox has no room at the provider for its receipts
+	ReasonSuspended Reason = "suspended" // the provider refused the login: no mail of the mailbox leaves
 
 	ReasonUserRemoved Reason = "user-removed" // its sender's login left the policy
 )
@@ -51,33 +55,72 @@ const (
 	Uncertified RecipientState = "uncertified" // outside PEC: no receipt will come
 )
 
-// edges is the state machine: from each state to those that may follow.
-func edges(from State) []State {
-	switch from {
-	case Held:
-		return []State{Queued, Cancelled, HandedOver, Accepted, NotAccepted}
-	case ToApprove:
-		// A receipt comes only where the records are those of a backup, and the
-		// approval came after it; for the same reason it is held when it is approved.
-		return []State{Queued, Held, Cancelled, HandedOver, Accepted, NotAccepted}
-	case Queued:
-		// A receipt of an earlier attempt may come after a temporary refusal:
-		// then the provider had taken the message all the same.
-		return []State{Attempting, Held, Cancelled, HandedOver, Accepted, NotAccepted}
-	case Attempting:
-		// Held after a restore: what the backup calls under way has ended since.
-		return []State{Queued, Uncertain, Held, HandedOver, Accepted, NotAccepted}
-	case Uncertain:
-		return []State{HandedOver, Accepted, NotAccepted, Held, Queued}
-	case HandedOver:
-		return []State{Accepted, NotAccepted}
-	case NotAccepted, Cancelled:
-		// Ends for whatever the gateway and people do. Only a signed receipt of a
-		// hand-over that nobody counted on leads on: what did leave must not look
-		// as if it could be sent again.
-		return []State{HandedOver, Accepted}
+// Edge is one line of the state machine: a submission goes from one state to
+// another, and what makes it do so.
+type Edge struct {
+	From, To State
+	Cause    string
+}
+
+// Edges is the state machine, whole: what is not a line of it never happens. The
+// package documentation shows the same.
+//
+// A receipt leads on from whatever the gateway thinks: what did leave must not look
+// as if it could be sent again. So it also ends what is held, what an earlier
+// attempt left queued, and what was called not accepted or cancelled.
+func Edges() []Edge {
+	const (
+		acceptance = "the signed acceptance"
+		notice     = "a signed notice about a recipient, which proves the hand-over"
+		refusal    = "the signed non-acceptance"
+	)
+	return []Edge{
+		{Held, Queued, "released: its PIN, a person, the retry of its batch"},
+		{Held, Cancelled, "a person, its sender, or nobody in time"},
+		{Held, HandedOver, notice + "; the provider's late 250"},
+		{Held, Accepted, acceptance},
+		{Held, NotAccepted, refusal + "; the provider's late 5xx"},
+
+		{ToApprove, Queued, "approved"},
+		{ToApprove, Held, "approved, but it may have left since the backup; its author left"},
+		{ToApprove, Cancelled, "rejected, or approved by nobody in time"},
+		{ToApprove, HandedOver, notice},
+		{ToApprove, Accepted, acceptance},
+		{ToApprove, NotAccepted, refusal},
+
+		{Queued, Attempting, "a sender takes it, under a lease"},
+		{Queued, Held, "a person, a restore, its batch is held, its sender left the policy"},
+		{Queued, Cancelled, "a person, or its batch is cancelled"},
+		{Queued, HandedOver, notice},
+		{Queued, Accepted, acceptance},
+		{Queued, NotAccepted, refusal},
+
+		{Attempting, Queued, "a temporary refusal, or cut off before the intent"},
+		{Attempting, Uncertain, "cut off after the intent, without a clear answer"},
+		{Attempting, Held, "poison: its handling crashed for the third time; a restore"},
+		{Attempting, HandedOver, "the provider's 250; " + notice},
+		{Attempting, Accepted, acceptance},
+		{Attempting, NotAccepted, "the provider's 5xx, tried for too long; " + refusal},
+
+		{Uncertain, Queued, "sent again, flagged, where the mailbox says so; the provider's late refusal to take it now"},
+		{Uncertain, Held, "no receipt in time; a restore"},
+		{Uncertain, HandedOver, notice + "; the provider's late 250"},
+		{Uncertain, Accepted, acceptance},
+		{Uncertain, NotAccepted, refusal + "; the provider's late 5xx"},
+
+		{HandedOver, Accepted, acceptance},
+		{HandedOver, NotAccepted, refusal},
+
+		{NotAccepted, HandedOver, notice},
+		{NotAccepted, Accepted, acceptance},
+		{Cancelled, HandedOver, notice},
+		{Cancelled, Accepted, acceptance},
 	}
-	return nil // accepted is the end
+}
+
+// leads tells whether there is an edge.
+func leads(from, to State) bool {
+	return slices.ContainsFunc(Edges(), func(e Edge) bool { return e.From == from && e.To == to })
 }
 
 // move changes the state along an edge of the table.
@@ -88,16 +131,14 @@ func (s *Submission) move(to State, why Reason) error {
 		s.Doubt = s.Doubt || s.batch() && why == ReasonRestored
 		return nil
 	}
-	for _, next := range edges(s.State) {
-		if next == to {
-			s.State, s.StateReason, s.WithBatch = to, why, false
-			s.moveRest()
-			s.Doubt = s.Doubt || to == Uncertain || why == ReasonRestored
-			s.derive()
-			return nil
-		}
+	if !leads(s.State, to) {
+		return fmt.Errorf("relay: submission %s cannot go from %s to %s", s.ID, s.State, to)
 	}
-	return fmt.Errorf("relay: submission %s cannot go from %s to %s", s.ID, s.State, to)
+	s.State, s.StateReason, s.WithBatch = to, why, false
+	s.moveRest()
+	s.Doubt = s.Doubt || to == Uncertain || why == ReasonRestored
+	s.derive()
+	return nil
 }
 
 // moveRest has the messages of a batch that have no record follow its state: it

@@ -38,6 +38,7 @@ import (
 //	u/<mailbox>/<unique-id>   the same, by POP3: together they are the cursor. Without c/ the
 //	                      a/, d/ and u/ of a folder mean nothing: first contact drops them
 //	g/<mailbox>           since when which rule for the provider's copies holds
+//	l/<mailbox>           who fetches it, and until when: see lease.go
 //	told/restored/<login> the restore of which the administrator was told
 //	bell/<mailbox>        written to wake the sender
 //	o/ od/ bell-outcomes  reports of outcomes: see outcome.go
@@ -75,7 +76,8 @@ type Submission struct {
 	Register    uint64    `json:"register,omitempty"` // number among what the mailbox sent in that year
 	Since       time.Time `json:"since"`              // of the present state
 	Events      int       `json:"events"`
-	Fence       uint64    `json:"fence"` // number of the newest lease
+	Fence       uint64    `json:"fence"`             // number of the newest lease
+	Crashes     int       `json:"crashes,omitempty"` // in a row: attempts during which the gateway ended or panicked
 
 	// What receipts said of the whole; HandedOver follows from it where the
 	// provider's 250 is not on record.
@@ -166,9 +168,13 @@ func NewID(now time.Time) string {
 
 // due is the queue's line for one submission.
 type due struct {
-	At    time.Time `json:"at"`
-	Lease time.Time `json:"lease,omitzero"` // somebody works on it until then
-	Batch bool      `json:"batch,omitempty"`
+	At     time.Time `json:"at"`
+	Lease  time.Time `json:"lease,omitzero"`   // somebody works on it until then
+	Holder string    `json:"holder,omitempty"` // who; see Service.holder
+	Set    time.Time `json:"set,omitzero"`     // when this was written, by the clock of then
+	Batch  bool      `json:"batch,omitempty"`
+	// Suspect: the gateway ended during its handling. Of these one is handled at a time.
+	Suspect bool `json:"suspect,omitempty"`
 }
 
 // queueKey is where a submission's line stands. Those of the children of batches
@@ -287,7 +293,7 @@ func save(tx *mailbox.Tx, s *Submission, next *due) error {
 	if next == nil {
 		return nil
 	}
-	next.Batch = s.batch()
+	next.Batch, next.Suspect, next.Set = s.batch(), s.Crashes > 0, tx.Now().UTC()
 	return sp.Put(queueKey(s.Box, s.ID), *next)
 }
 

@@ -53,6 +53,17 @@ func newIntake(t *testing.T) *intake {
 	return i
 }
 
+// again starts another service where the one of before was ended by a crash.
+func (i *intake) again() {
+	i.t.Helper()
+	held := i.s.holder
+	i.s = New(i.s.opt)
+	i.s.holder = held // of a process that is there no more
+	if err := i.s.recover(i.t.Context()); err != nil {
+		i.t.Fatal(err)
+	}
+}
+
 // send puts a submission of these bytes into the store, handed over.
 func (i *intake) send(id, msgid, raw string, to ...string) {
 	i.t.Helper()

@@ -88,3 +88,15 @@ func (l *Log) Alarm(mailbox, kind, about string, told bool) {
 func (l *Log) AlarmEnded(mailbox, kind, about string) {
 	l.out.Info("alarm ended", "mailbox", mailbox, "kind", kind, "about", Clip(about))
 }
+
+// RelayPanic says that handling a mailbox panicked in a room; what was handled is
+// counted, the process lives. The stack holds no values.
+func (l *Log) RelayPanic(room, mailbox, stack string) {
+	l.out.Error("relay panic", "room", room, "mailbox", mailbox, "stack", clipTo(stack, maxStack))
+}
+
+// ClockBack says that the clock was put back: so many times of a room's records lay
+// ahead, and were set anew.
+func (l *Log) ClockBack(room, mailbox string, records int) {
+	l.out.Warn("the clock was put back", "room", room, "mailbox", mailbox, "records", records)
+}
