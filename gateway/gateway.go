@@ -122,6 +122,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		MayApprove: func(login, box string, own bool) bool {
 			return o.Policy().DecideApproval(policy.Identity{User: login}, box, own, time.Now()).Allow
 		},
+		Policy: o.Policy,
 	})
 	// Before anything is accepted: what comes in now is not of the backup.
 	if err := g.relay.Restored(ctx); err != nil {

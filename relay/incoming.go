@@ -181,18 +181,15 @@ func (s *Service) sortIn(tx *mailbox.Tx, acc Account, r *pec.Report, found *find
 	}
 	how.Seen = m.History
 	line := mailbox.AuditLine{Actor: "relay", Event: "arrival", Box: acc.Box, Result: string(r.Kind) + " " + r.Verdict, Reason: m.Reason}
+	var sub *Submission
 	if r.Believed() && aboutSending(r.Kind) {
-		sub, err := applyReceipt(tx, acc.Box, r, m, found)
-		if err != nil {
+		var err error
+		if sub, err = applyReceipt(tx, acc.Box, r, m, found); err != nil {
 			return line, err
 		}
 		switch {
 		case sub != nil:
-			m.Submission = sub.ID
-			if how.Audience, err = sub.addressee(tx); err != nil {
-				return line, err
-			}
-			line.Subject = sub.ID
+			m.Submission, line.Subject = sub.ID, sub.ID
 		case !pec.SameAddress(r.Sender, acc.Box):
 			// A genuine receipt of somebody else's message.
 			to, line.Reason = mailbox.RoleAnomalies, "the signed data name another mailbox as sender"
@@ -208,13 +205,11 @@ func (s *Service) sortIn(tx *mailbox.Tx, acc Account, r *pec.Report, found *find
 			return line, err
 		}
 	}
-	if forAdmin(r) {
-		admin, err := tx.EnsurePerson(acc.Admin)
-		if err != nil {
-			return line, err
-		}
-		how.Audience = admin
+	whom, err := s.opt.toWhom(tx, acc, r, to, sub)
+	if err != nil {
+		return line, err
 	}
+	how.Audience = whom.audience
 	line.More = map[string]string{"folder": string(to), "sha256": m.SHA256()}
 	box := acc.Box
 	if planted.Is(planted.WrongMailbox) && r.Kind == pec.Transport {
@@ -224,8 +219,10 @@ func (s *Service) sortIn(tx *mailbox.Tx, acc Account, r *pec.Report, found *find
 			}
 		}
 	}
-	_, _, err := tx.File(mailbox.FolderKey{Box: box, Role: to}, m, how)
-	return line, err
+	if _, _, err := tx.File(mailbox.FolderKey{Box: box, Role: to}, m, how); err != nil {
+		return line, err
+	}
+	return line, giveTo(tx, m, whom.inbox)
 }
 
 // forAdmin tells whether a message is between providers only: of use to the

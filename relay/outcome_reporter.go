@@ -146,7 +146,11 @@ func (s *Service) reportOne(ctx context.Context, d dueReport) error {
 		if now.tells().Digest != shown.Digest || r.Message != known.Message || r.Due.IsZero() {
 			return errStale
 		}
-		how := mailbox.Filing{Audience: now.Person}
+		whom, err := s.opt.toSender(tx, now)
+		if err != nil {
+			return err
+		}
+		how := mailbox.Filing{Audience: whom.audience}
 		if err := tx.FileGenerated(outcomesOf(now.Box), m, r.Message, how, r.Shown.worse(shown)); err != nil {
 			return err
 		}

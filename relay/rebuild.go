@@ -66,8 +66,10 @@ func (s *Service) arriveAnew(ctx context.Context, st *mailbox.Stored) (func(*mai
 
 // account is the mailbox as the policy has it, or what is known of one that has
 // left it.
-func (s *Service) account(box string) Account {
-	for _, a := range s.opt.Accounts() {
+func (s *Service) account(box string) Account { return s.opt.account(box) }
+
+func (o Options) account(box string) Account {
+	for _, a := range o.Accounts() {
 		if strings.EqualFold(a.Box, box) {
 			a.Box = strings.ToLower(a.Box)
 			return a

@@ -10,9 +10,9 @@ import (
 // refile gives a receipt that was filed for all who see what is tied to nothing
 // to the person whose submission it is about: as a new entry with a new UID, since
 // what becomes visible to a person later must not appear under an old one.
-func refile(tx *mailbox.Tx, r *pec.Report, m *mailbox.Message, to mailbox.Person) error {
+func refile(tx *mailbox.Tx, r *pec.Report, m *mailbox.Message, to destination) error {
 	role, how := place(r)
-	how.Audience, how.Seen = to, m.History
+	how.Audience, how.Seen = to.audience, m.History
 	before, err := tx.PlacesIn(m.ID, role, 1)
 	if err != nil || len(before) == 0 {
 		return err
@@ -23,5 +23,5 @@ func refile(tx *mailbox.Tx, r *pec.Report, m *mailbox.Message, to mailbox.Person
 	if err := tx.Unfile(before[0]); err != nil && !errors.Is(err, mailbox.ErrNotFound) {
 		return err
 	}
-	return nil
+	return giveTo(tx, m, to.inbox)
 }

@@ -11,6 +11,7 @@ import (
 	"pecgate/mailbox"
 	"pecgate/mailbox/events"
 	"pecgate/mailbox/pec"
+	"pecgate/policy"
 	"pecgate/relay/fetch"
 	"pecgate/relay/submit"
 )
@@ -29,6 +30,9 @@ type Options struct {
 	// MayApprove tells whether a login may approve for a mailbox by now, own what
 	// they wrote themselves; asked at start and at each Reload. nil: all may.
 	MayApprove func(login, box string, own bool) bool
+	// Policy says who sees what by now: who gets receipts, see routing.go. nil: every
+	// login has all rights.
+	Policy func() *policy.Policy
 }
 
 // Service runs a sender and a fetcher for each active mailbox.

@@ -151,13 +151,3 @@ func holdOfRemoved(tx *mailbox.Tx, sub *Submission) error {
 	}
 	return save(tx, sub, nil)
 }
-
-// addressee is who gets what comes about a submission: its sender, or everybody
-// who receives where the sender has left.
-func (s *Submission) addressee(tx *mailbox.Tx) (mailbox.Person, error) {
-	_, left, err := tx.Left(s.Person)
-	if left {
-		return 0, err
-	}
-	return s.Person, err
-}

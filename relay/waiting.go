@@ -139,11 +139,11 @@ func (s *Service) claimOne(ctx context.Context, box, k string, id mailbox.Messag
 			return err
 		}
 		m.Submission = sub.ID
-		to, err := sub.addressee(tx)
+		to, err := s.opt.toSender(tx, sub)
 		if err != nil {
 			return err
 		}
-		if to != 0 { // else all who receive see it already
+		if to.audience != 0 { // else those who get it have it already
 			if err := refile(tx, report, m, to); err != nil {
 				return err
 			}
