@@ -293,16 +293,15 @@ func (s *Service) admins() (all []addressee) {
 	return onceEach(all)
 }
 
-// senderOf is who submitted something, and the administrator of its mailbox in
-// their place where their login left the policy.
-func (s *Service) senderOf(ctx context.Context, sub *Submission) ([]addressee, error) {
-	gone := false
-	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) {
-		_, gone, err = tx.Left(sub.Person)
+// senderOf is who submitted something, and in their place, where they have left,
+// those who get what comes about it (routing.go).
+func (s *Service) senderOf(ctx context.Context, sub *Submission) (all []addressee, err error) {
+	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) {
+		all, err = s.opt.tellInstead(tx, sub)
 		return err
 	})
-	if err != nil || gone {
-		return s.adminOf(sub.Box), err
+	if err != nil || len(all) > 0 {
+		return all, err
 	}
 	return []addressee{{user: sub.User, person: sub.Person}}, nil
 }

@@ -24,6 +24,8 @@
 //     In which order receipts come, and how often, makes no difference to the end.
 //   - Acceptances, non-acceptances and warnings of a delay count only from the
 //     provider of the submission's acceptance; those of others are filed and told.
+//   - Every receipt is seen by somebody: its sender, those who receive or the
+//     administrator (routing.go).
 //   - A receipt that carries another content than was sent is told and changes
 //     no outcome: the signed receipt decides.
 //   - Of each submission at most one report of its outcome stands (outcome.go). It is

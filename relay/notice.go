@@ -27,6 +27,9 @@ type notice struct {
 	name                string         // in its Message-ID
 	refers              string         // Message-ID it refers to
 	at                  time.Time
+	// instead are those who get it in place of user, where that one has left; nil:
+	// nobody does.
+	instead func(*mailbox.Tx) ([]addressee, error)
 }
 
 // noticeOf returns the notice that an attempt's end calls for, or nil.
@@ -74,6 +77,7 @@ func makeNotice(sub *Submission, o Options, subjectIT, subjectEN, it, en, detail
 	return &notice{
 		from: o.Address, subject: subject, text: text, user: sub.User, person: sub.Person, box: sub.Box,
 		about: sub.ID, name: sub.ID, refers: sub.MsgID, at: o.Store.Now(),
+		instead: func(tx *mailbox.Tx) ([]addressee, error) { return o.tellInstead(tx, sub) },
 	}
 }
 
@@ -162,7 +166,11 @@ func (n *notice) record(ctx context.Context, store *mailbox.Store, st *mailbox.S
 			return errNothingToTell
 		}
 		m.Submission = n.about
-		for _, to := range n.addressees() {
+		all, err := n.addressees(tx)
+		if err != nil {
+			return err
+		}
+		for _, to := range all {
 			if to.person == 0 {
 				if to.person, err = tx.EnsurePerson(to.user); err != nil {
 					return err
@@ -181,9 +189,19 @@ func (n *notice) record(ctx context.Context, store *mailbox.Store, st *mailbox.S
 }
 
 // addressees are all who get the notice.
-func (n *notice) addressees() []addressee {
+func (n *notice) addressees(tx *mailbox.Tx) ([]addressee, error) {
 	if n.user == "" {
-		return n.also
+		return n.also, nil
 	}
-	return onceEach(append([]addressee{{user: n.user, person: n.person}}, n.also...))
+	first := []addressee{{user: n.user, person: n.person}}
+	if n.instead != nil {
+		others, err := n.instead(tx)
+		if err != nil {
+			return nil, err
+		}
+		if len(others) > 0 {
+			first = others
+		}
+	}
+	return onceEach(append(first, n.also...)), nil
 }

@@ -174,10 +174,10 @@ func giveTo(tx *mailbox.Tx, m *mailbox.Message, all []mailbox.Person) error {
 	return nil
 }
 
-// tellInstead are the logins that get what would be told to the sender of a
-// submission who has left: those who receive, else the administrator. It is empty
+// tellInstead are those who get what would be told to the sender of a submission
+// who has left: those who receive, else the administrator. It is empty
 // where the sender is to be told.
-func (o Options) tellInstead(tx *mailbox.Tx, sub *Submission) (logins []string, err error) {
+func (o Options) tellInstead(tx *mailbox.Tx, sub *Submission) (all []addressee, err error) {
 	if login, err := o.senderNow(tx, sub); err != nil || login != "" {
 		return nil, err
 	}
@@ -187,17 +187,17 @@ func (o Options) tellInstead(tx *mailbox.Tx, sub *Submission) (logins []string, 
 			seen := map[string]bool{}
 			for _, l := range m.Members {
 				key := strings.ToLower(l.User)
-				if key != "" && !seen[key] && p.Rights(l.User, sub.Box, o.Store.Now()).Receive && len(logins) < maxTold {
-					logins = append(logins, l.User)
+				if key != "" && !seen[key] && p.Rights(l.User, sub.Box, o.Store.Now()).Receive && len(all) < maxTold {
+					all = append(all, addressee{user: l.User})
 				}
 				seen[key] = true
 			}
 		}
 	}
-	if admin := o.account(sub.Box).Admin; len(logins) == 0 && admin != "" {
-		logins = []string{admin}
+	if admin := o.account(sub.Box).Admin; len(all) == 0 && admin != "" {
+		all = []addressee{{user: admin}}
 	}
-	return logins, nil
+	return all, nil
 }
 
 // maxTold bounds how many get a notice in place of a sender who has left.

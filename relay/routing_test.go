@@ -266,3 +266,54 @@ func TestHistoryStandsInNoInbox(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsToldAboutOneWhoLeft: the report of an outcome and a notice of what a
+// person sent who has left by now go to those who receive, else to the
+// administrator, and never to where nobody looks.
+func TestWhatIsToldAboutOneWhoLeft(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		left      bool
+		receiver  policy.Member
+		noticeFor string
+		reports   string // who sees the report
+	}{
+		{"is there", false, policy.Member{Receive: true}, "mario", "mario lucia"},
+		{"left", true, policy.Member{Receive: true}, "lucia", "lucia"},
+		{"left, and nobody receives", true, policy.Member{Send: true}, "capo", ""},
+	} {
+		i := newIntake(t)
+		p := &policy.Policy{Users: []policy.User{{Login: "mario"}, {Login: "lucia"}}, Mailboxes: []policy.Mailbox{{
+			Address: testBox, Active: true, Admin: "capo", ReceiptsTo: "sender", Members: slices.Concat(lineOf("mario", &policy.Member{Send: true}), lineOf("lucia", &c.receiver)),
+		}}}
+		people := i.house(p, "mario", "lucia", "capo")
+		i.send("s1", testMsgID, sentText, "a@pec.example", "b@pec.example")
+		if c.left {
+			p.Users = p.Users[1:]
+			if _, err := i.store.Part(t.Context(), func(login string) bool { return login != "mario" }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		i.take(i.receipt(providersim.Acceptance, nil))
+		if _, err := i.s.reportDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		err := cancelNotice(stored(t, i.store, "s1"), i.s.opt).file(t.Context(), i.store, func(*mailbox.Tx) (bool, error) { return true, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		notices, reports := "", ""
+		for _, l := range []string{"mario", "lucia", "capo"} {
+			at := i.sight(p, l, people[l], mailbox.RoleOutcomes)
+			if strings.Contains(at, "inbox") && (l != "capo" || c.noticeFor == "capo") {
+				notices += l
+			}
+			if strings.Contains(at, "tree") {
+				reports += " " + l
+			}
+		}
+		if notices != c.noticeFor || strings.TrimSpace(reports) != c.reports {
+			t.Errorf("%s: notices to %q instead of %q, report to %q instead of %q", c.name, notices, c.noticeFor, reports, c.reports)
+		}
+	}
+}
