@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -65,4 +66,50 @@ func (c counters) Add(ctx context.Context, key string, forget time.Time) (int, e
 		return tx.Space("auth").Put(key, now)
 	})
 	return now.N, err
+}
+
+// clockKey is where stands how evenly the clock goes on, in the room "gateway".
+const clockKey = "clock"
+
+// countersAtOnce is how many one transaction drops.
+const countersAtOnce = 500
+
+// drop removes the numbers that may be forgotten, once the clock is believed:
+// they do not count any more, but nobody else takes them away.
+func (c counters) drop(ctx context.Context, zone *time.Location) (dropped int, err error) {
+	if zone == nil {
+		zone = time.UTC
+	}
+	even := false
+	err = c.store.Update(ctx, func(tx *mailbox.Tx) error {
+		var clock mailbox.EvenClock
+		if err := tx.Space("gateway").Get(clockKey, &clock); err != nil && !errors.Is(err, mailbox.ErrNotFound) {
+			return err
+		}
+		even = clock.Look(tx.Now(), zone)
+		return tx.Space("gateway").Put(clockKey, clock)
+	})
+	for more := even; more && err == nil; {
+		n := 0
+		err = c.store.Update(ctx, func(tx *mailbox.Tx) error {
+			var over []string
+			err := tx.Space("auth").Scan("", func(k string, raw []byte) (bool, error) {
+				var one counted
+				if err := json.Unmarshal(raw, &one); err != nil {
+					return false, err
+				}
+				if one.Forget.Before(tx.Now()) {
+					over = append(over, k)
+				}
+				return len(over) < countersAtOnce, nil
+			})
+			for _, k := range over {
+				err = errors.Join(err, tx.Space("auth").Delete(k))
+			}
+			n = len(over)
+			return err
+		})
+		dropped, more = dropped+n, n == countersAtOnce
+	}
+	return dropped, err
 }

@@ -80,7 +80,7 @@ type Gateway struct {
 	events  *events.Log
 	trail   *trail
 	sums    func() Sums
-	policy  func() *policy.Policy
+	people  *people
 
 	listeners []*gate.Listener
 	cancel    context.CancelFunc
@@ -114,8 +114,8 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	if err := g.openTrail(ctx, o.Sums); err != nil {
 		return nil, err
 	}
-	login := auth.New(auth.Options{Policy: o.Policy, Events: g.events, Location: o.Location, Counters: counters{g.store}, Codes: o.Codes, Apps: apps{g.store, g.events}, Locked: g.pinLocked})
-	g.fault("known devices", knownDevices(ctx, g.store, login.Seen)) // without them nobody is known: no more than that
+	g.people = newPeople(g.store, g.events, o.Policy)
+	login := auth.New(auth.Options{Policy: o.Policy, Events: g.events, Location: o.Location, Counters: counters{g.store}, Codes: o.Codes, Apps: apps{g.store, g.events}, People: g.people, Locked: g.pinLocked})
 	g.relay = relay.New(relay.Options{
 		Store: g.store, Reader: pec.NewReader(pec.Options{Trust: trust}), Accounts: o.Accounts,
 		Hello: o.Hostname, Address: o.Address, Language: o.Language, Location: o.Location, Schedule: o.Schedule, Events: g.events,
@@ -129,14 +129,14 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	// And before anybody logs in: a new person may have the login of one who left.
-	g.policy = o.Policy
-	if err := g.partPeople(ctx, o.Policy()); err != nil {
+	if err := g.people.settle(ctx); err != nil && !errors.Is(err, mailbox.ErrNoSpace) {
 		return nil, err
 	}
+	g.fault("known devices", knownDevices(ctx, g.store, login.Seen)) // without them nobody is known: no more than that
 	held := confirm{store: g.store, domain: o.Address[strings.LastIndexByte(o.Address, '@')+1:]}
 	g.smtp, err = smtpd.New(smtpd.Options{
 		Hostname: o.Hostname, MaxSize: o.MaxMessage, Policy: o.Policy, Auth: login,
-		Intake: &intake{store: g.store}, Confirm: held, Person: g.person, Events: g.events,
+		Intake: &intake{store: g.store}, Confirm: held, Events: g.events,
 	})
 	if err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	g.cancel = cancel
 	if g.control, err = admin.Listen(admin.Options{
-		DataDir: o.DataDir, Store: g.store, Relay: g.relay, Events: g.events,
+		DataDir: o.DataDir, Store: g.store, Relay: g.relay, Events: g.events, User: g.people.User,
 		UnlockPIN: func(ctx context.Context, login string, by relay.Hand) (int, error) {
 			return UnlockPIN(ctx, g.store, login, o.Location, by)
 		},
@@ -170,7 +170,8 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		}
 	})
 	g.run("relay", func() error { return g.relay.Run(run) })
-	g.wg.Go(func() { g.keep(run, o.Policy) })
+	g.wg.Go(func() { g.keep(run, o.Policy, o.Location) })
+	g.wg.Go(func() { g.people.keep(run) })
 	g.wg.Go(func() { g.cert.Watch(run, time.Minute, g.events) })
 	limits := gate.NewLimits(0, 0)
 	ports := map[string]int{} // the first of each kind
@@ -234,7 +235,7 @@ func (g *Gateway) Reload() {
 		g.events.Fault("certificate", "", err)
 	}
 	_ = g.configured(context.Background(), "reloaded") // the log tells it
-	g.fault("people", g.partPeople(context.Background(), g.policy()))
+	g.fault("people", g.people.settle(context.Background()))
 	g.relay.Reload()
 	notify("READY=1")
 }

@@ -24,7 +24,7 @@ const (
 // keep tidies the store until ctx ends. First it looks for messages whose bytes
 // are durable but whose record a crash prevented: they are filed for the
 // administrator of their mailbox.
-func (g *Gateway) keep(ctx context.Context, current func() *policy.Policy) {
+func (g *Gateway) keep(ctx context.Context, current func() *policy.Policy, zone *time.Location) {
 	found, err := g.store.Recover(ctx, adminOf(current))
 	g.fault("recover", err)
 	if found.Filed > 0 {
@@ -39,6 +39,8 @@ func (g *Gateway) keep(ctx context.Context, current func() *policy.Policy) {
 		if removed > 0 {
 			g.events.Retained(removed)
 		}
+		_, err = counters{g.store}.drop(ctx, zone)
+		g.fault("counters", err)
 		_, err = g.store.Sweep(ctx)
 		g.fault("sweep", err)
 		g.fault("audit", g.store.SignAudit(ctx))

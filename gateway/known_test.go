@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -19,6 +20,10 @@ func TestG8_KnownDevicesOfTheAuditLog(t *testing.T) {
 	defer store.Close()
 	err = store.Update(t.Context(), func(tx *mailbox.Tx) error {
 		for _, l := range []mailbox.AuditLine{
+			{Actor: "mario", Event: "login", Result: "good", From: "192.0.2.9"},
+			{Actor: "anna", Event: "login", Result: "good", From: "192.0.2.9"},
+			{Actor: "store", Event: "user removed", Subject: "mario"},
+			{Actor: "root", Event: "user adopt", Subject: "old", More: map[string]string{"login": "Anna"}},
 			{Actor: "mario", Event: "login", Result: "good", From: "192.0.2.1"},
 			{Actor: "lucia", Event: "login", Result: "refused", From: "192.0.2.1"},
 			{Actor: "mario", Event: "login", Result: "good", From: "192.0.2.1", Reason: "app password phone"},
@@ -36,14 +41,16 @@ func TestG8_KnownDevicesOfTheAuditLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	if err := knownDevices(t.Context(), store, func(login, remote string, at time.Time) {
+	if err := knownDevices(t.Context(), store, func(_ context.Context, login, remote string, at time.Time) error {
 		if time.Since(at) > time.Hour {
 			t.Errorf("at %v", at)
 		}
 		got = append(got, fmt.Sprint(login, " ", remote))
+		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
+	slices.Sort(got)
 	if want := []string{"lucia 192.0.2.2", "mario 192.0.2.1"}; !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}

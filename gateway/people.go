@@ -2,36 +2,318 @@ package gateway
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"strings"
+	"sync"
 	"time"
 
+	"pecgate/gateway/admin"
+	"pecgate/gateway/auth"
 	"pecgate/mailbox"
+	"pecgate/mailbox/events"
 	"pecgate/policy"
 )
 
-// peopleWait bounds the look at who left.
-const peopleWait = 30 * time.Second
+const (
+	// peopleWait bounds one look at who left.
+	peopleWait = 30 * time.Second
+	// peopleAgain is how soon it is tried again where that failed.
+	peopleAgain = 5 * time.Second
+	// closedEvery bounds the lines of the log about who is kept out.
+	closedEvery = time.Minute
+)
 
-// person is the number of who has a login now.
-func (g *Gateway) person(ctx context.Context, login string) (uint32, error) {
+// people knows which person each login of the policy is, and parts from it who
+// is so no more. A login is open only when the line of the policy that it has now
+// was looked at, and whoever had it before is parted: until then nobody logs in,
+// so that nobody finds what is another's. What cannot be done (on a full disk) is
+// tried until it is.
+type people struct {
+	store  *mailbox.Store
+	events *events.Log
+	policy func() *policy.Policy
+	again  time.Duration // peopleAgain; tests have less time
+
+	pass sync.Mutex // one look at a time
+
+	mu      sync.Mutex
+	open    map[string]person    // by login in lower case
+	leaving map[string]string    // not parted yet: why
+	told    map[string]time.Time // when the log said that a login is closed
+	due     bool                 // something could not be done
+}
+
+func newPeople(store *mailbox.Store, ev *events.Log, p func() *policy.Policy) *people {
+	return &people{
+		store: store, events: ev, policy: p, again: peopleAgain,
+		open: map[string]person{}, leaving: map[string]string{}, told: map[string]time.Time{},
+	}
+}
+
+var _ auth.People = (*people)(nil)
+
+// person is what the policy says of who a login is.
+type person struct {
+	Name     string `json:"name,omitempty"`
+	Email    string `json:"email,omitempty"`
+	Password string `json:"password,omitempty"` // SHA-256 of its hash, in hexadecimal
+}
+
+func personOf(u *policy.User) person {
+	l := person{Name: u.Name, Email: u.Email}
+	if u.Password != "" {
+		sum := sha256.Sum256([]byte(u.Password))
+		l.Password = hex.EncodeToString(sum[:])
+	}
+	return l
+}
+
+// another tells that a line is about somebody else than the one before it: name,
+// email and password are all new. Whoever has one of them still is who they were:
+// people marry, change their address and forget their password, but not all on
+// one day.
+func (l person) another(before person) bool {
+	same := func(a, b string) bool { return a != "" && strings.EqualFold(a, b) }
+	named := func(l person) bool { return l.Name+l.Email != "" }
+	return named(l) && named(before) && !same(l.Name, before.Name) && !same(l.Email, before.Email) && !same(l.Password, before.Password)
+}
+
+// Why a person is parted from a login.
+const (
+	whyGone    = "the login left policy.yaml"
+	whyAnother = "name, email and password of the login in policy.yaml are all others"
+)
+
+// settle looks at every login of the policy and parts who left. What fails is to
+// be tried again; meanwhile the logins in question are closed.
+func (g *people) settle(ctx context.Context) error {
+	g.pass.Lock()
+	defer g.pass.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, peopleWait)
+	defer cancel()
+	// Whatever happens: what was found of who may log in is to be asked anew.
+	defer g.store.PeopleChanged()
+	p := g.policy()
+	known, err := g.lines(ctx)
+	if err != nil {
+		return err
+	}
+	logins, err := g.store.Logins(ctx)
+	if err != nil {
+		return err
+	}
+	gone := g.goneFrom(p, known, logins)
+	err = g.part(ctx, p, gone, known)
+	g.opened(p)
+	err = errors.Join(err, g.note(ctx, known))
+	g.mu.Lock()
+	g.due = err != nil
+	g.mu.Unlock()
+	return err
+}
+
+// lines are the recorded ones.
+func (g *people) lines(ctx context.Context) (all map[string]person, err error) {
+	err = g.store.View(ctx, func(tx *mailbox.Tx) error {
+		all = map[string]person{}
+		return tx.Space(admin.PeopleRoom).Scan("", func(login string, raw []byte) (bool, error) {
+			var l person
+			if err := json.Unmarshal(raw, &l); err != nil {
+				return false, err
+			}
+			all[login] = l
+			return true, nil
+		})
+	})
+	return all, err
+}
+
+// goneFrom lists who is to be parted, and closes their logins.
+func (g *people) goneFrom(p *policy.Policy, known map[string]person, logins []string) (gone []mailbox.Leaving) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	look := map[string]bool{}
+	for _, login := range logins {
+		look[login] = true
+	}
+	for login := range g.leaving {
+		look[login] = true
+	}
+	for login := range known {
+		look[login] = true
+	}
+	for login := range look {
+		before, had := g.open[login] // newer than the record where that could not be written
+		if !had {
+			before, had = known[login]
+		}
+		u, in := p.User(login)
+		why := g.leaving[login]
+		switch {
+		case why != "":
+		case !in:
+			why = whyGone
+		case had && personOf(u).another(before):
+			why = whyAnother
+		default:
+			continue
+		}
+		delete(g.open, login)
+		g.leaving[login] = why
+		gone = append(gone, mailbox.Leaving{Login: login, Why: why})
+	}
+	return gone
+}
+
+// part parts them, and has the record say what the policy says now.
+func (g *people) part(ctx context.Context, p *policy.Policy, gone []mailbox.Leaving, known map[string]person) error {
+	parted, err := g.store.Part(ctx, gone, func(tx *mailbox.Tx, login string) error {
+		if u, ok := p.User(login); ok {
+			return tx.Space(admin.PeopleRoom).Put(login, personOf(u))
+		}
+		return tx.Space(admin.PeopleRoom).Delete(login)
+	})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	done := map[string]bool{}
+	for _, l := range parted {
+		done[l.Login] = true
+		g.events.UserRemoved(l.Login, g.leaving[l.Login])
+	}
+	for _, l := range gone {
+		if err == nil || done[l.Login] {
+			delete(g.leaving, l.Login)
+			delete(g.told, l.Login)
+			delete(known, l.Login)
+			if u, ok := p.User(l.Login); ok {
+				known[l.Login] = personOf(u)
+			}
+		} else if _, told := g.told[l.Login]; !told {
+			g.told[l.Login] = g.store.Now()
+			g.events.UserNotRemoved(l.Login, l.Why, err)
+		}
+	}
+	return err
+}
+
+// opened opens the logins of the policy behind which nobody is to be parted.
+func (g *people) opened(p *policy.Policy) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear(g.open)
+	for i := range p.Users {
+		if login := strings.ToLower(p.Users[i].Login); g.leaving[login] == "" {
+			g.open[login] = personOf(&p.Users[i])
+		}
+	}
+}
+
+// linesAtOnce is how many lines one transaction records.
+const linesAtOnce = 200
+
+// note records the lines that are new.
+func (g *people) note(ctx context.Context, known map[string]person) error {
+	fresh := map[string]person{}
+	g.mu.Lock()
+	for login, l := range g.open {
+		if known[login] != l || l == (person{}) {
+			fresh[login] = l
+		}
+	}
+	g.mu.Unlock()
+	for len(fresh) > 0 {
+		part := map[string]person{}
+		for login, l := range fresh {
+			if part[login] = l; len(part) == linesAtOnce {
+				break
+			}
+		}
+		err := g.store.Update(ctx, func(tx *mailbox.Tx) error {
+			for login, l := range part {
+				if err := tx.Space(admin.PeopleRoom).Put(login, l); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for login := range part {
+			delete(fresh, login)
+		}
+	}
+	return nil
+}
+
+// keep tries again what could not be done, until ctx ends.
+func (g *people) keep(ctx context.Context) {
+	tick := time.NewTicker(g.again)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		g.mu.Lock()
+		due := g.due
+		g.mu.Unlock()
+		if due {
+			_ = g.settle(ctx) // the log has it once, and who is kept out
+		}
+	}
+}
+
+// Number is the number of the person who has a login, 0 where nobody had it yet.
+func (g *people) Number(ctx context.Context, login string) (n uint32, err error) {
+	err = g.store.View(ctx, func(tx *mailbox.Tx) error {
+		p, err := tx.PersonOf(login)
+		if n = uint32(p); errors.Is(err, mailbox.ErrNotFound) {
+			err = nil
+		}
+		return err
+	})
+	return n, err
+}
+
+// Enter is Number of a login of the policy, which has a person from then on.
+func (g *people) Enter(ctx context.Context, login string) (uint32, error) {
 	p, err := g.store.Person(ctx, login)
 	return uint32(p), tooFull(err)
 }
 
-// partPeople parts those whose login has left the policy from it. Where that
-// fails (a full disk included) the next reload does it.
-func (g *Gateway) partPeople(ctx context.Context, p *policy.Policy) error {
-	ctx, cancel := context.WithTimeout(ctx, peopleWait)
-	defer cancel()
-	gone, err := g.store.Part(ctx, func(login string) bool {
-		_, known := p.User(login)
-		return known
-	})
-	for _, l := range gone {
-		g.events.UserRemoved(l.Login)
-	}
-	if errors.Is(err, mailbox.ErrNoSpace) {
-		return nil
-	}
-	return err
+// Closed tells that nobody may log in as a user of the policy now.
+func (g *people) Closed(u *policy.User) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l, ok := g.open[strings.ToLower(u.Login)]
+	return !ok || l != personOf(u)
 }
+
+// User tells whether a login is one of the policy, and closed.
+func (g *people) User(login string) (known, closed bool) {
+	u, known := g.policy().User(login)
+	return known, known && g.Closed(u)
+}
+
+// KeptOut tells the log that somebody was, not more often than each minute.
+func (g *people) KeptOut(login, remote string) {
+	g.mu.Lock()
+	now, key := g.store.Now(), strings.ToLower(login)
+	last, leaving := g.told[key], g.leaving[key] != ""
+	say := !leaving || now.Sub(last) >= closedEvery || now.Before(last)
+	if leaving && say {
+		g.told[key] = now
+	}
+	g.mu.Unlock()
+	if say {
+		g.events.LoginClosed(login, remote)
+	}
+}
+
+// Version is another after each change of who has a login or an app password.
+func (g *people) Version() uint64 { return g.store.PeopleVersion() }

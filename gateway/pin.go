@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +30,11 @@ func UnlockPIN(ctx context.Context, store *mailbox.Store, login string, zone *ti
 	}
 	err = store.Update(ctx, func(tx *mailbox.Tx) error {
 		today := time.Now().In(zone)
-		key := auth.PINKey(login, today)
+		person, err := tx.PersonOf(login)
+		if err != nil && !errors.Is(err, mailbox.ErrNotFound) {
+			return err
+		}
+		key := auth.PINKey(login, uint32(person), today)
 		c, err := readCount(tx, key)
 		if err != nil {
 			return err

@@ -65,3 +65,12 @@ func (tx *Tx) Login(p Person) (string, error) {
 	}
 	return string(b), err
 }
+
+// PeopleVersion is another number after each change of who has which login or
+// app password: while it stays, what was found about these stands. It is of this
+// process alone.
+func (s *Store) PeopleVersion() uint64 { return s.people.Load() }
+
+// PeopleChanged makes PeopleVersion another. It is called after the transaction,
+// whether that was known to succeed or not.
+func (s *Store) PeopleChanged() { s.people.Add(1) }

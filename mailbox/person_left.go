@@ -20,32 +20,46 @@ type LeftPerson struct {
 	Person Person    `json:"person"`
 	Login  string    `json:"login"` // the last one
 	At     time.Time `json:"left"`
+	// Revoked is how many app passwords were revoked by an adoption.
+	Revoked int `json:"app_passwords_revoked,omitzero"`
 }
 
 func leftKey(login string, p Person) []byte { return key("po", strings.ToLower(login), p) }
 
-// Part parts every person from a login that is none any more, as keep says, and
-// tells whom. Each has an audit line.
-func (s *Store) Part(ctx context.Context, keep func(login string) bool) (parted []LeftPerson, err error) {
-	var gone []string
+// Leaving is a login whose person is to be kept apart.
+type Leaving struct {
+	Login string
+	Why   string // for the audit log
+}
+
+// Logins lists the logins behind which there is a person now.
+func (s *Store) Logins(ctx context.Context) (all []string, err error) {
 	err = s.View(ctx, func(tx *Tx) error {
-		gone = nil
+		all = nil
 		prefix := key("p")
 		return tx.r.Scan(prefix, nil, func(k, _ []byte) (bool, error) {
-			if login := strings.TrimSuffix(string(k[len(prefix):]), "\x00"); !keep(login) {
-				gone = append(gone, login)
-			}
+			all = append(all, strings.TrimSuffix(string(k[len(prefix):]), "\x00"))
 			return true, nil
 		})
 	})
-	if err != nil {
-		return nil, err
-	}
+	return all, err
+}
+
+// Part parts the persons behind logins from them, and tells whom. Each has an
+// audit line; with, where it is not nil, is called in the same transaction, also
+// for a login without a person. Some may be parted when it fails.
+func (s *Store) Part(ctx context.Context, gone []Leaving, with func(tx *Tx, login string) error) (parted []LeftPerson, err error) {
 	for part := range slices.Chunk(gone, batch) {
 		var here []LeftPerson
 		err := s.Update(ctx, func(tx *Tx) error {
 			here = nil
-			for _, login := range part {
+			for _, g := range part {
+				login := strings.ToLower(g.Login)
+				if with != nil {
+					if err := with(tx, login); err != nil {
+						return err
+					}
+				}
 				p, err := tx.person(login)
 				if errors.Is(err, ErrNotFound) {
 					continue
@@ -53,8 +67,8 @@ func (s *Store) Part(ctx context.Context, keep func(login string) bool) (parted 
 				if err != nil {
 					return err
 				}
-				l := LeftPerson{p, login, tx.now.UTC()}
-				err = tx.Audit(AuditLine{Actor: "store", Event: "user removed", Subject: login, Result: "kept apart", More: map[string]string{"person": fmt.Sprint(p)}})
+				l := LeftPerson{Person: p, Login: login, At: tx.now.UTC()}
+				err = tx.Audit(AuditLine{Actor: "store", Event: "user removed", Subject: login, Result: "kept apart", Reason: g.Why, More: map[string]string{"person": fmt.Sprint(p)}})
 				if err := errors.Join(err, tx.part(l)); err != nil {
 					return err
 				}
@@ -62,6 +76,7 @@ func (s *Store) Part(ctx context.Context, keep func(login string) bool) (parted 
 			}
 			return nil
 		})
+		s.PeopleChanged()
 		if err != nil {
 			return parted, err
 		}
@@ -117,8 +132,12 @@ type Adoption struct {
 	Old    string // the login that left
 	As     string // the login that the person has from now on; "": Old
 	Person Person // of those who left under Old; 0: the last one
-	Actor  string // for the audit log: the way they came
-	From   string // who they are there
+	// Apps has the person's app passwords count again. Otherwise they are revoked:
+	// nobody knows who has them after so long.
+	Apps  bool
+	With  func(*Tx) error // in the same transaction; nil: nothing
+	Actor string          // for the audit log: the way they came
+	From  string          // who they are there
 }
 
 // Adopt gives a person who left a login again, with all that was theirs. Who had
@@ -140,10 +159,28 @@ func (s *Store) Adopt(ctx context.Context, a Adoption) (back LeftPerson, err err
 		}
 		back = all[i]
 		more := map[string]string{"person": fmt.Sprint(back.Person), "login": as}
+		apps, err := tx.AppPasswords(back.Person)
+		if err != nil {
+			return err
+		}
+		if back.Revoked = 0; !a.Apps && len(apps) > 0 {
+			for _, p := range apps {
+				if _, err := tx.RevokeAppPassword(back.Person, p.Name); err != nil {
+					return err
+				}
+			}
+			back.Revoked = len(apps)
+			more["app_passwords_revoked"] = fmt.Sprint(len(apps))
+		}
+		if a.With != nil {
+			if err := a.With(tx); err != nil {
+				return err
+			}
+		}
 		switch now, err := tx.person(as); {
 		case err == nil:
 			more["instead_of"] = fmt.Sprint(now)
-			if err := tx.part(LeftPerson{now, as, tx.now.UTC()}); err != nil {
+			if err := tx.part(LeftPerson{Person: now, Login: as, At: tx.now.UTC()}); err != nil {
 				return err
 			}
 		case !errors.Is(err, ErrNotFound):
@@ -155,6 +192,7 @@ func (s *Store) Adopt(ctx context.Context, a Adoption) (back LeftPerson, err err
 			tx.w.Put(key("pi", back.Person), []byte(as)),
 			tx.Audit(AuditLine{Actor: a.Actor, From: a.From, Event: "user adopt", Subject: back.Login, Result: "adopted", More: more}))
 	})
+	s.PeopleChanged()
 	return back, err
 }
 

@@ -24,14 +24,18 @@ func TestPersonLeft(t *testing.T) {
 	}
 	part := func(logins ...string) (gone []string) {
 		t.Helper()
-		parted, err := s.Part(ctx, func(login string) bool {
-			for _, l := range logins {
-				if login == l {
-					return false
-				}
-			}
-			return true
+		var leaving []Leaving
+		for _, l := range logins {
+			leaving = append(leaving, Leaving{Login: l, Why: "test"})
+		}
+		version, told := s.PeopleVersion(), 0
+		parted, err := s.Part(ctx, leaving, func(tx *Tx, login string) error {
+			told++
+			return tx.Space("test").Put(login, 1)
 		})
+		if told < len(logins) || (s.PeopleVersion() == version) != (len(logins) == 0) {
+			t.Errorf("told of %d of %d, version %d then %d", told, len(logins), version, s.PeopleVersion())
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +82,7 @@ func TestPersonLeft(t *testing.T) {
 	if !left(first) || left(second) || left(999) {
 		t.Error("who has left is not known")
 	}
-	back, err := s.Adopt(ctx, Adoption{Old: "MARIO"})
+	back, err := s.Adopt(ctx, Adoption{Old: "MARIO", Apps: true})
 	if err != nil || back.Person != first || person("mario") != first || left(first) || !left(second) {
 		t.Fatalf("%+v, %v, mario is %d", back, err, person("mario"))
 	}
@@ -90,6 +94,15 @@ func TestPersonLeft(t *testing.T) {
 	}
 	if _, err := s.Adopt(ctx, Adoption{Old: "mario", Person: first}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("who is here: %v", err)
+	}
+	// Without a word the app passwords do not come back.
+	part("mario")
+	person("mario")
+	if back, err := s.Adopt(ctx, Adoption{Old: "mario", Person: first}); err != nil || back.Revoked != 1 {
+		t.Errorf("%+v, %v", back, err)
+	}
+	if _, err := s.FindAppPassword(ctx, "mario", digest); !errors.Is(err, ErrNotFound) {
+		t.Errorf("an app password is good again: %v", err)
 	}
 	// Under another login, and one of several.
 	part("mario")
@@ -105,7 +118,7 @@ func TestPersonLeft(t *testing.T) {
 			name, err = tx.Login(first)
 		}
 		return err
-	}); err != nil || name != "m.rossi" || len(all) != 2 || all[0].Person != third || all[1].Person != second {
+	}); err != nil || name != "m.rossi" || len(all) != 3 || all[0].Person != third || all[2].Person != second {
 		t.Errorf("%q %+v %v", name, all, err)
 	}
 	closed(t, s)
@@ -177,7 +190,7 @@ func TestAppPasswordRecords(t *testing.T) {
 		return errors.Join(
 			tx.putJSON(key("ap", Person(77), make([]byte, 32)), AppPassword{Name: "of nobody"}),
 			tx.w.Put(key("ap", p, make([]byte, 32)), []byte("{")),
-			tx.putJSON(leftKey("mario", p), LeftPerson{p, "mario", tx.now}))
+			tx.putJSON(leftKey("mario", p), LeftPerson{Person: p, Login: "mario", At: tx.now}))
 	}); err != nil {
 		t.Fatal(err)
 	}

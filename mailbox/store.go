@@ -54,7 +54,8 @@ type Store struct {
 	copying   sync.RWMutex // held for reading while a backup copies: no bytes are removed
 	space     space
 	audit     *audit.Log
-	failed    chan error // holds the first failure
+	people    atomic.Uint64 // PeopleVersion
+	failed    chan error    // holds the first failure
 	broken    atomic.Pointer[error]
 	closing   sync.Once
 	closeErr  error

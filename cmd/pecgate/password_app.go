@@ -81,7 +81,7 @@ func (a *app) appPassword(c *cobra.Command, f appFlags) error {
 		if f.asJSON {
 			return json.NewEncoder(c.OutOrStdout()).Encode(gone)
 		}
-		_, err = fmt.Fprintf(c.OutOrStdout(), "%s of %s is revoked: no new login with it. A session that is open goes on until it ends.\n", gone.Name, gone.User)
+		_, err = fmt.Fprintf(c.OutOrStdout(), "%s of %s is revoked: no new login with it, and a session that is open ends.\n", gone.Name, gone.User)
 		return err
 	}
 	password, digest := auth.NewAppPassword()

@@ -93,12 +93,15 @@ func printLeft(c *cobra.Command, all []mailbox.LeftPerson, asJSON bool, loc *tim
 func newUserAdoptCommand(app *app) *cobra.Command {
 	var as string
 	var person uint32
+	var apps bool
 	c := &cobra.Command{
 		Use:   "adopt LOGIN",
 		Short: "give the person who left LOGIN everything back that was theirs",
 		Long: `Gives the person who left LOGIN their old identity back, under the same login or the one that --as names, which must be
 in policy.yaml. Where several people left LOGIN, the last one is meant; --person names another.
 
+Their app passwords are revoked then, since nobody knows who has them by now; --app-passwords lets them count again, for a
+login that left by mistake.
 Whoever had the login meanwhile is kept apart in turn, and can be adopted the same way. The mail program has to log in
 anew. What was held when the login left stays held: see ` + "`queue list --state held`" + `.`,
 		Example: "  pecgate user adopt mario\n  pecgate user adopt mario --as m.rossi",
@@ -114,7 +117,7 @@ anew. What was held when the login left stays held: see ` + "`queue list --state
 				return err
 			}
 			a := mailbox.Adoption{
-				Old: args[0], As: args[0], Person: mailbox.Person(person),
+				Old: args[0], As: args[0], Person: mailbox.Person(person), Apps: apps,
 				Actor: "pecgate user", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid()),
 			}
 			if as != "" {
@@ -127,12 +130,17 @@ anew. What was held when the login left stays held: see ` + "`queue list --state
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s has everything back of person %d, who left %s on %s\n",
+			fmt.Fprintf(c.OutOrStdout(), "%s has everything back of person %d, who left %s on %s\n",
 				a.As, back.Person, back.Login, back.At.In(l.Appliance.Location()).Format(time.DateTime))
-			return err
+			if back.Revoked > 0 {
+				fmt.Fprintf(c.OutOrStdout(), "%s revoked: make new ones with `pecgate password --app NAME --user %s`\n",
+					count(back.Revoked, "app password is", "app passwords are"), a.As)
+			}
+			return nil
 		},
 	}
 	c.Flags().StringVar(&as, "as", "", "the `LOGIN` that the person has from now on, where it is another")
+	c.Flags().BoolVar(&apps, "app-passwords", false, "let the person's app passwords count again in place of revoking them")
 	c.Flags().Uint32Var(&person, "person", 0, "the `NUMBER` of the person, where several left the login")
 	return c
 }
@@ -147,7 +155,7 @@ func loginInPolicy(l *configs.Loaded, login string) (string, error) {
 }
 
 func adopt(ctx context.Context, a *configs.Appliance, how mailbox.Adoption) (back mailbox.LeftPerson, err error) {
-	q := url.Values{"old": {how.Old}, "as": {how.As}, "person": {strconv.FormatUint(uint64(how.Person), 10)}}
+	q := url.Values{"old": {how.Old}, "as": {how.As}, "person": {strconv.FormatUint(uint64(how.Person), 10)}, "apps": {strconv.FormatBool(how.Apps)}}
 	err = admin.NewClient(a.Path(a.DataDir)).Change(ctx, "/v1/people/adopt", q, &back)
 	if !errors.Is(err, admin.ErrNotRunning) {
 		return back, controlError(a, err)

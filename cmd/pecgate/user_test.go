@@ -87,14 +87,14 @@ func TestUserRemoved(t *testing.T) {
 			t.Errorf("%q: %d %q", c.args, state, errs)
 		}
 	}
-	if out := run("user", "adopt", "Mario"); !strings.HasPrefix(out, "mario has everything back of person ") {
+	if out := run("user", "adopt", "Mario"); !strings.HasPrefix(out, "mario has everything back of person ") || !strings.Contains(out, "\n1 app password is revoked: make new ones") {
 		t.Errorf("adopted: %s", out)
 	}
 	if n := len(h.folder("mario", sent)); n != 2 {
 		t.Errorf("after the adoption mario sees %d", n)
 	}
-	if got := h.imapLogin("mario", secret); !strings.HasPrefix(got, "OK") {
-		t.Errorf("after the adoption: %s", got)
+	if got := h.imapLogin("mario", secret); !strings.HasPrefix(got, "NO") {
+		t.Errorf("after the adoption an app password of before is good again: %s", got)
 	}
 	// A person decides that it goes on, and it is not held again.
 	run("queue", "retry", held.ID)

@@ -55,7 +55,8 @@ func Apps(ctx context.Context, store *mailbox.Store, logins []string) (all []App
 	return all, nil
 }
 
-// MakeApp keeps the digest of a new app password, with an audit line.
+// MakeApp keeps the digest of a new app password, with an audit line. The caller
+// has seen to it that the login is one of the policy.
 func MakeApp(ctx context.Context, store *mailbox.Store, login, name string, digest [32]byte, by By) (made App, err error) {
 	err = store.Update(ctx, func(tx *mailbox.Tx) error {
 		p, err := tx.EnsurePerson(login)
@@ -94,6 +95,7 @@ func RevokeApp(ctx context.Context, store *mailbox.Store, login, name string, by
 		gone = App{User: login, AppPassword: a}
 		return noteApp(tx, login, a.Name, "revoked", by)
 	})
+	store.PeopleChanged() // sessions that rest on it end
 	if errors.Is(err, mailbox.ErrNotFound) {
 		err = &Refusal{"the user has no app password of this name: `pecgate password --list` shows them"}
 	}
@@ -106,8 +108,7 @@ func noteApp(tx *mailbox.Tx, login, name, result string, by By) error {
 	})
 }
 
-// appRoutes are the requests about app passwords. Whether a user is in the policy
-// is for the command to say: at a login the policy is asked anyway.
+// appRoutes are the requests about app passwords.
 func (c *Control) appRoutes(mux *http.ServeMux) {
 	mux.Handle("GET /v1/app-passwords", c.audited("app password list", func(r *http.Request) (a answer) {
 		a.value, a.err = Apps(r.Context(), c.opt.Store, r.URL.Query()["user"])
@@ -126,6 +127,9 @@ func (c *Control) appRoutes(mux *http.ServeMux) {
 		var digest [32]byte
 		if n, err := hex.Decode(digest[:], []byte(q("digest"))); err != nil || n != len(digest) || q("user") == "" {
 			return App{}, &Refusal{"a user and a digest of 32 bytes are needed"}
+		}
+		if err := c.user(q("user")); err != nil {
+			return App{}, err
 		}
 		return MakeApp(ctx, c.opt.Store, q("user"), q("name"), digest, by)
 	})))

@@ -309,3 +309,27 @@ func TestEveryWriteHasItsDeadline(t *testing.T) {
 		t.Errorf("%d writes, %d deadlines", w.writes, w.set)
 	}
 }
+
+// TestOnlyUsersOfThePolicyGetSomething: an app password or what somebody left is
+// for a login of the policy in use that is not closed.
+func TestOnlyUsersOfThePolicyGetSomething(t *testing.T) {
+	d := newDesk(t, 0, 0)
+	d.control.opt.User = func(login string) (known, closed bool) { return login != "nobody", login == "closed" }
+	for _, login := range []string{"nobody", "closed", "mario"} {
+		var made App
+		q := url.Values{"user": {login}, "name": {"phone"}, "digest": {strings.Repeat("00", 32)}}
+		err := d.client.Change(t.Context(), "/v1/app-passwords/make", q, &made)
+		if (err == nil) != (login == "mario") {
+			t.Errorf("app password of %s: %v", login, err)
+		}
+		err = d.client.Change(t.Context(), "/v1/people/adopt", url.Values{"old": {"lucia"}, "as": {login}, "person": {"0"}}, &made)
+		if err == nil || strings.Contains(err.Error(), "nobody left this login") != (login == "mario") {
+			t.Errorf("adoption as %s: %v", login, err)
+		}
+	}
+	for _, login := range []string{"nobody", "closed"} {
+		if err := d.store.View(t.Context(), func(tx *mailbox.Tx) error { _, err := tx.PersonOf(login); return err }); !errors.Is(err, mailbox.ErrNotFound) {
+			t.Errorf("%s has become a person: %v", login, err)
+		}
+	}
+}

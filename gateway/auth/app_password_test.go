@@ -111,9 +111,9 @@ func TestLoginPIN(t *testing.T) {
 		{"mario", " 123456", "", ""},
 		{"nobody", "good password 123456", "", ""},
 	} {
-		id, pin, err := s.LoginPIN(t.Context(), c.name, c.password, fmt.Sprint("192.0.2.", i))
-		if id.User != c.user || c.user != "" && (err != nil || pin != c.pin) || c.user == "" && err != ErrRefused {
-			t.Errorf("%s %q: %v %q %v", c.name, c.password, id, pin, err)
+		e, err := s.LoginPIN(t.Context(), c.name, c.password, fmt.Sprint("192.0.2.", i))
+		if e.User != c.user || c.user != "" && (err != nil || e.PIN != c.pin) || c.user == "" && err != ErrRefused {
+			t.Errorf("%s %q: %v %q %v", c.name, c.password, e, e.PIN, err)
 		}
 	}
 }

@@ -20,6 +20,9 @@
 //     password is never a PIN.
 //   - A one-time code is taken once, durably if Counters are, before anything
 //     is done for it.
+//   - What is counted or remembered of a user is a person's, not a login's: who
+//     gets the login of somebody else begins anew, and does not log in before
+//     what was the other's is kept apart (People).
 //   - No secret is in an error, an event or a key of a map.
 //
 // It must not import configs, mailbox (except events) or relay, and is the home
@@ -48,6 +51,9 @@ var (
 	ErrRefused = errors.New("user name or password not accepted")
 	// ErrBusy means that nothing was checked: too many logins wait. Temporary.
 	ErrBusy = errors.New("too many logins at once, try again")
+	// ErrClosed means that the password was right, but what was the login's former
+	// person's is not kept apart yet. Temporary.
+	ErrClosed = errors.New("the login is closed until what was its former person's is kept apart")
 	// ErrPINLocked means that ten wrong PINs were given today; no PIN is looked
 	// at until the day ends.
 	ErrPINLocked = errors.New("too many wrong PINs today")
@@ -73,6 +79,7 @@ type Options struct {
 	// cannot be checked. The caller wipes what it gets.
 	Codes    func(login, sealed string) ([]byte, error)
 	Apps     Apps          // app passwords: there are none
+	People   People        // who has which login: always the same
 	Workers  int           // hashes computed at a time: 2
 	Waiting  int           // logins and PINs that may wait for that: 4096, one for each connection
 	Remember time.Duration // life of a verified login in the cache: 5 min; negative: no cache
@@ -107,6 +114,9 @@ func New(o Options) *Service {
 	if o.Apps == nil {
 		o.Apps = noApps{}
 	}
+	if o.People == nil {
+		o.People = samePeople{}
+	}
 	if o.Workers <= 0 {
 		o.Workers = 2
 	}
@@ -134,35 +144,40 @@ func random(n int) []byte {
 }
 
 // Login checks a name (login, email, or login/box@domain) and a password that
-// came from an address without port. ErrRefused, ErrBusy, the context's error,
-// or one that means that nothing is known; every other outcome is a success.
-func (s *Service) Login(ctx context.Context, name, password, remote string) (policy.Identity, error) {
-	id, _, err := s.login(ctx, name, []string{password}, remote)
-	return id, err
+// came from an address without port. ErrRefused, ErrBusy, ErrClosed, the
+// context's error, or one that means that nothing is known; every other outcome
+// is a success.
+func (s *Service) Login(ctx context.Context, name, password, remote string) (Entry, error) {
+	e, _, err := s.login(ctx, name, []string{password}, remote)
+	return e, err
 }
 
-// Seen tells that a user logged in from an address before this service began:
-// such a device is known. Older than thirty days it is not.
-func (s *Service) Seen(login, remote string, at time.Time) {
-	s.fails.seen(s.pair("user\x00"+strings.ToLower(login), remote), at)
+// Seen tells that the person who has a login now logged in from an address before
+// this service began: such a device is known. Older than thirty days it is not.
+func (s *Service) Seen(ctx context.Context, login, remote string, at time.Time) error {
+	n, err := s.opt.People.Number(ctx, login)
+	if err == nil {
+		s.fails.seen(s.pair(userKey(login, n), remote), at)
+	}
+	return err
 }
 
 // LoginPIN is Login where the password may have a PIN behind it: the whole is
 // tried as password first, then what stands before the last space if 4 to 12
-// digits follow. The PIN is returned as it came, "" where there was none, and
+// digits follow. The PIN of the entry is as it came, "" where there was none, and
 // was not looked at.
-func (s *Service) LoginPIN(ctx context.Context, name, password, remote string) (id policy.Identity, pin string, err error) {
-	tries := []string{password}
+func (s *Service) LoginPIN(ctx context.Context, name, password, remote string) (Entry, error) {
+	tries, pin := []string{password}, ""
 	if i := strings.LastIndexByte(password, ' '); i > 0 {
 		if digits := password[i+1:]; len(digits) >= 4 && len(digits) <= 12 && strings.Trim(digits, "0123456789") == "" {
 			tries, pin = append(tries, password[:i]), digits
 		}
 	}
-	id, right, err := s.login(ctx, name, tries, remote)
-	if right == 0 {
-		pin = ""
+	e, right, err := s.login(ctx, name, tries, remote)
+	if right > 0 {
+		e.PIN = pin
 	}
-	return id, pin, err
+	return e, err
 }
 
 // attempt is a login under way.
@@ -175,17 +190,26 @@ type attempt struct {
 	tries        []string
 	entries      [][32]byte // of tries, in the cache
 	all          [32]byte   // of all tries together: one that Login refuses may be right for LoginPIN
+	person       uint32     // 0: nobody had the login yet
+	app          string     // name of the app password that was right; "": none was
+	digest       [32]byte   // of it
+}
+
+// userKey names a person who has a login, in the throttle.
+func userKey(login string, person uint32) string {
+	return fmt.Sprintf("user\x00%d\x00%s", person, strings.ToLower(login))
 }
 
 // login checks a name with passwords, the first of which that is right counts.
-func (s *Service) login(ctx context.Context, name string, tries []string, remote string) (id policy.Identity, right int, err error) {
+func (s *Service) login(ctx context.Context, name string, tries []string, remote string) (_ Entry, right int, err error) {
 	a := attempt{name: name, remote: remote, from: address(remote), tries: tries}
 	if len(name) > maxName || len(tries[0]) > maxSecret {
 		s.fails.failed(s.pair("", remote), a.from, [32]byte{})
 		s.opt.Events.LoginRefused("", remote, "size")
-		return policy.Identity{}, 0, ErrRefused
+		return Entry{}, 0, ErrRefused
 	}
 	p := s.opt.Policy()
+	var id policy.Identity
 	if id, a.known = p.Resolve(name); a.known {
 		var u *policy.User
 		if u, a.known = p.User(id.User); a.known {
@@ -193,30 +217,48 @@ func (s *Service) login(ctx context.Context, name string, tries []string, remote
 		}
 	}
 	// All names of one user count together, and unknown ones apart.
-	a.who, a.seed = s.pair("user\x00"+strings.ToLower(a.user.Login), remote), a.user.Login
+	a.seed = a.user.Login
 	if !a.known {
 		a.seed = strings.ToLower(name)
+	}
+	// Asked for unknown names too, which are to cost the same.
+	if a.person, err = s.opt.People.Number(ctx, a.seed); err != nil {
+		return Entry{}, 0, fmt.Errorf("look for who has a login: %w", err)
+	}
+	a.who = s.pair(userKey(a.user.Login, a.person), remote)
+	if !a.known {
 		a.who = s.pair("name\x00"+strings.ToLower(name), remote)
 	}
 	for _, t := range tries {
 		a.entries = append(a.entries, s.cache.key(a.user.Login, a.user.Password, t))
 	}
 	a.all = s.cache.all(a.entries)
-	if right, err = s.byApp(ctx, &a, id); err != nil || right >= 0 {
-		return id, right, err
+	if right, err = s.byApp(ctx, &a); err != nil {
+		return Entry{}, 0, err
 	}
-	if right, err = s.byPassword(ctx, p, &a); err != nil {
-		if errors.Is(err, ErrBusy) {
-			s.opt.Events.LoginBusy(remote)
+	if right < 0 {
+		if right, err = s.byPassword(ctx, p, &a); err != nil {
+			if errors.Is(err, ErrBusy) {
+				s.opt.Events.LoginBusy(remote)
+			}
+			return Entry{}, 0, err
 		}
-		return policy.Identity{}, 0, err
 	}
-	s.opt.Events.LoginOK(id.User, id.Box, remote)
-	return id, right, nil
+	e, err := s.admit(ctx, &a, id)
+	switch {
+	case err != nil:
+		return Entry{}, 0, err
+	case a.app != "":
+		s.opt.Apps.Used(ctx, a.user.Login, a.digest, remote)
+		s.opt.Events.LoginByApp(id.User, id.Box, remote, a.app)
+	default:
+		s.opt.Events.LoginOK(id.User, id.Box, remote)
+	}
+	return e, right, nil
 }
 
 // byApp looks for an app password among what was typed: its place, or -1.
-func (s *Service) byApp(ctx context.Context, a *attempt, id policy.Identity) (int, error) {
+func (s *Service) byApp(ctx context.Context, a *attempt) (int, error) {
 	for i, t := range a.tries {
 		digest, maybe := appDigest(t)
 		if !maybe || !a.known {
@@ -230,8 +272,7 @@ func (s *Service) byApp(ctx context.Context, a *attempt, id policy.Identity) (in
 			// What failed before stays: the holder of a phone shall not have endless
 			// guesses at the password. An app password is never held up by it.
 			s.fails.seen(a.who, s.opt.Now())
-			s.opt.Apps.Used(ctx, a.user.Login, digest, a.remote)
-			s.opt.Events.LoginByApp(id.User, id.Box, a.remote, app)
+			a.app, a.digest = app, digest
 			return i, nil
 		}
 	}

@@ -74,7 +74,7 @@ func TestLoginNames(t *testing.T) {
 	}
 	for i, tt := range tests {
 		got, err := s.Login(t.Context(), tt.name, tt.password, fmt.Sprintf("192.0.2.%d", i))
-		if got != tt.want || err != tt.err { // the error itself: nothing wrapped, one text
+		if got.Identity != tt.want || err != tt.err { // the error itself: nothing wrapped, one text
 			t.Errorf("%.20q: %v, %v", tt.name, got, err)
 		}
 	}

@@ -55,7 +55,7 @@ func BenchmarkMorning(b *testing.B) {
 				s := New(Options{Policy: func() *policy.Policy { return p }, Events: events.Discard()})
 				for i := range c.users {
 					if c.attackers > 0 {
-						s.Seen(fmt.Sprint("user", i), "203.0.113.7", time.Now().Add(-24*time.Hour))
+						_ = s.Seen(b.Context(), fmt.Sprint("user", i), "203.0.113.7", time.Now().Add(-24*time.Hour))
 					}
 				}
 				ctx, stop := context.WithCancel(b.Context())

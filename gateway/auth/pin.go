@@ -48,7 +48,11 @@ func (s *Service) CheckPIN(ctx context.Context, login, pin string, use Use) (boo
 	}
 	defer free()
 	now := s.opt.Now().In(s.opt.Location)
-	key := PINKey(login, now)
+	person, err := s.opt.People.Number(ctx, login)
+	if err != nil {
+		return false, fmt.Errorf("look for who has a login: %w", err)
+	}
+	key := PINKey(login, person, now)
 	n, err := s.opt.Counters.Count(ctx, key)
 	if err != nil {
 		return false, fmt.Errorf("count of wrong PINs: %w", err)
@@ -94,10 +98,10 @@ func (s *Service) CheckPIN(ctx context.Context, login, pin string, use Use) (boo
 	return false, nil
 }
 
-// PINKey is where the wrong PINs of a login are counted on the day of a time,
-// which is in the zone that days are of.
-func PINKey(login string, at time.Time) string {
-	return "pin/" + at.Format(time.DateOnly) + "/" + strings.ToLower(login)
+// PINKey is where the wrong PINs of the person who has a login are counted on the
+// day of a time, which is in the zone that days are of.
+func PINKey(login string, person uint32, at time.Time) string {
+	return fmt.Sprintf("pin/%s/%d/%s", at.Format(time.DateOnly), person, strings.ToLower(login))
 }
 
 // locked tells that a PIN is locked, where anybody wants to know.

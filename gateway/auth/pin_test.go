@@ -40,8 +40,8 @@ func TestG5_LockIsTold(t *testing.T) {
 // written, and of that day alone.
 func TestPINKey(t *testing.T) {
 	day := time.Date(2026, 11, 22, 23, 59, 59, 0, time.UTC)
-	if PINKey("Mario", day) != PINKey("mario", day.Add(-time.Hour)) || PINKey("mario", day) == PINKey("mario", day.Add(time.Second)) ||
-		PINKey("mario", day) == PINKey("maria", day) {
+	if PINKey("Mario", 1, day) != PINKey("mario", 1, day.Add(-time.Hour)) || PINKey("mario", 1, day) == PINKey("mario", 1, day.Add(time.Second)) ||
+		PINKey("mario", 1, day) == PINKey("maria", 1, day) || PINKey("mario", 1, day) == PINKey("mario", 2, day) {
 		t.Error("the keys do not tell users and days apart")
 	}
 }

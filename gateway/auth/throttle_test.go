@@ -90,8 +90,8 @@ func TestG8_Throttle(t *testing.T) {
 func TestG8_KnownBeforeTheRestart(t *testing.T) {
 	now := time.Now()
 	s := service(t, func(o *Options) { o.Now = func() time.Time { return now } })
-	s.Seen("MARIO", "203.0.113.7", now.Add(-24*time.Hour))
-	s.Seen("lucia", "203.0.113.7", now.Add(-31*24*time.Hour))
+	_ = s.Seen(t.Context(), "MARIO", "203.0.113.7", now.Add(-24*time.Hour))
+	_ = s.Seen(t.Context(), "lucia", "203.0.113.7", now.Add(-31*24*time.Hour))
 	for i := range 60 {
 		_, _ = s.Login(t.Context(), fmt.Sprint("name", i), "guess", "203.0.113.7")
 	}
@@ -166,8 +166,8 @@ func TestG8_StaleForOneKindOfLogin(t *testing.T) {
 		if _, err := s.Login(t.Context(), "mario", both, from); err != ErrRefused {
 			t.Fatal(err)
 		}
-		if id, pin, err := s.LoginPIN(t.Context(), "mario", both, from); err != nil || id.User != "mario" || pin != "123456" {
-			t.Fatal(id, pin, err)
+		if e, err := s.LoginPIN(t.Context(), "mario", both, from); err != nil || e.User != "mario" || e.PIN != "123456" {
+			t.Fatal(e, err)
 		}
 	}
 	if n := hashes(); n != 3 {
@@ -213,13 +213,13 @@ func TestG9_OneHashEach(t *testing.T) {
 		"lucia/protocollo@pec.example.org", "", "mario\x00", "MARIO",
 	} {
 		before, from := hashes(), fmt.Sprint("192.0.2.", i)
-		if id, err := s.Login(t.Context(), name, "wrong", from); err != ErrRefused || id != (policy.Identity{}) {
+		if id, err := s.Login(t.Context(), name, "wrong", from); err != ErrRefused || id != (Entry{}) {
 			t.Errorf("%q: %v, %v", name, id, err)
 		}
 		if n := hashes() - before; n != 1 {
 			t.Errorf("%q: %d hashes", name, n)
 		}
-		if _, _, err := s.LoginPIN(t.Context(), name, "wrong 123456", from); err != ErrRefused {
+		if _, err := s.LoginPIN(t.Context(), name, "wrong 123456", from); err != ErrRefused {
 			t.Errorf("%q with a PIN: %v", name, err)
 		}
 		if n := hashes() - before; n != 3 {
@@ -378,7 +378,7 @@ func TestG10_KnownDevicesFirst(t *testing.T) {
 	// Who has logged in is known, and who was refused is not quiet.
 	s := service(t, nil)
 	rankOf := func(login, from string) rank {
-		return s.fails.rank(s.pair("user\x00"+login, from), address(from))
+		return s.fails.rank(s.pair(userKey(login, 0), from), address(from))
 	}
 	_, _ = s.Login(t.Context(), "lucia", "other password", "203.0.113.7")
 	_, _ = s.Login(t.Context(), "mario", "wrong", "203.0.113.7")

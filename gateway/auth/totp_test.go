@@ -138,7 +138,7 @@ func TestG5_ACodeIsTakenOnce(t *testing.T) {
 	if after.check(t, after.code(t, 0)) {
 		t.Error("a code is taken again in its own step")
 	}
-	if n, err := kept.Count(t.Context(), PINKey("mario", c.now)); n != 0 || err != nil {
+	if n, err := kept.Count(t.Context(), PINKey("mario", 0, c.now)); n != 0 || err != nil {
 		t.Errorf("%d wrong ones, %v", n, err)
 	}
 }
@@ -211,7 +211,7 @@ func TestG5_ACodeThatCannotBeCheckedIsNotWrong(t *testing.T) {
 			}
 		}
 	}
-	if n, err := kept.Count(t.Context(), PINKey("mario", closed.now)); n != 0 || err != nil {
+	if n, err := kept.Count(t.Context(), PINKey("mario", 0, closed.now)); n != 0 || err != nil {
 		t.Errorf("%d wrong ones, %v", n, err)
 	}
 }

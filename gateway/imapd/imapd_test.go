@@ -111,12 +111,12 @@ func (h *house) open(change ...func(*Options)) {
 		Store: store, Policy: h.policy.Load, Location: time.UTC,
 		Occupied: func(string) Occupied { return Occupied{Used: 900 << 10, Limit: 1000 << 10, Known: true} },
 		Events:   events.New(slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
-		Login: func(_ context.Context, name, password, _ string) (policy.Identity, error) {
+		Login: func(_ context.Context, name, password, _ string) (auth.Entry, error) {
 			id, ok := h.policy.Load().Resolve(name)
 			if !ok || password != "secret" {
-				return policy.Identity{}, auth.ErrRefused
+				return auth.Entry{}, auth.ErrRefused
 			}
-			return id, nil
+			return auth.Entry{Identity: id}, nil
 		},
 	}
 	for _, c := range change {

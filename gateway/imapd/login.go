@@ -17,14 +17,14 @@ const maxFailures = 3
 // same answer. AUTHENTICATE PLAIN comes here too, with the library's write lock
 // held: nothing may be written from here.
 func (s *session) Login(name, password string) error {
-	id, err := s.srv.opt.Login(s.ctx, name, password, s.f.remote())
+	e, err := s.srv.opt.Login(s.ctx, name, password, s.f.remote())
 	if err != nil && !errors.Is(err, auth.ErrRefused) {
 		// Nothing was found wrong with the password: a client must not ask its
 		// user for another one.
 		return no(imap.ResponseCodeUnavailable, "Logging in is not possible now, try again later")
 	}
-	if err == nil && !s.mayEnter(id) {
-		s.srv.opt.Events.LoginRefused(id.User, s.f.remote(), "no-right")
+	if err == nil && !s.mayEnter(e.Identity) {
+		s.srv.opt.Events.LoginRefused(e.User, s.f.remote(), "no-right")
 		err = auth.ErrRefused
 	}
 	if err != nil {
@@ -33,11 +33,11 @@ func (s *session) Login(name, password string) error {
 		}
 		return imapserver.ErrAuthFailed
 	}
-	person, err := s.srv.opt.Store.Person(s.ctx, id.User)
+	person, err := s.srv.opt.Store.Person(s.ctx, e.User)
 	if err != nil {
 		return s.reply("LOGIN", err)
 	}
-	s.id, s.person = id, person
+	s.id, s.person, s.entry = e.Identity, person, e
 	s.hold(nil)
 	s.f.loggedIn()
 	return nil
@@ -54,7 +54,7 @@ func (s *session) Unauthenticate() error {
 	s.settle()
 	s.deselect()
 	s.mu.Lock() // the watch reads them
-	s.held, s.id, s.person = nil, policy.Identity{}, 0
+	s.held, s.id, s.person, s.entry = nil, policy.Identity{}, 0, auth.Entry{}
 	s.mu.Unlock()
 	s.f.loggedOut()
 	return nil

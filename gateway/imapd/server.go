@@ -14,6 +14,7 @@ import (
 	"github.com/emersion/go-imap/v2"            // the protocol's words: attributes, response codes
 	"github.com/emersion/go-imap/v2/imapserver" // parses commands and writes the small answers
 
+	"pecgate/gateway/auth"
 	"pecgate/mailbox"
 	"pecgate/mailbox/events"
 	"pecgate/policy"
@@ -27,7 +28,7 @@ type Options struct {
 	// Login checks a name and a password; remote is the client's address. It logs
 	// what it decides. auth.ErrRefused is a failed login, any other error a
 	// temporary one.
-	Login     func(ctx context.Context, name, password, remote string) (policy.Identity, error)
+	Login     func(ctx context.Context, name, password, remote string) (auth.Entry, error)
 	Language  string           // of the folders' names: it (default) or en
 	MaxAppend int64            // bytes of a message that a client may append; 0: 100 MiB; at most 4 GiB
 	Location  *time.Location   // of INTERNALDATE and of SEARCH by date; nil: time.Local

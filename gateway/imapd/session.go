@@ -8,6 +8,7 @@ import (
 	"github.com/emersion/go-imap/v2"            // the protocol's words: attributes, response codes
 	"github.com/emersion/go-imap/v2/imapserver" // the session's interface
 
+	"pecgate/gateway/auth"
 	"pecgate/mailbox"
 	"pecgate/policy"
 )
@@ -23,6 +24,7 @@ type session struct {
 
 	id       policy.Identity
 	person   mailbox.Person
+	entry    auth.Entry // what the login rests on
 	failures int
 	v        *view         // of the selected folder, or nil
 	saved    []mailbox.UID // the last SEARCH that was saved (RFC 9051 section 6.4.4.1)
@@ -109,13 +111,32 @@ func (s *session) recheck() { s.allowed() }
 // session if not. Before login it holds nothing.
 func (s *session) allowed() bool {
 	s.mu.Lock() // who it is changes with it
-	may := s.held == nil || s.stillMay(s.held)
+	bye := ""
+	if s.held != nil && !s.sameLogin() {
+		bye = byeLogin
+	} else if s.held != nil && !s.stillMay(s.held) {
+		bye = byeFolder
+	}
 	s.mu.Unlock()
-	if may {
+	if bye == "" {
 		return true
 	}
-	s.lose()
+	s.lose(bye)
 	return false
+}
+
+// What a session is told that is allowed no more.
+const (
+	byeLogin  = "The user or the password has changed: log in again"
+	byeFolder = "Access to this folder has ended"
+)
+
+// sameLogin tells whether the login is still the same person's, with the same
+// password. An error says that nothing is known: what needs the store then fails
+// too.
+func (s *session) sameLogin() bool {
+	holds, err := s.entry.Holds(s.ctx)
+	return err != nil || holds
 }
 
 func (s *session) stillMay(h *held) bool {
@@ -134,9 +155,9 @@ func (s *session) stillMay(h *held) bool {
 
 // lose ends the connection because what it holds is allowed no more. The
 // library's state cannot be changed from here, so the session ends as a whole.
-func (s *session) lose() {
+func (s *session) lose(bye string) {
 	s.srv.opt.Events.IMAPAccessEnded(s.id.User, s.f.remote())
-	s.f.sayBye("Access to this folder has ended")
+	s.f.sayBye(bye)
 }
 
 // begin is the first call of every command: it waits for IDLE and asks the

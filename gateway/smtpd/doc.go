@@ -31,8 +31,8 @@
 //     a PIN is looked at only where a live token or a good message asks for it.
 //   - A message leaves by the policy in force at its end. Where that says otherwise
 //     who gets what than the one of its header, it is to be sent again.
-//   - A session ends at the first MAIL at which its login is another person's, or
-//     has another password.
+//   - A session ends at the first MAIL, or end of a message, at which its login is
+//     another person's or has another password, or its app password is revoked.
 //   - Everything on a connection happens in its one goroutine, except Close.
 //   - Errors become replies in one place (reply.go); an unknown error is a
 //     temporary one with a neutral text and a number to look for in the log.

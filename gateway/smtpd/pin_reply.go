@@ -108,6 +108,9 @@ func (in *confirmation) receive() (Receipt, error) {
 	if in.body.n > in.srv.opt.MaxSize {
 		return Receipt{}, in.srv.tooLarge()
 	}
+	if err := in.still(); err != nil {
+		return Receipt{}, err
+	}
 	w, err := in.srv.opt.Confirm.Waiting(in.ctx, in.token, in.who)
 	switch {
 	case errors.Is(err, ErrNotWaiting), err == nil && w.Ended:

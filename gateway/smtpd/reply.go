@@ -60,6 +60,8 @@ func (s *Server) reply(err error, ses *session) error {
 		r = refuse(535, "5.7.8", "Nome utente o password non accettati.", "User name or password not accepted.", "login")
 	case errors.Is(err, auth.ErrBusy):
 		r = refuse(454, "4.7.0", "Troppi accessi insieme, riprovare tra poco.", "Too many logins at once, try again soon.", "busy")
+	case errors.Is(err, auth.ErrClosed):
+		r = refuse(454, "4.7.0", "Accesso non ancora possibile: rivolgersi all'amministratore di sistema o riprovare piu' tardi.", "Logging in is not possible yet: ask the system administrator or try again later.", "closed")
 	case errors.Is(err, auth.ErrPINLocked):
 		r = refuse(550, "5.7.1", "Troppi PIN errati oggi: il PIN e' bloccato fino a mezzanotte, rivolgersi all'amministratore.", "Too many wrong PINs today: the PIN is locked until midnight, ask the administrator.", "pin-locked")
 	case errors.Is(err, ErrNoSpace):

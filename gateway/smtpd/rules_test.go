@@ -139,8 +139,7 @@ func TestSessionEndsWithItsPerson(t *testing.T) {
 			now.Store(people(t))
 			_, l := ruled(t, nil, nil, func(o *Options) {
 				o.Policy = now.Load
-				o.Auth = auth.New(auth.Options{Policy: now.Load, Events: o.Events})
-				o.Person = func(context.Context, string) (uint32, error) { return number.Load(), nil }
+				o.Auth = auth.New(auth.Options{Policy: now.Load, Events: o.Events, People: numbered{&number}})
 			})
 			cl := newClient(t, l.dial(600+n))
 			cl.login()
@@ -157,6 +156,15 @@ func TestSessionEndsWithItsPerson(t *testing.T) {
 		})
 	}
 }
+
+// numbered is auth.People of one number.
+type numbered struct{ n *atomic.Uint32 }
+
+func (p numbered) Number(context.Context, string) (uint32, error) { return p.n.Load(), nil }
+func (p numbered) Enter(context.Context, string) (uint32, error)  { return p.n.Load(), nil }
+func (p numbered) Closed(*policy.User) bool                       { return false }
+func (p numbered) KeptOut(string, string)                         {}
+func (p numbered) Version() uint64                                { return uint64(p.n.Load()) }
 
 // TestRecipientsOfOneAddress: a recipient that is named again in another case is
 // the same, and gets one message of a split.
@@ -177,8 +185,8 @@ func TestRecipientsOfOneAddress(t *testing.T) {
 // busy is an Auth that has never time.
 type busy struct{ Auth }
 
-func (busy) LoginPIN(context.Context, string, string, string) (policy.Identity, string, error) {
-	return policy.Identity{}, "", auth.ErrBusy
+func (busy) LoginPIN(context.Context, string, string, string) (auth.Entry, error) {
+	return auth.Entry{}, auth.ErrBusy
 }
 
 // TestBusyIsNoRefusedLogin: who is told to come again is not thrown out for it.

@@ -19,7 +19,7 @@ import (
 type Auth interface {
 	// LoginPIN checks a login whose password may have a PIN behind it, which it
 	// does not look at.
-	LoginPIN(ctx context.Context, name, password, remote string) (id policy.Identity, pin string, err error)
+	LoginPIN(ctx context.Context, name, password, remote string) (auth.Entry, error)
 	CheckPIN(ctx context.Context, login, pin string, use auth.Use) (bool, error)
 }
 
@@ -34,11 +34,8 @@ type Options struct {
 	Auth    Auth                  // required
 	Intake  Intake                // required
 	Confirm Confirm               // of what is held for a PIN; nil: nothing is confirmed here
-	// Person is a number of the person that a login is now; a login that is given
-	// to somebody else gets another. nil: the password alone tells.
-	Person func(ctx context.Context, login string) (uint32, error)
-	Events *events.Log      // required
-	Now    func() time.Time // time.Now
+	Events  *events.Log           // required
+	Now     func() time.Time      // time.Now
 }
 
 // Server serves submissions on any number of listeners.

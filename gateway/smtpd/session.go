@@ -25,7 +25,7 @@ type session struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	who    policy.Identity // empty until login
-	is     person          // who that was then
+	entry  auth.Entry      // what that rests on
 	// loginPIN came behind the password; it goes nowhere but to auth.
 	loginPIN string
 	tries    int // refused logins
@@ -81,11 +81,8 @@ func (s *session) Mail(_ string, o *smtp.MailOptions) error {
 	s.sending, s.asked = true, from
 	defer func() { s.sending, s.asked = false, "" }()
 	p := s.srv.opt.Policy()
-	if now, err := s.srv.person(s.ctx, p, s.who.User); err != nil {
+	if err := s.still(); err != nil {
 		return s.reply(err)
-	} else if now != s.is {
-		s.c.hangUp = silence
-		return s.reply(anotherPerson())
 	}
 	v := p.DecideSender(s.who, from, s.srv.opt.Now())
 	answers := !v.Allow && s.mayAnswer(p, v)
@@ -203,44 +200,29 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 
 // login checks what a mechanism has gathered.
 func (s *session) login(name, password string) error {
-	// A password that changes meanwhile is then another than that of the login.
-	p := s.srv.opt.Policy()
-	who, pin, err := s.srv.opt.Auth.LoginPIN(s.ctx, name, password, s.c.Remote())
+	e, err := s.srv.opt.Auth.LoginPIN(s.ctx, name, password, s.c.Remote())
 	if errors.Is(err, auth.ErrRefused) {
 		if s.tries++; s.tries >= s.srv.opt.Logins {
 			s.c.hangUp = "421 4.7.0 Troppi accessi rifiutati / too many refused logins"
 		}
 	}
-	var is person
-	if err == nil {
-		is, err = s.srv.person(s.ctx, p, who.User)
-	}
 	if err != nil {
 		return s.reply(err)
 	}
-	s.who, s.is, s.loginPIN = who, is, pin
+	s.who, s.entry, s.loginPIN = e.Identity, e, e.PIN
 	s.c.LoggedIn()
 	return nil
 }
 
-// person is who a login is. It is another as soon as the login is somebody
-// else's, or has another password: a session must not outlive its person.
-type person struct {
-	number   uint32 // of Options.Person
-	password string // its hash
-}
-
-// person returns the zero person for a login that is nobody's.
-func (s *Server) person(ctx context.Context, p *policy.Policy, login string) (is person, err error) {
-	u, ok := p.User(login)
-	if !ok {
-		return is, nil
+// still ends a session whose login is another person's by now, or has another
+// password: it must not outlive its person.
+func (s *session) still() error {
+	holds, err := s.entry.Holds(s.ctx)
+	if err == nil && !holds {
+		s.c.hangUp = silence
+		err = anotherPerson()
 	}
-	is.password = u.Password
-	if s.opt.Person != nil {
-		is.number, err = s.opt.Person(ctx, u.Login)
-	}
-	return is, err
+	return err
 }
 
 // among tells whether a recipient is one of a list. Local parts in another case

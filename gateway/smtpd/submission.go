@@ -221,6 +221,9 @@ func (in *submission) facts(size int64, pinRight bool) policy.Submission {
 // says whether its PIN was good nor costs a try. A receipt is the whole answer:
 // the message was accepted before.
 func (in *submission) decide() (*Receipt, error) {
+	if err := in.still(); err != nil {
+		return nil, err
+	}
 	p := in.srv.opt.Policy() // as it is now, not as it was when DATA began
 	if err := in.stillRuled(p); err != nil {
 		return nil, err

@@ -20,10 +20,23 @@ func (l *Log) LoginRefused(login, remote, reason string) {
 	l.audit(Deed{Event: "login", Login: login, From: remote, Result: "refused", Reason: reason, Much: true})
 }
 
-// UserRemoved says that a login left the policy: what was theirs is kept apart
-// from whoever gets the login later.
-func (l *Log) UserRemoved(login string) {
-	l.out.Warn("user removed", "user", Clip(login))
+// UserRemoved says that a login left the policy, or is another person's there:
+// what was theirs is kept apart from whoever has the login later.
+func (l *Log) UserRemoved(login, why string) {
+	l.out.Warn("user removed", "user", Clip(login), "why", why)
+}
+
+// UserNotRemoved says that what was a person's could not be kept apart yet. Until
+// it is, nobody logs in as this user.
+func (l *Log) UserNotRemoved(login, why string, err error) {
+	l.out.Error("user not removed yet, the login stays closed", "user", Clip(login), "why", why, "error", err.Error())
+}
+
+// LoginClosed says that somebody with the right password was kept out, because
+// what was the login's former person's is not kept apart yet.
+func (l *Log) LoginClosed(login, remote string) {
+	l.out.Warn("login closed until what was its former person's is kept apart", "user", Clip(login), "remote", Clip(remote))
+	l.audit(Deed{Event: "login", Login: login, From: remote, Result: "refused", Reason: "closed", Much: true})
 }
 
 // LoginBusy says that a login could not be checked now, because too many wait.
