@@ -27,9 +27,6 @@ func (c *policyCheck) laterPolicy() {
 	}
 	for i := range c.policy.Mailboxes {
 		m, path := &c.policy.Mailboxes[i], fmt.Sprintf("mailboxes[%d].", i)
-		if m.Uncertain == "resend" {
-			c.later(path+"uncertain", "uncertain: resend", "a person decides")
-		}
 		if m.ProviderSentCopy {
 			c.later(path+"provider_sent_copy", "provider_sent_copy", "the sent copy is kept by the gateway alone")
 		}

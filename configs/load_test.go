@@ -320,7 +320,6 @@ func TestWarnings(t *testing.T) {
 		{"no pin where required", "    admin", "    pin_required: true\n    admin", ""},
 		{"split", "    admin", "    split: blind\n    admin", ""},
 		{"keep", "    admin", "    keep: 3650d\n    admin", ""},
-		{"resend", "    admin", "    uncertain: resend\n    admin", "10:16: uncertain: resend has no effect in this version: a person decides"},
 		{"forward", "    email", "    deliver: [imap, forward]\n    email", "3:14: deliver: forward has no effect in this version: the messages are read by IMAP"},
 		{"weak hash", "m=65536,t=3", "m=8192,t=1", "4:15: password: the hash is weaker than m=19456,t=2: make it anew with `pecgate password`"},
 		{"no password", "    password: " + hash + "\n", "", `2:5: user "mario" has no password and cannot log in`},

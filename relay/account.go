@@ -27,6 +27,7 @@ type Account struct {
 	Folders        []string      // of the provider, polled; nil: INBOX
 	Every          time.Duration // between polls
 	UncertainAfter time.Duration // how long receipts are waited for
+	Resend         bool          // then it is handed over once more, where the mailbox was readable throughout; false: held
 	MaxMessage     int64         // bytes, of one that is fetched
 	PerMinute      int           // most hand-overs a minute; 0: no limit
 	Copy           CopyRule      // what becomes of the provider's copy of a message
@@ -55,7 +56,7 @@ func (r CopyRule) String() string {
 func (a Account) same(b Account) bool {
 	return a.Box == b.Box && a.Active == b.Active && a.Admin == b.Admin && a.Username == b.Username &&
 		a.SMTP.same(b.SMTP) && a.IMAP.same(b.IMAP) && a.POP3.same(b.POP3) && a.Copy == b.Copy && a.CopyReceipts == b.CopyReceipts && slices.Equal(a.Folders, b.Folders) &&
-		a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.MaxMessage == b.MaxMessage && a.PerMinute == b.PerMinute
+		a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.Resend == b.Resend && a.MaxMessage == b.MaxMessage && a.PerMinute == b.PerMinute
 }
 
 func (e Endpoint) same(o Endpoint) bool {

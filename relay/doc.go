@@ -18,6 +18,10 @@
 //     a submission is held, a message of the provider stays there.
 //   - Before the final dot an intent is durable. Whatever cuts the hand-over
 //     after it leaves the submission uncertain, never queued.
+//   - What is uncertain is decided only after every folder was searched for what
+//     quotes its Message-ID, while the mailbox was readable for the set time
+//     (uncertain.go). The gateway hands over a second time at most once ever, and
+//     what was so is marked as such for good.
 //   - Only a receipt that is believed (pec.Report.Believed) and whose signed
 //     data name the mailbox, the Message-ID (or the provider's identifier, once
 //     an acceptance told it) and a recipient of the submission changes an outcome.

@@ -27,7 +27,7 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 		}
 	}()
 	for {
-		wait := w.acc.Every
+		wait := w.lookWait()
 		if !w.suspended() {
 			more, err := s.round(ctx, w)
 			if ctx.Err() != nil {
@@ -36,6 +36,7 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 			if !errors.Is(err, errOtherFetcher) {
 				w.polled(err, s.opt.Store.Now())
 			}
+			wait = w.lookWait()
 			switch {
 			case errors.Is(err, errOtherFetcher): // it is in good hands
 			case err != nil:
@@ -102,6 +103,7 @@ func (s *Service) poll(ctx context.Context, w *worker) (more bool, err error) {
 
 // pollFolders takes in what is new in each folder, by IMAP.
 func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) (more bool, err error) {
+	began := s.opt.Store.Now()
 	session, err := fetch.Dial(ctx, srv)
 	if err != nil {
 		return false, err
@@ -118,6 +120,9 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 			return false, fmt.Errorf("folder %s: %w", f, err)
 		}
 		more = more || m
+	}
+	if err := s.lookFolders(ctx, w, session, folders, began); err != nil {
+		return false, err
 	}
 	q, err := session.Quota(ctx, folders[0])
 	if err != nil && ctx.Err() == nil {
@@ -227,6 +232,7 @@ func (w *worker) polled(err error, at time.Time) {
 	defer w.mu.Unlock()
 	if err != nil {
 		w.facts.fetchError = err.Error()
+		w.blind = plain(err.Error(), maxWords)
 		return
 	}
 	w.facts.fetchError = ""

@@ -18,6 +18,7 @@ import (
 
 // pollMaildrop takes in what is new, by POP3.
 func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server) (more bool, err error) {
+	began := s.opt.Store.Now()
 	drop, err := fetch.DialMaildrop(ctx, srv)
 	if err != nil {
 		return false, err
@@ -63,6 +64,9 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 	}
 	if err := s.retryAsideMaildrop(ctx, w, drop, p); err != nil || more {
 		return more, err
+	}
+	if err := s.lookMaildrop(ctx, w, drop, p, began); err != nil {
+		return false, err
 	}
 	asked, err := s.clearMaildrop(ctx, w, drop, p)
 	if err != nil {

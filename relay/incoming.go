@@ -205,6 +205,11 @@ func (s *Service) sortIn(tx *mailbox.Tx, acc Account, r *pec.Report, found *find
 			return line, err
 		}
 	}
+	if m.Submission == "" {
+		if err := noteQuotes(tx, acc.Box, r); err != nil {
+			return line, err
+		}
+	}
 	whom, err := s.opt.toWhom(tx, acc, r, to, sub)
 	if err != nil {
 		return line, err

@@ -51,15 +51,6 @@ func noticeOf(sub *Submission, to State, r submit.Result, o Options) *notice {
 		reply)
 }
 
-// uncertainNotice tells the sender that a person must decide.
-func uncertainNotice(sub *Submission, o Options) *notice {
-	return makeNotice(sub, o,
-		"PEC in sospeso: esito della consegna al gestore ignoto", "PEC on hold: hand-over without an answer",
-		"Il collegamento con il gestore si è interrotto alla consegna e nessuna ricevuta è arrivata. Il messaggio forse è partito: non inviarlo di nuovo prima che l'amministratore abbia controllato.",
-		"The connection to the provider broke at the hand-over and no receipt has come. The message may have left: do not send it again before the administrator has looked.",
-		"")
-}
-
 func makeNotice(sub *Submission, o Options, subjectIT, subjectEN, it, en, detail string) *notice {
 	subject, first, second := subjectIT, it, en
 	if o.Language == "en" {

@@ -70,13 +70,16 @@ func (s *Submission) tells() told {
 	case Accepted:
 		t.Ended = s.told()
 	}
-	t.Doubt = s.State == Uncertain || s.State == Held || s.State == Cancelled
+	t.Doubt = s.State == Uncertain || s.State == Held || s.State == Cancelled || s.Twice != ""
 	state := s.State
 	if state == Attempting {
 		state = Queued // nobody waits for that
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n%s\n%s\n%t\n", state, s.StateReason, s.Identifier, s.lost())
+	if s.Twice != "" || !s.Resent.IsZero() {
+		fmt.Fprintf(h, "%s %t\n", s.Twice, s.Resent.IsZero())
+	}
 	for _, r := range s.Recipients {
 		switch r.State {
 		case Failed:

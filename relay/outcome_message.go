@@ -135,8 +135,8 @@ func (o *outcomeReport) text() string {
 	var b strings.Builder
 	w := o.words
 	fmt.Fprintf(&b, "%s: %s\n%s\n(%s)\n", w.title, o.sub.headline(w), o.sub.counts(), w.counts)
-	if o.sub.lost() {
-		b.WriteString("\n" + w.doubt + "\n")
+	for _, line := range o.warnings() {
+		b.WriteString("\n" + line + "\n")
 	}
 	fmt.Fprintf(&b, "\n%s:\n", w.recipients)
 	lines, more := o.lines()
@@ -160,6 +160,20 @@ func (o *outcomeReport) text() string {
 	return b.String() + "\n" + w.provider + "\n"
 }
 
+// warnings are the sentences that stand above all else.
+func (o *outcomeReport) warnings() (out []string) {
+	if o.sub.lost() {
+		out = append(out, o.words.doubt)
+	}
+	switch {
+	case o.sub.Twice != "":
+		out = append(out, o.words.twice)
+	case !o.sub.Resent.IsZero():
+		out = append(out, o.words.resent)
+	}
+	return out
+}
+
 // html is the report as HTML. It refers to nothing outside itself.
 func (o *outcomeReport) html() string {
 	var b strings.Builder
@@ -167,8 +181,8 @@ func (o *outcomeReport) html() string {
 	fmt.Fprintf(&b, "<!DOCTYPE html>\n<html lang=\"%s\"><head><meta charset=\"utf-8\"><title>%s</title></head>\n", w.lang, esc(w.title))
 	b.WriteString("<body style=\"font-family:sans-serif\">\n")
 	fmt.Fprintf(&b, "<h2>%s: %s</h2>\n<p><b>%s</b><br>%s</p>\n", esc(w.title), esc(o.sub.headline(w)), o.sub.counts(), esc(w.counts))
-	if o.sub.lost() {
-		fmt.Fprintf(&b, "<p><b>%s</b></p>\n", esc(w.doubt))
+	for _, line := range o.warnings() {
+		fmt.Fprintf(&b, "<p><b>%s</b></p>\n", esc(line))
 	}
 	fmt.Fprintf(&b, "<h3>%s</h3>\n<table cellpadding=\"4\">\n", esc(w.recipients))
 	lines, more := o.lines()

@@ -46,6 +46,7 @@ type reportWords struct {
 
 	counts                                            string // of D, A, C and E
 	recipients, more, ordinary, doubt, provider, none string
+	resent, twice                                     string // sentences
 
 	states map[string]string // of the whole; see Submission.headline
 	to     map[RecipientState]string
@@ -71,6 +72,8 @@ func italianReport() reportWords {
 		doubt:    "Il messaggio forse è già partito: non inviarlo di nuovo prima che l'amministratore abbia controllato.",
 		provider: "Quadro scritto da pecgate in base alle ricevute firmate, che sono nelle cartelle Ricevute e che sole fanno fede.",
 		none:     "(senza oggetto)",
+		resent:   "Consegnata al gestore una seconda volta dal gateway, perché della prima non era giunta alcuna ricevuta: forse è partita due volte.",
+		twice:    "È partita due volte: il gestore l'ha accettata con due identificativi, e tutte le ricevute sono conservate.",
 		states: map[string]string{
 			"queued": "in attesa di invio", "handed-over": "inviata, in attesa di accettazione", "uncertain": "incerta, si attende una ricevuta",
 			"held": "in sospeso", "held-pin": "in attesa del PIN", "held-approval": "in attesa di autorizzazione",
@@ -105,6 +108,8 @@ func englishReport() reportWords {
 		doubt:    "The message may have left already: do not send it again before the administrator has looked.",
 		provider: "Written by pecgate from the signed receipts, which are in the folders of receipts and which alone are proof.",
 		none:     "(no subject)",
+		resent:   "Handed over a second time by the gateway, since no receipt of the first had come: it may have gone out twice.",
+		twice:    "It went out twice: the provider accepted it under two identifiers, and all receipts are kept.",
 		states: map[string]string{
 			"queued": "waiting to be sent", "handed-over": "sent, waiting for acceptance", "uncertain": "uncertain, waiting for a receipt",
 			"held": "on hold", "held-pin": "waiting for the PIN", "held-approval": "waiting for approval",

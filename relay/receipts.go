@@ -12,6 +12,8 @@ import (
 type outcome struct {
 	what string // the word for the story
 	text string
+	// twice: it shows for the first time that the message went out twice.
+	twice bool
 }
 
 // receipt is a believed receipt about a submission.
@@ -54,7 +56,11 @@ func (s *Submission) accepted(r receipt) outcome {
 		s.Identifier = pec.NormalizeID(r.Identifier)
 	} else if !pec.SameID(s.Identifier, r.Identifier) {
 		// The message went out twice. Both receipts are kept.
-		out = outcome{what: "duplicate", text: "a second acceptance with identifier " + r.Identifier}
+		first := s.Twice == ""
+		if first {
+			s.Twice = pec.NormalizeID(r.Identifier)
+		}
+		out = outcome{what: "duplicate", text: "a second acceptance with identifier " + r.Identifier, twice: first}
 	}
 	s.acceptedBy(r.Signer)
 	s.AcceptedAt = earlier(s.AcceptedAt, r.at)
@@ -214,7 +220,7 @@ func (s *Submission) derive() {
 func (s *Submission) keywords() (set, clear []string) {
 	has := map[string]bool{
 		"$PecAccepted":  s.State == Accepted,
-		"$PecUncertain": s.State == Uncertain || (s.State == Held || s.State == Cancelled) && s.mayHaveLeft(),
+		"$PecUncertain": s.State == Uncertain || !s.Resent.IsZero() || (s.State == Held || s.State == Cancelled) && s.mayHaveLeft(),
 		"$PecFailed":    s.State == NotAccepted,
 	}
 	certified, delivered := 0, 0

@@ -210,52 +210,6 @@ func TestOutcomeOf(t *testing.T) {
 	}
 }
 
-// TestB1_HeldOnlyAfterLooking: an uncertain submission whose time is over is
-// held only when the mailbox was read since: its receipt may lie there.
-func TestB1_HeldOnlyAfterLooking(t *testing.T) {
-	ctx, store := context.Background(), openStore(t)
-	s := New(Options{Store: store, Address: "pecgate@gateway.example", Accounts: func() []Account { return nil }})
-	enqueue(t, store, "u", "u@x")
-	sub, err := s.lease(ctx, "u")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.intend(ctx, sub); err != nil {
-		t.Fatal(err)
-	}
-	err = store.Update(ctx, func(tx *mailbox.Tx) error {
-		sub, err := load(tx, "u")
-		if err != nil {
-			return err
-		}
-		if err := s.step(tx, sub, Uncertain, "", "cut"); err != nil {
-			return err
-		}
-		return save(tx, sub, &due{At: tx.Now().Add(-time.Minute)})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &worker{acc: Account{Box: testBox}}
-	if _, _, err := s.sendDue(ctx, w); err != nil {
-		t.Fatal(err)
-	}
-	if got := stored(t, store, "u").State; got != Uncertain {
-		t.Errorf("before the mailbox was read it is %s", got)
-	}
-	w.facts.LastFetch = time.Now()
-	if _, _, err := s.sendDue(ctx, w); err != nil {
-		t.Fatal(err)
-	}
-	if got := stored(t, store, "u"); got.State != Held || got.StateReason != ReasonUncertain {
-		t.Errorf("afterwards it is %s (%s)", got.State, got.StateReason)
-	}
-	st, err := store.Status(ctx, mailbox.FolderKey{Owner: 1, Role: mailbox.RoleInbox}, mailbox.Viewer{Person: 1})
-	if err != nil || st.Messages != 1 {
-		t.Errorf("%d notices: %v", st.Messages, err)
-	}
-}
-
 // TestOverdueLease takes back an attempt whose outcome was never recorded: it
 // is not held at once, but waits for receipts.
 func TestOverdueLease(t *testing.T) {

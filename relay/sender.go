@@ -169,6 +169,10 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 	s.opt.Events.Attempt(sub.Box, sub.ID, sub.Attempts, string(r.Class), string(r.Stage), r.Code, r.Err)
 	to, why := outcomeOf(r, s.opt.Store.Now().Sub(sub.begun()), s.opt.Schedule)
 	var wait time.Duration
+	if to == NotAccepted && sub.Doubt {
+		// This attempt ended without leaving, an earlier one may not have.
+		to, why = Held, ReasonUncertain
+	}
 	n := noticeOf(sub, to, r, s.opt)
 	if n != nil && s.batchToldOf(ctx, sub) {
 		n = nil
@@ -189,6 +193,10 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 			now.HandedOver, now.ByReceipt = t, false
 		case Uncertain:
 			next = &due{At: t.Add(w.acc.UncertainAfter)}
+		case Held:
+			if err := toTell(tx, now, toldHeld); err != nil {
+				return nil, false, err
+			}
 		case Queued:
 			wait = s.opt.Schedule.after(now.Attempts)
 			now.Intent = false
@@ -203,6 +211,9 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 	})
 	if err == nil && (to == HandedOver || to == Uncertain) {
 		w.hurryUp()
+	}
+	if err == nil && to == Held {
+		err = s.tellWatched(ctx, w.acc)
 	}
 	return wait, err
 }
@@ -271,24 +282,6 @@ func (s *Service) uncertainAfter(box string) time.Duration {
 		}
 	}
 	return 15 * time.Minute
-}
-
-// giveUpWaiting holds a submission for which no receipt came in time: a person
-// decides.
-func (s *Service) giveUpWaiting(ctx context.Context, sub *Submission) error {
-	n := uncertainNotice(sub, s.opt)
-	if s.batchToldOf(ctx, sub) {
-		n = nil
-	}
-	return s.settle(ctx, sub, n, func(tx *mailbox.Tx, now *Submission) (*due, bool, error) {
-		if now.State != Uncertain {
-			return nil, false, nil
-		}
-		if err := noteTold(tx, now); err != nil {
-			return nil, false, err
-		}
-		return nil, true, s.step(tx, now, Held, ReasonUncertain, "no receipt quotes its Message-ID")
-	})
 }
 
 // answer is the provider's reply, or what went wrong, for the story.

@@ -164,11 +164,10 @@ func (s *Service) turnOf(ctx context.Context, w *worker, t task) (end turnEnd, e
 // turn is turnOf; leased is the submission while it is under way.
 func (s *Service) turn(ctx context.Context, w *worker, t task, leased **Submission) (end turnEnd, err error) {
 	var sub *Submission
-	var at time.Time
 	if t.Batch {
 		sub, err = s.leaseNext(ctx, t.id, w.acc.PerMinute)
 	} else {
-		sub, at, err = s.leaseDue(ctx, t.id, w.acc.PerMinute)
+		sub, _, err = s.leaseDue(ctx, t.id, w.acc.PerMinute)
 	}
 	later := new(errPace)
 	switch {
@@ -181,11 +180,8 @@ func (s *Service) turn(ctx context.Context, w *worker, t task, leased **Submissi
 		return end, err
 	}
 	if sub.State == Uncertain {
-		if !w.fetchedSince(at) {
-			end.wait = suspendedLook // its receipt may lie there unread
-			return end, nil
-		}
-		return end, s.giveUpWaiting(ctx, sub)
+		end.wait, err = s.decide(ctx, w, sub)
+		return end, err
 	}
 	*leased = sub
 	r := s.attempt(ctx, w, sub)

@@ -91,7 +91,10 @@ func TestFullMailboxWaits(t *testing.T) {
 				id := fmt.Sprintf("s%04d", from+n)
 				sub := Submission{ID: id, Box: testBox, State: Queued, SubmittedAt: tx.Now()}
 				if from+n == 500 {
-					sub.State, sub.User, sub.Intent = Uncertain, "mario", true
+					sub.State, sub.User, sub.Intent, sub.Looking = Uncertain, "mario", true, true
+					if err := tx.Space(room).Put(lookingKey(testBox, id), looking{Seen: tx.Now(), Over: true}); err != nil {
+						return err
+					}
 				}
 				err := errors.Join(tx.Space(room).Put("s/"+id, sub), tx.Space(room).Put(queueKey(testBox, id), due{At: tx.Now().Add(-time.Minute)}))
 				if err != nil {
@@ -104,7 +107,6 @@ func TestFullMailboxWaits(t *testing.T) {
 	i.full(6)
 	w := i.batchWorker()
 	w.acc.PerMinute = 6
-	w.facts.LastFetch = i.store.Now()
 	wait, reached, err := i.s.sendDue(t.Context(), w)
 	if err != nil || !reached || wait < 10*time.Second {
 		t.Errorf("it looks again after %s, %t, %v", wait, reached, err)

@@ -76,6 +76,8 @@ type worker struct {
 	secret  func() (string, error) // Account.Password as it is now
 	facts   BoxStatus
 	quota   fetch.Quota // of the provider
+	blind   string      // why a look at the mailbox failed since the last good one
+	seeking int         // of how many the receipt is looked for
 	refused [32]byte    // hash of the password that the provider refused, while suspended
 }
 

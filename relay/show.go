@@ -20,6 +20,8 @@ type Shown struct {
 	StateReason Reason           `json:"state_reason"`
 	SubmittedAt time.Time        `json:"submitted_at"`
 	SHA256      string           `json:"sha256"`
+	Resent      time.Time        `json:"resent,omitzero"` // when the gateway itself handed it over a second time (uncertain: resend)
+	Twice       string           `json:"twice,omitempty"` // identifier of a second acceptance: it went out twice
 	Recipients  []ShownRecipient `json:"recipients"`
 	Receipts    []ShownReceipt   `json:"receipts"` // about the whole: acceptance or non-acceptance
 	Events      []Event          `json:"events"`
@@ -55,7 +57,7 @@ func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, 
 		message = s.Message
 		shown = Shown{
 			ID: s.ID, MsgID: s.MsgID, Alias: s.Alias, Identifier: s.Identifier, Mailbox: s.Box, User: s.User,
-			State: s.State, StateReason: s.StateReason, SubmittedAt: s.SubmittedAt, SHA256: s.SHA256,
+			State: s.State, StateReason: s.StateReason, SubmittedAt: s.SubmittedAt, SHA256: s.SHA256, Resent: s.Resent, Twice: s.Twice,
 			Recipients: []ShownRecipient{}, Children: []ShownChild{},
 		}
 		if shown.Receipts, err = showReceipts(tx, s.ID, -1); err != nil {

@@ -136,6 +136,7 @@ func (s *Submission) move(to State, why Reason) error {
 	}
 	s.State, s.StateReason, s.WithBatch = to, why, false
 	s.moveRest()
+	s.Once = s.Once || to == Uncertain && s.Doubt
 	s.Doubt = s.Doubt || to == Uncertain || why == ReasonRestored
 	s.derive()
 	return nil

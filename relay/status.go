@@ -164,13 +164,6 @@ func (w *worker) suspend(why, refused string) {
 	w.facts.Suspended, w.refused = why, sha256.Sum256([]byte(refused))
 }
 
-// fetchedSince tells whether the mailbox was read without an error after t.
-func (w *worker) fetchedSince(t time.Time) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.facts.LastFetch.After(t)
-}
-
 // sent keeps what an attempt said about the provider.
 func (w *worker) sent(r submit.Result) {
 	w.mu.Lock()

@@ -42,6 +42,8 @@ import (
 //	told/restored/<login> the restore of which the administrator was told
 //	bell/<mailbox>        written to wake the sender
 //	o/ od/ bell-outcomes  reports of outcomes: see outcome.go
+//	v/<mailbox>/<id>      search for the receipt of an uncertain one: see uncertain.go
+//	y/<mailbox>/<id>/<what>/<to>  notice that is due: see uncertain_notice.go
 //	n/<mailbox>           its hand-overs of the last minute, where the provider limits them
 //	al/<mailbox>/<kind>/<about>  alarm that stands, or ended a while ago: see alarm.go
 //	h/ ha/ hc hd/ ht/ bell-holds  what waits for a PIN, or for approval: see hold.go
@@ -69,6 +71,10 @@ type Submission struct {
 	Doubt    bool      `json:"doubt,omitempty"`
 	Released time.Time `json:"released,omitzero"` // by a person, the last time
 	Hold     bool      `json:"hold,omitempty"`    // it waits for its PIN or for approval: see hold.go
+	Looking  bool      `json:"looking,omitempty"` // its receipt is looked for: see uncertain.go
+	Once     bool      `json:"once,omitempty"`    // it was in doubt before, so it is not sent again by itself
+	Resent   time.Time `json:"resent,omitzero"`   // when the gateway itself handed it over a second time
+	Twice    string    `json:"twice,omitempty"`   // identifier of a second acceptance: it went out twice
 	// Unconfirmed: it was made anew from bytes that waited for a PIN or for approval
 	// when they were accepted, and nobody knows whether that was given: see rebuild.go.
 	Unconfirmed Reason    `json:"unconfirmed,omitempty"`
@@ -262,6 +268,9 @@ func save(tx *mailbox.Tx, s *Submission, next *due) error {
 		}
 	}
 	if err := register(tx, s); err != nil {
+		return err
+	}
+	if err := noteLooking(tx, s); err != nil {
 		return err
 	}
 	if err := sp.Put("s/"+s.ID, s); err != nil {

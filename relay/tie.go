@@ -119,6 +119,11 @@ func applyReceipt(tx *mailbox.Tx, box string, r *pec.Report, m *mailbox.Message,
 	if err := happened(tx, s, out.what, out.text); err != nil {
 		return nil, err
 	}
+	if out.twice {
+		if err := tellTwice(tx, s); err != nil {
+			return nil, err
+		}
+	}
 	if found.about(s) {
 		if err := happened(tx, s, "differs", found.text); err != nil {
 			return nil, err

@@ -103,6 +103,12 @@ func printShown(out io.Writer, s relay.Shown, loc *time.Location) error {
 	if s.Identifier != "" {
 		fmt.Fprintf(w, "PEC identifier\t%s\n", s.Identifier)
 	}
+	if !s.Resent.IsZero() {
+		fmt.Fprintf(w, "Second hand-over\t%s, by the gateway: no receipt had come (uncertain: resend)\n", s.Resent.In(loc).Format(time.DateTime))
+	}
+	if s.Twice != "" {
+		fmt.Fprintf(w, "Went out twice\tthe second acceptance has the identifier %s\n", s.Twice)
+	}
 	if s.Batch != nil {
 		fmt.Fprintf(w, "Batch\t%s\n", batchText(s.Batch, s.ID))
 	}

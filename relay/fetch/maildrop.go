@@ -176,6 +176,26 @@ func (d *Maildrop) alive() bool { return !d.c.Over() }
 
 func (l Listed) entry() pop3.Entry { return pop3.Entry{Number: l.Number, Size: l.Size, ID: l.ID} }
 
+// maxHeader bounds what Header returns of a message, in bytes.
+const maxHeader = 256 << 10
+
+// Header returns the header of a listed message, its first 256 KiB at most.
+// ErrNoAnswer: the provider does not give it, or does not know TOP.
+func (d *Maildrop) Header(ctx context.Context, l Listed) (head []byte, err error) {
+	err = d.c.Top(ctx, l.entry(), 0, func(r io.Reader) error {
+		if head, err = io.ReadAll(io.LimitReader(r, maxHeader)); err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, r) // to its end, so that the session goes on
+		return err
+	})
+	var no *pop3.ReplyError
+	if errors.As(err, &no) || errors.Is(err, pop3.ErrTooLarge) && d.alive() {
+		return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
+	}
+	return head, err
+}
+
 // Same tells whether a listed message is ours as far as TOP shows it: header and
 // the first lines of the body, and to its end where it has no more or where the
 // provider shows less.
