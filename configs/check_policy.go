@@ -170,12 +170,36 @@ func (c *policyCheck) mailbox(i int) {
 	if m.UncertainAfter < time.Minute || m.UncertainAfter > 24*time.Hour {
 		c.wrong(path+"uncertain_after", "needs 1m to 24h")
 	}
+	c.watch(&m.Watch, path+"watch.")
 	c.words(path+"pin_methods", m.PINMethods)
 	c.provider(i, m, path)
 	c.secret(m, path)
 	c.members(m, path)
 	if !c.missing(path+"admin", m.Admin) {
 		c.admin(m, path)
+	}
+}
+
+// watch checks the terms of the watchdogs.
+func (c *policyCheck) watch(w *Watchdogs, path string) {
+	for _, t := range []struct {
+		key         string
+		term        Patience
+		least, most time.Duration
+		words       string
+	}{
+		{"acceptance", w.Acceptance, 10 * time.Minute, 30 * 24 * time.Hour, "10m to 30d"},
+		{"delivery_warning", w.DeliveryWarning, time.Hour, 30 * 24 * time.Hour, "1h to 30d"},
+		{"delivery", w.Delivery, time.Hour, 30 * 24 * time.Hour, "1h to 30d"},
+		{"unread", w.Unread, time.Hour, 365 * 24 * time.Hour, "1h to 365d"},
+		{"fetch", w.Fetch, 10 * time.Minute, 30 * 24 * time.Hour, "10m to 30d"},
+	} {
+		if d := time.Duration(t.term); d != 0 && (d < t.least || d > t.most) {
+			c.wrong(path+t.key, "needs off or "+t.words)
+		}
+	}
+	if w.DeliveryWarning != 0 && w.Delivery != 0 && w.Delivery <= w.DeliveryWarning {
+		c.wrong(path+"delivery", "needs to be longer than delivery_warning")
 	}
 }
 

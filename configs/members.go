@@ -130,6 +130,8 @@ type Mailbox struct {
 	History string `yaml:"history" default:"seen" oneof:"seen,unseen"`
 	// Address put into Reply-To of what is sent, also in place of the sender's own. Default none.
 	ReplyTo string `yaml:"reply_to"`
+	// Whose silence is told, after how long the gateway ran.
+	Watch Watchdogs `yaml:"watch"`
 	// Login of the mailbox administrator (amministratore di casella). Required.
 	Admin string `yaml:"admin"`
 	// Most people among the members, groups counted by their users; 1 to 1000, default 30.
@@ -173,6 +175,21 @@ type Incoming struct {
 	CA string `yaml:"ca"`
 	// Time between two looks. 1s to 24h, default 1m.
 	Every time.Duration `yaml:"every"`
+}
+
+// Watchdogs are the watchdogs of a mailbox: each tells once, by a notice, and ends when what was missing comes. off: it does
+// not watch. What counts is the time that the gateway ran.
+type Watchdogs struct {
+	// Since the hand-over without an acceptance; told to the sender and the administrator. 10m to 30d, default 30m.
+	Acceptance Patience `yaml:"acceptance" default:"30m"`
+	// Since the acceptance without delivery or error; told to the same. 1h to 30d, default 12h.
+	DeliveryWarning Patience `yaml:"delivery_warning" default:"12h"`
+	// The same for the second and last time; longer than delivery_warning. Default 24h.
+	Delivery Patience `yaml:"delivery" default:"24h"`
+	// Since a PEC arrived that nobody who may has read; told to the administrator. 1h to 365d, default off.
+	Unread Patience `yaml:"unread" default:"off"`
+	// Since the mailbox could be read at the provider; told to the administrator. 10m to 30d, default 1h.
+	Fetch Patience `yaml:"fetch" default:"1h"`
 }
 
 // Limits of a provider.

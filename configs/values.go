@@ -149,3 +149,20 @@ func (c *CopyRule) UnmarshalText(b []byte) error {
 		return nil
 	}
 }
+
+// Patience is how long something may be missing before it is told; 0: it is never told.
+type Patience time.Duration
+
+// UnmarshalText reads `off` or a time.
+func (p *Patience) UnmarshalText(b []byte) error {
+	if s := string(b); s == "off" || s == "0" {
+		*p = 0
+		return nil
+	}
+	d, err := parseDuration(string(b))
+	if err != nil || d <= 0 {
+		return errors.New("needs off or a time with its unit, like 30m, 12h or 3d")
+	}
+	*p = Patience(d)
+	return nil
+}

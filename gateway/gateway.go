@@ -122,7 +122,9 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		MayApprove: func(login, box string, own bool) bool {
 			return o.Policy().DecideApproval(policy.Identity{User: login}, box, own, time.Now()).Allow
 		},
-		Policy: o.Policy,
+		Policy:      o.Policy,
+		Readers:     func(box string) []relay.Reader { return readers(o.Policy(), box, time.Now()) },
+		Certificate: g.cert.Expires,
 	})
 	// Before anything is accepted: what comes in now is not of the backup.
 	if err := g.relay.Restored(ctx); err != nil {

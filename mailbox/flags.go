@@ -70,6 +70,24 @@ func (tx *Tx) personal(f FolderID, v Viewer, uid UID, e entry) (byte, error) {
 	return own&^flagSeen | all&flagSeen, err
 }
 
+// SeenByAny tells whether one of some people has seen what stands at a place (0 is
+// everybody, where \Seen is common), or it stands there no more.
+func (tx *Tx) SeenByAny(p Place, who []Person) (bool, error) {
+	e, err := tx.entry(p.Folder, p.UID)
+	if errors.Is(err, ErrNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, w := range who {
+		if bits, err := tx.personOnes(p.Folder, w, p.UID, e); err != nil || bits&flagSeen != 0 {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
 // personOnes returns the flags that stand under one person; 0 is everybody, for
 // whom only \Seen counts, where the mailbox has it common.
 func (tx *Tx) personOnes(f FolderID, p Person, uid UID, e entry) (byte, error) {

@@ -32,6 +32,7 @@ type Account struct {
 	PerMinute      int           // most hand-overs a minute; 0: no limit
 	Copy           CopyRule      // what becomes of the provider's copy of a message
 	CopyReceipts   CopyRule      // the same of a receipt
+	Watch          Watch         // whose silence is told; read at each round
 }
 
 // CopyRule says what becomes of the provider's copy of a message that is ours:

@@ -237,6 +237,7 @@ func (w *worker) polled(err error, at time.Time) {
 	}
 	w.facts.fetchError = ""
 	w.facts.LastFetch = at.UTC()
+	w.good++
 }
 
 func (w *worker) seenCertificate(expires time.Time) {

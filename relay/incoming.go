@@ -224,8 +224,14 @@ func (s *Service) sortIn(tx *mailbox.Tx, acc Account, r *pec.Report, found *find
 			}
 		}
 	}
-	if _, _, err := tx.File(mailbox.FolderKey{Box: box, Role: to}, m, how); err != nil {
+	folder, uid, err := tx.File(mailbox.FolderKey{Box: box, Role: to}, m, how)
+	if err != nil {
 		return line, err
+	}
+	if to == mailbox.RoleInbox {
+		if err := noteUnread(tx, acc, m, mailbox.Place{Folder: folder, UID: uid}); err != nil {
+			return line, err
+		}
 	}
 	return line, giveTo(tx, m, whom.inbox)
 }

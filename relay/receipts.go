@@ -195,6 +195,9 @@ func (s *Submission) derive() {
 		return // what it shows follows from its children
 	}
 	s.timeOfHandOver()
+	if s.Overdue != "" && s.Overdue != s.awaits() {
+		s.Overdue = ""
+	}
 	for i := range s.Recipients {
 		r := &s.Recipients[i]
 		told := r.Told
@@ -208,7 +211,7 @@ func (s *Submission) derive() {
 			r.State = Failed
 		case r.External:
 			r.State = Uncertified // final: no delivery receipt comes
-		case told == Late:
+		case told == Late, s.Overdue != "":
 			r.State = Late
 		default:
 			r.State = Waiting
@@ -222,6 +225,7 @@ func (s *Submission) keywords() (set, clear []string) {
 		"$PecAccepted":  s.State == Accepted,
 		"$PecUncertain": s.State == Uncertain || !s.Resent.IsZero() || (s.State == Held || s.State == Cancelled) && s.mayHaveLeft(),
 		"$PecFailed":    s.State == NotAccepted,
+		"$PecOverdue":   s.Overdue != "",
 	}
 	certified, delivered := 0, 0
 	if s.batch() {

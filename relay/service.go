@@ -33,6 +33,17 @@ type Options struct {
 	// Policy says who sees what by now: who gets receipts, see routing.go. nil: every
 	// login has all rights.
 	Policy func() *policy.Policy
+	// Readers are the people who may see something of a mailbox by now. nil: nobody is known.
+	Readers func(box string) []Reader
+	// Certificate is when the gateway's own certificate ends; nil: it is not watched.
+	Certificate func() time.Time
+}
+
+// Reader is a person who may see something of a mailbox.
+type Reader struct {
+	Login string
+	// Sees says what they see of a folder, exactly as it is by IMAP.
+	Sees func(role mailbox.Role) (mailbox.Scope, bool)
 }
 
 // Service runs a sender and a fetcher for each active mailbox.
@@ -51,6 +62,8 @@ type Service struct {
 	// suspects lets one submission at a time be handled of those during which the
 	// gateway ended before.
 	suspects chan struct{}
+	// fetched is what the watch knows of mailboxes; the watch's alone.
+	fetched map[string]*fetchWatch
 
 	mu      sync.Mutex
 	workers map[string]*worker // by mailbox
@@ -75,6 +88,7 @@ type worker struct {
 	mu      sync.Mutex
 	secret  func() (string, error) // Account.Password as it is now
 	facts   BoxStatus
+	good    uint64      // rounds of fetching without an error
 	quota   fetch.Quota // of the provider
 	blind   string      // why a look at the mailbox failed since the last good one
 	seeking int         // of how many the receipt is looked for
@@ -92,7 +106,7 @@ func New(o Options) *Service {
 	o.Schedule = o.Schedule.orDefault()
 	return &Service{
 		opt: o, reload: make(chan struct{}, 1), perRound: messagesPerRound, workers: map[string]*worker{},
-		holder: o.Store.Opened() + "/" + rand.Text(), handOver: submit.Send, suspects: make(chan struct{}, 1), fences: map[string]uint64{},
+		holder: o.Store.Opened() + "/" + rand.Text(), handOver: submit.Send, suspects: make(chan struct{}, 1), fences: map[string]uint64{}, fetched: map[string]*fetchWatch{},
 	}
 }
 
@@ -113,6 +127,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer reporter.Wait()
 	reporter.Go(func() { s.report(ctx) })
 	reporter.Go(func() { s.keepHolds(ctx) })
+	reporter.Go(func() { s.watchAll(ctx) })
 	for {
 		if err := s.holdRemoved(ctx); err != nil && ctx.Err() == nil {
 			s.faults("", err) // each is looked at again before it is sent

@@ -46,6 +46,7 @@ import (
 //	y/<mailbox>/<id>/<what>/<to>  notice that is due: see uncertain_notice.go
 //	n/<mailbox>           its hand-overs of the last minute, where the provider limits them
 //	al/<mailbox>/<kind>/<about>  alarm that stands, or ended a while ago: see alarm.go
+//	wc wd/ wf/ ws/ wt/    watchdogs: see watch.go
 //	h/ ha/ hc hd/ ht/ bell-holds  what waits for a PIN, or for approval: see hold.go
 const room = "relay"
 
@@ -92,6 +93,8 @@ type Submission struct {
 	ProvedAt   time.Time `json:"proved_at,omitzero"`   // the earliest delivery or failure
 	ByReceipt  bool      `json:"by_receipt,omitempty"` // HandedOver follows from these
 	Warners    []Warner  `json:"warners,omitempty"`    // who signed warnings
+
+	Overdue awaited `json:"overdue,omitempty"` // what did not come in time, while it is missing: see watch.go
 
 	Approval     bool           `json:"approval,omitempty"`      // another member must or had to approve it: see approval.go
 	Approver     mailbox.Person `json:"approver,omitempty"`      // who did
@@ -270,7 +273,7 @@ func save(tx *mailbox.Tx, s *Submission, next *due) error {
 	if err := register(tx, s); err != nil {
 		return err
 	}
-	if err := noteLooking(tx, s); err != nil {
+	if err := errors.Join(noteLooking(tx, s), noteWatch(tx, s)); err != nil {
 		return err
 	}
 	if err := sp.Put("s/"+s.ID, s); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"pecgate/configs"
 	"pecgate/relay"
@@ -43,7 +44,7 @@ func accountsOf(l *configs.Loaded) ([]relay.Account, error) {
 			Box: m.Address, Active: m.Active, Admin: m.Admin, Username: m.Username, Password: m.Password.Resolve,
 			SMTP:  relay.Endpoint{Host: m.SMTP.Host, Port: m.SMTP.Port, Security: m.SMTP.Security, Roots: smtpRoots, Timeout: m.SMTP.Timeout},
 			Every: m.Incoming.Every, UncertainAfter: m.UncertainAfter, Resend: m.Uncertain == "resend", PerMinute: m.Limits.PerMinute,
-			Copy: copyRuleOf(m.ProviderCopy), CopyReceipts: copyRuleOf(m.ProviderCopyReceipts),
+			Watch: watchOf(m.Watch), Copy: copyRuleOf(m.ProviderCopy), CopyReceipts: copyRuleOf(m.ProviderCopyReceipts),
 		}
 		in := relay.Endpoint{Host: m.Incoming.Host, Port: m.Incoming.Port, Security: m.Incoming.Security, Roots: inRoots, Timeout: m.Incoming.Timeout}
 		if m.Incoming.Protocol == "pop3" {
@@ -54,6 +55,17 @@ func accountsOf(l *configs.Loaded) ([]relay.Account, error) {
 		out = append(out, a)
 	}
 	return out, nil
+}
+
+// watchOf are the watchdogs of a mailbox.
+func watchOf(w configs.Watchdogs) relay.Watch {
+	out := relay.Watch{Acceptance: time.Duration(w.Acceptance), Unread: time.Duration(w.Unread), Fetch: time.Duration(w.Fetch)}
+	for _, d := range []configs.Patience{w.DeliveryWarning, w.Delivery} {
+		if d != 0 {
+			out.Delivery = append(out.Delivery, time.Duration(d))
+		}
+	}
+	return out
 }
 
 // copyRuleOf is what becomes of the provider's copy.

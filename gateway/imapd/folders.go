@@ -59,6 +59,12 @@ func (s *session) sees(k mailbox.FolderKey) bool {
 	return ok
 }
 
+// Shared says what a member with some rights sees of a folder of a mailbox; of all
+// else that shows messages too.
+func Shared(role mailbox.Role, r policy.Rights, box *policy.Mailbox) (mailbox.Scope, bool) {
+	return shared(role, r, box)
+}
+
 func shared(role mailbox.Role, r policy.Rights, box *policy.Mailbox) (mailbox.Scope, bool) {
 	switch role {
 	case mailbox.RoleInbox:

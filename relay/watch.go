@@ -1,0 +1,373 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"pecgate/mailbox"
+)
+
+// Watchdogs: whoever waits for something that does not come is told, once. Their
+// deadlines are a list ordered by time, of which a round reads what is over and no
+// more. What ends the wait takes the deadline away in its own transaction.
+//
+// Their time is not that of the clock, but how long the gateway ran (watchClock):
+// a clock that jumps, a machine that slept, or a gateway that was off for a week
+// make nothing late that had no chance to come.
+//
+//	wc                        watchClock
+//	ws/<id>                   watch of a submission
+//	wd/<due>/s/<id>           its deadline; milliseconds of watchClock.Ran, 16 hexadecimal digits
+//	wd/<due>/u/<message>      unreadWatch: a message that nobody may have read
+//	wt/<mailbox>/<what>/<login>/<id>  watchLine: it is still to be told; see watch_tell.go
+//	wf/<mailbox>              watchClock.Ran when it was read at the provider the last time,
+//	                          once that is a while ago
+
+// Watch says after how long whose silence is told. 0: never.
+type Watch struct {
+	Acceptance time.Duration   // since the hand-over, without an acceptance
+	Delivery   []time.Duration // since the acceptance, without delivery or error; rising
+	Unread     time.Duration   // since an envelope arrived, and nobody has read it
+	Fetch      time.Duration   // since the mailbox could be read at the provider
+}
+
+const (
+	watchEvery = time.Minute
+	// watchStep is how much of the time between two rounds counts at most.
+	watchStep = 2 * watchEvery
+	// A clock that goes back, or on by more than doubtAfter in one step, is believed
+	// again doubtFor later. While it is in doubt no date is called near.
+	doubtBack, doubtAfter, doubtFor = time.Hour, 48 * time.Hour, 72 * time.Hour
+
+	watchesInGo = 20   // submissions changed in one transaction
+	watchesMost = 2000 // in one round
+)
+
+// watchClock is how long the gateway ran, all starts together.
+type watchClock struct {
+	Seen  time.Time     `json:"seen"` // by the clock, at the last round
+	Ran   time.Duration `json:"ran"`
+	Doubt time.Duration `json:"doubt,omitempty"` // the clock is not believed before Ran is this
+}
+
+// look takes note of the time.
+func (c *watchClock) look(now time.Time) {
+	passed := now.Sub(c.Seen)
+	if !c.Seen.IsZero() {
+		c.Ran += min(max(passed, 0), watchStep)
+		if passed < -doubtBack || passed > doubtAfter {
+			c.Doubt = c.Ran + doubtFor
+		}
+	}
+	c.Seen = now.UTC()
+}
+
+// believed tells whether dates may be compared with the clock.
+func (c *watchClock) believed() bool { return c.Ran >= c.Doubt }
+
+func readWatchClock(tx *mailbox.Tx) (c watchClock, err error) {
+	err = tx.Space(room).Get("wc", &c)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		err = nil
+	}
+	return c, err
+}
+
+// awaited is what a submission waits for, and "" what needs no watch.
+type awaited string
+
+const (
+	awaitAcceptance awaited = "acceptance"
+	awaitDelivery   awaited = "delivery"
+)
+
+// awaits is what receipts are to tell of a submission.
+func (s *Submission) awaits() awaited {
+	if s.batch() {
+		return "" // its messages do
+	}
+	switch s.State {
+	case HandedOver:
+		return awaitAcceptance
+	case Accepted:
+		for i := range s.Recipients {
+			if s.open(&s.Recipients[i]) {
+				return awaitDelivery
+			}
+		}
+	}
+	return ""
+}
+
+// open tells whether a receipt about a recipient is still to come.
+func (s *Submission) open(r *Recipient) bool {
+	return r.Told == "" && !r.External && s.late(r) != Failed
+}
+
+// watch is the wait of one submission.
+type watch struct {
+	For   awaited       `json:"for"`
+	Start time.Duration `json:"start"`          // of watchClock.Ran
+	Step  int           `json:"step,omitempty"` // so many terms are over and told
+	Due   time.Duration `json:"due,omitempty"`  // the deadline on the list; 0: none
+}
+
+// firstLook is when a round takes up a new wait: terms are longer.
+const firstLook = 5 * time.Minute
+
+func deadline(due time.Duration, rest string) string {
+	return fmt.Sprintf("wd/%016x/%s", max(due.Milliseconds(), 0), rest)
+}
+
+func readWatch(tx *mailbox.Tx, id string) (w watch, err error) {
+	err = tx.Space(room).Get("ws/"+id, &w)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		err = nil
+	}
+	return w, err
+}
+
+// put writes the wait of a submission, and its deadline in place of the one before.
+func (w *watch) put(tx *mailbox.Tx, id string, due time.Duration) error {
+	sp := tx.Space(room)
+	if w.Due != 0 {
+		if err := sp.Delete(deadline(w.Due, "s/"+id)); err != nil {
+			return err
+		}
+	}
+	if w.Due = due; due != 0 {
+		if err := sp.Put(deadline(due, "s/"+id), true); err != nil {
+			return err
+		}
+	}
+	if w.For == "" {
+		return sp.Delete("ws/" + id)
+	}
+	return sp.Put("ws/"+id, w)
+}
+
+// noteWatch begins the wait of a submission, or ends it. save calls it.
+func noteWatch(tx *mailbox.Tx, s *Submission) error {
+	if s.batch() {
+		return nil
+	}
+	w, err := readWatch(tx, s.ID)
+	now := s.awaits()
+	if err != nil || w.For == now {
+		return err
+	}
+	if now != "" && w.For == "" {
+		if old, err := madeAnew(tx, s); err != nil || old {
+			return err // history: nobody knows since when
+		}
+	}
+	clock, err := readWatchClock(tx)
+	if err != nil {
+		return err
+	}
+	next := watch{For: now, Start: clock.Ran, Due: w.Due}
+	if now == "" {
+		return next.put(tx, s.ID, 0)
+	}
+	return next.put(tx, s.ID, clock.Ran+firstLook)
+}
+
+// terms are those of a wait, in order.
+func (w Watch) terms(of awaited) []time.Duration {
+	switch {
+	case of == awaitDelivery:
+		return w.Delivery
+	case of == awaitAcceptance && w.Acceptance > 0:
+		return []time.Duration{w.Acceptance}
+	}
+	return nil
+}
+
+// watchAll looks at all watchdogs until ctx ends.
+func (s *Service) watchAll(ctx context.Context) {
+	for {
+		if err := s.watchRound(ctx); err != nil && ctx.Err() == nil {
+			s.opt.Events.Fault("watch", "", err)
+		}
+		if !pause(ctx, watchEvery) {
+			return
+		}
+	}
+}
+
+// watchRound does what is due. What fails in one part keeps no other from it.
+func (s *Service) watchRound(ctx context.Context) error {
+	var clock watchClock
+	err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) (err error) {
+		if clock, err = readWatchClock(tx); err != nil {
+			return err
+		}
+		clock.look(tx.Now())
+		return tx.Space(room).Put("wc", clock)
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.watchDue(ctx, clock), s.tellWatches(ctx), s.watchBoxes(ctx, clock), s.watchCertificates(ctx, clock), s.sweepAlarms(ctx))
+}
+
+// watchDue takes what is over off the list, notes it, and what is to be told of it.
+func (s *Service) watchDue(ctx context.Context, clock watchClock) error {
+	var failed []error
+	for range watchesMost / watchesInGo {
+		var keys []string
+		last := deadline(clock.Ran, "~")
+		err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+			keys = nil
+			return tx.Space(room).Scan("wd/", func(k string, _ []byte) (bool, error) {
+				if k < last {
+					keys = append(keys, k)
+				}
+				return k < last && len(keys) < watchesInGo, nil
+			})
+		})
+		if err != nil {
+			return errors.Join(append(failed, err)...)
+		}
+		if len(keys) > 0 {
+			if err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return s.takeWatches(tx, clock, keys) }); err != nil {
+				return errors.Join(append(failed, err)...)
+			}
+		}
+		if len(keys) < watchesInGo {
+			break
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// takeWatches is watchDue for some.
+func (s *Service) takeWatches(tx *mailbox.Tx, clock watchClock, keys []string) error {
+	for _, k := range keys {
+		_, rest, _ := strings.Cut(strings.TrimPrefix(k, "wd/"), "/")
+		kind, id, _ := strings.Cut(rest, "/")
+		var err error
+		if kind == "u" {
+			err = s.unreadOver(tx, k)
+		} else {
+			err = s.watchOver(tx, clock, k, id)
+		}
+		if err != nil {
+			return fmt.Errorf("watch %s: %w", rest, err)
+		}
+	}
+	return nil
+}
+
+// watchOver looks at a submission whose deadline is over.
+func (s *Service) watchOver(tx *mailbox.Tx, clock watchClock, k, id string) error {
+	w, err := readWatch(tx, id)
+	if err != nil {
+		return err
+	}
+	if k != deadline(w.Due, "s/"+id) {
+		return tx.Space(room).Delete(k)
+	}
+	sub, err := load(tx, id)
+	if errors.Is(err, ErrNotFound) {
+		w.For = ""
+		return w.put(tx, id, 0)
+	}
+	if err != nil {
+		return err
+	}
+	acc := s.account(sub.Box)
+	terms := acc.Watch.terms(w.For)
+	if sub.awaits() != w.For || w.Step >= len(terms) {
+		return w.put(tx, id, 0) // not watched; the next change begins anew
+	}
+	if due := w.Start + terms[w.Step]; due > clock.Ran {
+		return w.put(tx, id, due)
+	}
+	term := terms[w.Step]
+	if w.Step++; w.Step < len(terms) {
+		err = w.put(tx, id, w.Start+terms[w.Step])
+	} else {
+		err = w.put(tx, id, 0)
+	}
+	if err != nil {
+		return err
+	}
+	sub.Overdue = w.For
+	sub.derive()
+	err = errors.Join(happened(tx, sub, "overdue", fmt.Sprintf("no %s within %s", w.For.words(), duration(term))), sub.show(tx), save(tx, sub, nil))
+	if err != nil {
+		return err
+	}
+	return s.noteLate(tx, sub, w, acc.Admin)
+}
+
+func (a awaited) words() string {
+	if a == awaitDelivery {
+		return "receipt of delivery, or error, about some recipient"
+	}
+	return string(a)
+}
+
+// duration is a term as people write it.
+func duration(d time.Duration) string {
+	s := d.String()
+	s = strings.TrimSuffix(s, "0s")
+	if s = strings.TrimSuffix(s, "h0m") + map[bool]string{true: "h"}[strings.HasSuffix(s, "h0m")]; s == "" {
+		return "0s"
+	}
+	return s
+}
+
+// noteLate notes whom a submission's silence is to be told.
+func (s *Service) noteLate(tx *mailbox.Tx, sub *Submission, w watch, admin string) error {
+	to := []addressee{{user: sub.User, person: sub.Person}}
+	_, gone, err := tx.Left(sub.Person)
+	if err != nil {
+		return err
+	}
+	if gone {
+		to = nil
+	}
+	if admin != "" {
+		to = onceEach(append(to, addressee{user: admin}))
+	}
+	what := fmt.Sprintf("%s-%d", w.For, w.Step)
+	for _, a := range to {
+		l := watchLine{Person: a.person, For: w.For, Term: duration(s.account(sub.Box).Watch.terms(w.For)[w.Step-1])}
+		if err := tx.Space(room).Put(watchLines(sub.Box, what, a.user)+sub.ID, l); err != nil {
+			return err
+		}
+	}
+	return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "overdue", Box: sub.Box, Subject: sub.ID, Result: cmp.Or(string(w.For), "-"),
+		Reason: "no " + w.For.words()})
+}
+
+// watchLine is one thing that is to be told to one person.
+type watchLine struct {
+	Person  mailbox.Person    `json:"person,omitempty"` // 0: that of the login
+	For     awaited           `json:"for"`
+	Term    string            `json:"term"`
+	Message mailbox.MessageID `json:"message,omitempty"` // that was not read
+}
+
+// watchLines is the prefix of what one person is to be told of one kind.
+func watchLines(box, what, login string) string {
+	return "wt/" + strings.ToLower(box) + "/" + what + "/" + strings.ToLower(login) + "/"
+}
+
+// scanLines calls fn for what is to be told, until it returns false.
+func scanLines(tx *mailbox.Tx, prefix string, fn func(k string, l watchLine) bool) error {
+	return tx.Space(room).Scan(prefix, func(k string, raw []byte) (bool, error) {
+		var l watchLine
+		if err := json.Unmarshal(raw, &l); err != nil {
+			return false, fmt.Errorf("record of what is to be told: %w", err)
+		}
+		return fn(k, l), nil
+	})
+}

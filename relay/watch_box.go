@@ -1,0 +1,171 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"pecgate/mailbox"
+)
+
+// fetchKept is after how long without fetching it is kept since when, so that
+// starts that follow each other quickly begin nothing anew.
+const fetchKept = 5 * time.Minute
+
+// fetchQuiet is for a provider that comes and goes.
+const fetchQuiet = time.Hour
+
+// fetchWatch is what the watch knows of a mailbox's fetching.
+type fetchWatch struct {
+	good  uint64        // worker.good at the last look
+	since time.Duration // of watchClock.Ran: it was fetched then at the latest
+	kept  bool          // since is on record
+}
+
+// watchBoxes tells of mailboxes that could not be read at the provider for long.
+func (s *Service) watchBoxes(ctx context.Context, clock watchClock) error {
+	var failed []error
+	known := map[string]bool{}
+	for _, a := range s.opt.Accounts() {
+		box := strings.ToLower(a.Box)
+		s.mu.Lock()
+		w := s.workers[box]
+		s.mu.Unlock()
+		if !a.Active || w == nil || a.Watch.Fetch <= 0 {
+			failed = append(failed, s.ended(ctx, box, "not-fetched", ""))
+			continue
+		}
+		known[box] = true
+		failed = append(failed, s.watchFetch(ctx, box, w, max(a.Watch.Fetch, 2*a.Every), clock))
+	}
+	for box := range s.fetched {
+		if !known[box] {
+			delete(s.fetched, box)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (s *Service) watchFetch(ctx context.Context, box string, w *worker, term time.Duration, clock watchClock) error {
+	k := "wf/" + box
+	f := s.fetched[box]
+	if f == nil {
+		f = &fetchWatch{since: clock.Ran}
+		err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+			var since time.Duration
+			err := tx.Space(room).Get(k, &since)
+			if err == nil && since <= clock.Ran {
+				f.since, f.kept = since, true
+			}
+			if errors.Is(err, mailbox.ErrNotFound) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		s.fetched[box] = f
+	}
+	good, why, suspended := w.fetchState()
+	if good != f.good {
+		f.good, f.since = good, clock.Ran
+		if f.kept {
+			if err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return tx.Space(room).Delete(k) }); err != nil {
+				return err
+			}
+			f.kept = false
+		}
+		return s.ended(ctx, box, "not-fetched", "")
+	}
+	if !f.kept && clock.Ran-f.since >= fetchKept {
+		if err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return tx.Space(room).Put(k, f.since) }); err != nil {
+			return err
+		}
+		f.kept = true
+	}
+	if clock.Ran-f.since < term || suspended {
+		return nil // a suspended mailbox is told of by itself
+	}
+	return s.raise(ctx, alarm{
+		box: box, kind: "not-fetched", to: s.adminOf(box), quiet: fetchQuiet,
+		subjectIT: "Casella PEC non letta presso il gestore da " + duration(term) + ": " + box,
+		subjectEN: "PEC mailbox not read at the provider for " + duration(term) + ": " + box,
+		it:        "Il gateway non riesce a leggere la casella presso il gestore: PEC e ricevute arrivate nel frattempo non si vedono. Riprova da solo. Se il gestore funziona con la webmail, controllare rete e impostazioni (pecgate check --online).",
+		en:        "The gateway cannot read the mailbox at the provider: PEC and receipts that arrived meanwhile are not seen. It goes on trying. If the provider works by webmail, check the network and the settings (pecgate check --online).",
+		detail:    plain(why, maxWords),
+	})
+}
+
+// fetchState is how often the mailbox was fetched without an error, and what came
+// of it last.
+func (w *worker) fetchState() (good uint64, why string, suspended bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.good, w.facts.fetchError, w.facts.Suspended != ""
+}
+
+// certificateDays are when the end of a certificate is told, in days before.
+func certificateDays() []int { return []int{30, 7, 1} }
+
+// watchCertificates tells of certificates that end soon: those of the providers,
+// and the gateway's own.
+func (s *Service) watchCertificates(ctx context.Context, clock watchClock) error {
+	if !clock.believed() {
+		return nil
+	}
+	var failed []error
+	for _, a := range s.opt.Accounts() {
+		s.mu.Lock()
+		w := s.workers[strings.ToLower(a.Box)]
+		s.mu.Unlock()
+		if w == nil {
+			continue
+		}
+		w.mu.Lock()
+		expires := w.facts.CertificateExpires
+		w.mu.Unlock()
+		failed = append(failed, s.watchCertificate(ctx, strings.ToLower(a.Box), expires))
+	}
+	if s.opt.Certificate != nil {
+		failed = append(failed, s.watchCertificate(ctx, "", s.opt.Certificate()))
+	}
+	return errors.Join(failed...)
+}
+
+// watchCertificate tells of the certificate of a mailbox's provider, or of the
+// gateway's own for "". Each number of days is told once for each certificate.
+func (s *Service) watchCertificate(ctx context.Context, box string, expires time.Time) error {
+	if expires.IsZero() {
+		return nil
+	}
+	left := expires.Sub(s.opt.Store.Now())
+	tell := 0
+	var failed []error
+	for _, days := range certificateDays() {
+		if left <= time.Duration(days)*24*time.Hour {
+			tell = days // the fewest
+		} else {
+			failed = append(failed, s.ended(ctx, box, "certificate", fmt.Sprint(days)))
+		}
+	}
+	if tell == 0 {
+		return errors.Join(failed...)
+	}
+	day := expires.In(s.opt.Location).Format("02/01/2006 15:04")
+	a := alarm{
+		box: box, kind: "certificate", about: fmt.Sprint(tell), to: s.adminOf(box),
+		subjectIT: "Il certificato del gestore scade il " + day + ": " + box,
+		subjectEN: "The provider's certificate ends on " + day + ": " + box,
+		it:        "Se il gestore non lo rinnova prima, da allora il gateway non si collega più: le PEC restano in coda e quelle in arrivo presso il gestore. Di solito il gestore rinnova da solo; se manca poco, chiamarlo.",
+		en:        "Unless the provider renews it before, the gateway connects no more from then on: PEC stays queued, and what arrives stays at the provider. Providers mostly renew by themselves; if little time is left, call them.",
+	}
+	if box == "" {
+		a.subjectIT, a.subjectEN = "Il certificato del gateway scade il "+day, "The gateway's own certificate ends on "+day
+		a.it = "Da allora i programmi di posta rifiutano il collegamento. Rinnovarlo e mettere i file al loro posto (pecgate.yaml, tls:): vengono letti di nuovo da soli, senza riavvio."
+		a.en = "From then on mail programs refuse to connect. Renew it and put the files in their place (pecgate.yaml, tls:): they are read again by themselves, without a restart."
+	}
+	return errors.Join(append(failed, s.raise(ctx, a))...)
+}

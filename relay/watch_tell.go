@@ -1,0 +1,167 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"pecgate/mailbox"
+)
+
+// What a notice of many waits names at most.
+const (
+	tellMost       = 400 // waits in one notice
+	tellNamed      = 50  // of these with their recipients or senders
+	tellRecipients = 10  // of each
+)
+
+// tellWatches writes the notices of what a round found: one for each person,
+// mailbox and kind, however many messages it is about. A line goes in the
+// transaction of its notice, so each is told once.
+func (s *Service) tellWatches(ctx context.Context) error {
+	var failed []error
+	for after := "wt/"; ; {
+		prefix := ""
+		err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+			prefix = ""
+			return tx.Space(room).ScanFrom("wt/", after, func(k string, _ []byte) (bool, error) {
+				prefix = k[:strings.LastIndexByte(k, '/')+1]
+				return false, nil
+			})
+		})
+		if err != nil || prefix == "" {
+			return errors.Join(append(failed, err)...)
+		}
+		for more := true; more; {
+			if more, err = s.tellWatch(ctx, prefix); err != nil {
+				failed = append(failed, err)
+				break
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+		after = prefix + "~"
+	}
+}
+
+// tellWatch writes one notice of what stands under a prefix of watchLines; more
+// tells that something is left.
+func (s *Service) tellWatch(ctx context.Context, prefix string) (more bool, err error) {
+	part := strings.Split(strings.TrimPrefix(prefix, "wt/"), "/")
+	box, login := part[0], part[2]
+	var keys []string
+	var a alarm
+	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		keys, a = nil, alarm{box: box, kind: "overdue", about: prefix, to: []addressee{{user: login}}}
+		var first watchLine
+		var list strings.Builder
+		named, all, subs := 0, 0, 0
+		err := scanLines(tx, prefix, func(k string, l watchLine) bool {
+			keys = append(keys, k)
+			text, sub, e := lateLine(tx, k[len(prefix):], l)
+			if e != nil {
+				text = "" // gone, or come meanwhile
+			}
+			if text != "" {
+				if all++; all == 1 {
+					first, a.to[0].person = l, l.Person
+				}
+				if a.sub = sub; sub != nil {
+					subs++
+				}
+				if named++; named <= tellNamed {
+					list.WriteString(text)
+				}
+			}
+			return len(keys) < tellMost
+		})
+		if err != nil || all == 0 {
+			a.to = nil
+			return err
+		}
+		if all > 1 || subs == 0 {
+			a.sub = nil
+		}
+		if named > tellNamed {
+			fmt.Fprintf(&list, "... +%d\n", named-tellNamed)
+		}
+		a.words(first, all, strings.TrimSuffix(list.String(), "\n"))
+		return nil
+	})
+	if err != nil || len(keys) == 0 {
+		return false, err
+	}
+	take := func(tx *mailbox.Tx) error {
+		var err error
+		for _, k := range keys {
+			err = errors.Join(err, tx.Space(room).Delete(k))
+		}
+		return err
+	}
+	if len(a.to) == 0 {
+		return len(keys) == tellMost, s.opt.Store.Update(ctx, take)
+	}
+	return len(keys) == tellMost, alarmNotice(a, s.opt).fileOnly(ctx, s.opt.Store, func(tx *mailbox.Tx) (bool, error) {
+		var l watchLine
+		if err := tx.Space(room).Get(keys[0], &l); errors.Is(err, mailbox.ErrNotFound) {
+			return false, nil // told already
+		} else if err != nil {
+			return false, err
+		}
+		return true, take(tx)
+	})
+}
+
+// lateLine describes one thing that is late, and is "" where it is not any more.
+func lateLine(tx *mailbox.Tx, id string, l watchLine) (string, *Submission, error) {
+	if l.For == awaitReading {
+		text, err := unreadLine(tx, l.Message)
+		return text, nil, err
+	}
+	sub, err := load(tx, id)
+	if err != nil || sub.awaits() != l.For {
+		return "", nil, err
+	}
+	text, n := fmt.Sprintf("- %s  %s\n", sub.ID, sub.SubmittedAt.Format("2006-01-02 15:04Z")), 0
+	for i := range sub.Recipients {
+		r := &sub.Recipients[i]
+		if l.For == awaitDelivery && !sub.open(r) {
+			continue
+		}
+		if n++; n <= tellRecipients {
+			text += "  " + plain(r.Address, maxAddress) + "\n"
+		}
+	}
+	if n > tellRecipients {
+		text += fmt.Sprintf("  ... +%d\n", n-tellRecipients)
+	}
+	return text, sub, nil
+}
+
+// words makes the text of the notice of some waits that are over.
+func (a *alarm) words(l watchLine, many int, list string) {
+	a.detail = list
+	switch l.For {
+	case awaitAcceptance:
+		a.subjectIT = fmt.Sprintf("PEC: nessuna accettazione entro %s (%d)", l.Term, many)
+		a.subjectEN = fmt.Sprintf("PEC: no acceptance within %s (%d)", l.Term, many)
+		a.it = "Il gestore ha preso i messaggi qui sotto, ma la ricevuta di accettazione non è arrivata. Senza di essa l'invio non è provato. " +
+			"Non inviarli di nuovo: chiedere all'amministratore, che può guardare nella webmail del gestore. Quando la ricevuta arriva compare da sola nella cartella Ricevute."
+		a.en = "The provider took the messages below, but no receipt of acceptance has come. Without it nothing proves that they were sent. " +
+			"Do not send them again: ask the administrator, who can look into the provider's webmail. When the receipt comes it shows by itself in the folder of receipts."
+	case awaitDelivery:
+		a.subjectIT = fmt.Sprintf("PEC: nessuna ricevuta di consegna entro %s (%d)", l.Term, many)
+		a.subjectEN = fmt.Sprintf("PEC: no receipt of delivery within %s (%d)", l.Term, many)
+		a.it = "I messaggi qui sotto sono stati accettati, ma per i destinatari elencati non è arrivata né la consegna né un errore. " +
+			"La consegna non è provata: se c'è un termine da rispettare, contattare il destinatario o usare un'altra via."
+		a.en = "The messages below were accepted, but about the recipients listed neither a delivery nor an error has come. " +
+			"Nothing proves the delivery: if there is a term to meet, contact the recipient or take another way."
+	case awaitReading:
+		a.subjectIT = fmt.Sprintf("PEC in arrivo non letta da %s (%d): %s", l.Term, many, a.box)
+		a.subjectEN = fmt.Sprintf("Incoming PEC not read for %s (%d): %s", l.Term, many, a.box)
+		a.it = "Nessuno di chi può leggere la casella ha aperto i messaggi qui sotto. Per la legge sono consegnati dal loro arrivo: i termini corrono."
+		a.en = "Nobody who may read the mailbox has opened the messages below. By law they are delivered since they arrived: terms are running."
+	}
+}
