@@ -11,7 +11,7 @@ import (
 // leaves takes a login out of the policy, as the relay learns it.
 func (i *intake) leaves(login string) {
 	i.t.Helper()
-	if _, err := i.store.Part(i.t.Context(), func(l string) bool { return l != login }); err != nil {
+	if _, err := i.store.Part(i.t.Context(), []mailbox.Leaving{{Login: login}}, nil); err != nil {
 		i.t.Fatal(err)
 	}
 }

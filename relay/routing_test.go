@@ -114,7 +114,7 @@ func TestReceiptsGoWhereTheyBelong(t *testing.T) {
 		i.send("s1", testMsgID, sentText, "a@pec.example", "b@pec.example")
 		people := i.house(&policy.Policy{}, logins...)
 		if sender == "left" {
-			if _, err := i.store.Part(t.Context(), func(login string) bool { return login != "mario" }); err != nil {
+			if _, err := i.store.Part(t.Context(), []mailbox.Leaving{{Login: "mario"}}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -290,7 +290,7 @@ func TestWhatIsToldAboutOneWhoLeft(t *testing.T) {
 		i.send("s1", testMsgID, sentText, "a@pec.example", "b@pec.example")
 		if c.left {
 			p.Users = p.Users[1:]
-			if _, err := i.store.Part(t.Context(), func(login string) bool { return login != "mario" }); err != nil {
+			if _, err := i.store.Part(t.Context(), []mailbox.Leaving{{Login: "mario"}}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -326,13 +326,13 @@ func duration(d time.Duration) string {
 
 // noteLate notes whom a submission's silence is to be told.
 func (s *Service) noteLate(tx *mailbox.Tx, sub *Submission, w watch, admin string) error {
-	to := []addressee{{user: sub.User, person: sub.Person}}
-	_, gone, err := tx.Left(sub.Person)
+	login, err := s.opt.senderNow(tx, sub)
 	if err != nil {
 		return err
 	}
-	if gone {
-		to = nil
+	var to []addressee
+	if login != "" {
+		to = []addressee{{user: login, person: sub.Person}}
 	}
 	if admin != "" {
 		to = onceEach(append(to, addressee{user: admin}))
