@@ -56,26 +56,28 @@ func (f *findings) checkAppliance(d *decoder, a *Appliance) {
 	}
 	a.DataDir, a.PolicyFile, a.SealKey = a.Path(a.DataDir), a.Path(a.PolicyFile), a.Path(a.SealKey)
 	var err error
-	if f.seal, err = f.keepers.sealKey(a); err != nil && !d.bad["seal_key"] {
+	if f.seal, err = f.keepers.sealKey(a); err != nil && !d.bad["seal_key"] && !f.alone {
 		d.refuse("seal_key", "seal_key: file %s: %v", shownName(f.seal.File), err)
 	}
 	if err := CheckDataDir(a.DataDir); err != nil {
 		d.refuse("data_dir", "data_dir: %v", err)
 	}
-	if err := f.keepers.auditKey(a.DataDir); err != nil {
+	if err := f.keepers.auditKey(a.DataDir); err != nil && !f.alone {
 		d.refuse("data_dir", "data_dir: file %s: %v", auditKey, err)
 	}
 	f.listeners(d, a)
 	balancers(d, a)
 	if need("tls.certificate", a.TLS.Certificate) && need("tls.key", a.TLS.Key) {
 		a.TLS.Certificate, a.TLS.Key = a.Path(a.TLS.Certificate), a.Path(a.TLS.Key)
-		f.keyPair(d, a)
+		if !f.alone {
+			f.keyPair(d, a)
+		}
 	} else {
 		need("tls.key", a.TLS.Key)
 	}
 	for i, name := range a.ProviderTrust {
 		a.ProviderTrust[i] = a.Path(name)
-		if err := f.keepers.readCAs(a.ProviderTrust[i]); err != nil {
+		if err := f.keepers.readCAs(a.ProviderTrust[i]); err != nil && !f.alone {
 			d.refuse(fmt.Sprintf("provider_trust[%d]", i), "provider_trust: file %s: %v", shownName(name), err)
 		}
 	}
@@ -89,7 +91,7 @@ func (f *findings) checkAppliance(d *decoder, a *Appliance) {
 	if s.CA != "" {
 		name := s.CA
 		s.CA = a.Path(name)
-		if err := f.keepers.readCAs(s.CA); err != nil {
+		if err := f.keepers.readCAs(s.CA); err != nil && !f.alone {
 			d.refuse("outgoing.smarthost.ca", "ca: file %s: %v", shownName(name), err)
 		}
 	}

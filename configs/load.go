@@ -48,6 +48,22 @@ func Load(path string) (*Loaded, error) {
 	return r.Loaded, nil
 }
 
+// LoadAppliance reads pecgate.yaml and the environment for commands that ask the running appliance or look into its store:
+// a faulty policy must not keep an operator from them, nor one of the other files that pecgate.yaml names. The error is
+// Faults.
+func LoadAppliance(path string) (*Appliance, error) {
+	f := &findings{now: time.Now(), alone: true}
+	whole := path
+	if abs, err := filepath.Abs(path); err == nil {
+		whole = abs
+	}
+	a, _ := f.appliance(path, whole)
+	if len(f.faults) > 0 {
+		return nil, Faults(most(once(sorted(f.faults))))
+	}
+	return a, nil
+}
+
 // Check is Load that gives the warnings even where there are faults. It contacts nobody.
 func Check(path string) Report { return check(path, time.Now()) }
 
@@ -58,6 +74,7 @@ type findings struct {
 	sums     Sums
 	keepers  keepers
 	seal     SealKey
+	alone    bool      // files that pecgate.yaml names are not looked at
 	now      time.Time // for warnings only: what is right today is no fault tomorrow
 }
 

@@ -294,10 +294,16 @@ func (g *people) Closed(u *policy.User) bool {
 	return !ok || l != personOf(u)
 }
 
-// User tells whether a login is one of the policy, and closed.
-func (g *people) User(login string) (known, closed bool) {
-	u, known := g.policy().User(login)
-	return known, known && g.Closed(u)
+// User is who has a login or an email in the policy.
+func (g *people) User(name string) (admin.User, bool) {
+	p := g.policy()
+	for i := range p.Users {
+		u := &p.Users[i]
+		if strings.EqualFold(u.Login, name) || u.Email != "" && strings.EqualFold(u.Email, name) {
+			return admin.User{Login: u.Login, Closed: g.Closed(u), NoPIN: u.PIN == "" && u.TOTP == ""}, true
+		}
+	}
+	return admin.User{}, false
 }
 
 // KeptOut tells the log that somebody was, not more often than each minute.

@@ -40,18 +40,18 @@ Exit status 0 if nothing is wrong, 1 if something is.`,
 		Example: "  pecgate audit verify\n  pecgate audit verify --json",
 		Args:    noArguments("use --config FILE for another configuration"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			l, err := configs.Load(app.config)
+			a, err := configs.LoadAppliance(app.config)
 			if err != nil {
 				return err
 			}
-			r, err := auditReport(c.Context(), l.Appliance)
+			r, err := auditReport(c.Context(), a)
 			if err != nil {
 				return err
 			}
 			if asJSON {
 				err = json.NewEncoder(c.OutOrStdout()).Encode(r)
 			} else {
-				err = printAudit(c.OutOrStdout(), r, l.Appliance.Location())
+				err = printAudit(c.OutOrStdout(), r, a.Location())
 			}
 			if err == nil && !r.OK() {
 				err = fmt.Errorf("the audit log is damaged, first at line %d: keep a copy of data_dir as it is and compare with a backup", r.First().Entry)

@@ -79,11 +79,10 @@ func oneFolder(c *cobra.Command, args []string) error {
 }
 
 func makeBackup(c *cobra.Command, app *app, dir string, how backupFlags) (err error) {
-	l, err := configs.Load(app.config)
+	a, err := configs.LoadAppliance(app.config)
 	if err != nil {
 		return err
 	}
-	a := l.Appliance
 	to, err := recipients(how)
 	if err != nil {
 		return err

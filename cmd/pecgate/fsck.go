@@ -47,15 +47,19 @@ Exit status 0 if nothing is wrong (any more), 1 if something is.`,
 		Example: "  pecgate fsck --deep\n  pecgate fsck --repair --json",
 		Args:    noArguments("use --config FILE for another configuration"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			l, err := configs.Load(app.config)
-			if err != nil {
-				return err
-			}
 			if anew {
 				if how.Deep || how.Repair {
 					return &exitError{exitUsage, "--rebuild goes alone: it checks every message anyway"}
 				}
+				l, err := configs.Load(app.config)
+				if err != nil {
+					return err
+				}
 				return rebuildFsck(c, l, asJSON)
+			}
+			a, err := configs.LoadAppliance(app.config)
+			if err != nil {
+				return err
 			}
 			bar := newBar(c.ErrOrStderr())
 			shown := int64(-1)
@@ -65,7 +69,7 @@ Exit status 0 if nothing is wrong (any more), 1 if something is.`,
 					bar.draw(thousandths)
 				}
 			}
-			r, err := fsck(c, l.Appliance, how)
+			r, err := fsck(c, a, how)
 			bar.clear()
 			if err != nil {
 				return err

@@ -57,24 +57,20 @@ func (f *appFlags) asked() (bool, error) {
 }
 
 func (a *app) appPassword(c *cobra.Command, f appFlags) error {
-	l, err := configs.Load(a.config)
+	who, err := a.named(f.user)
 	if err != nil {
 		return err
 	}
-	logins, err := loginsOf(l, f.user)
-	if err != nil {
-		return err
-	}
-	s := appStore{l.Appliance}
+	s := appStore{who}
 	switch {
 	case f.list:
-		all, err := s.list(c.Context(), logins)
+		all, err := s.list(c.Context())
 		if err != nil {
 			return err
 		}
-		return printApps(c, all, f.asJSON, l.Appliance.Location())
+		return printApps(c, all, f.asJSON, who.a.Location())
 	case f.revoke:
-		gone, err := s.revoke(c.Context(), logins[0], f.name)
+		gone, err := s.revoke(c.Context(), f.name)
 		if err != nil {
 			return err
 		}
@@ -85,7 +81,7 @@ func (a *app) appPassword(c *cobra.Command, f appFlags) error {
 		return err
 	}
 	password, digest := auth.NewAppPassword()
-	made, err := s.make(c.Context(), logins[0], f.name, digest)
+	made, err := s.make(c.Context(), f.name, digest)
 	if err != nil {
 		return err
 	}
@@ -115,7 +111,7 @@ func loginsOf(l *configs.Loaded, user string) (logins []string, err error) {
 
 // appStore reaches app passwords through the running appliance, or in the store
 // where nothing runs.
-type appStore struct{ a *configs.Appliance }
+type appStore struct{ named }
 
 func (s appStore) do(ctx context.Context, path string, q url.Values, change bool, into any, offline func(*mailbox.Store) error) error {
 	client := admin.NewClient(s.a.Path(s.a.DataDir))
@@ -126,6 +122,9 @@ func (s appStore) do(ctx context.Context, path string, q url.Values, change bool
 	if err := ask(ctx, path, q, into); !errors.Is(err, admin.ErrNotRunning) {
 		return controlError(s.a, err)
 	}
+	if s.faulty != nil && s.login != "" {
+		return s.faulty
+	}
 	return withStore(s.a, offline)
 }
 
@@ -134,7 +133,11 @@ func (s appStore) by() admin.By {
 	return admin.By{Actor: "pecgate password", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())}
 }
 
-func (s appStore) list(ctx context.Context, logins []string) (all []admin.App, err error) {
+func (s appStore) list(ctx context.Context) (all []admin.App, err error) {
+	var logins []string // none: all
+	if s.login != "" {
+		logins = append(logins, s.login)
+	}
 	err = s.do(ctx, "/v1/app-passwords", url.Values{"user": logins}, false, &all, func(store *mailbox.Store) (err error) {
 		all, err = admin.Apps(ctx, store, logins)
 		return err
@@ -143,19 +146,19 @@ func (s appStore) list(ctx context.Context, logins []string) (all []admin.App, e
 }
 
 // make gives the appliance the digest only: the password stays in this process.
-func (s appStore) make(ctx context.Context, login, name string, digest [32]byte) (made admin.App, err error) {
-	q := url.Values{"user": {login}, "name": {name}, "digest": {hex.EncodeToString(digest[:])}}
+func (s appStore) make(ctx context.Context, name string, digest [32]byte) (made admin.App, err error) {
+	q := url.Values{"user": {s.login}, "name": {name}, "digest": {hex.EncodeToString(digest[:])}}
 	err = s.do(ctx, "/v1/app-passwords/make", q, true, &made, func(store *mailbox.Store) (err error) {
-		made, err = admin.MakeApp(ctx, store, login, name, digest, s.by())
+		made, err = admin.MakeApp(ctx, store, s.login, name, digest, s.by())
 		return err
 	})
 	return made, err
 }
 
-func (s appStore) revoke(ctx context.Context, login, name string) (gone admin.App, err error) {
-	q := url.Values{"user": {login}, "name": {name}}
+func (s appStore) revoke(ctx context.Context, name string) (gone admin.App, err error) {
+	q := url.Values{"user": {s.login}, "name": {name}}
 	err = s.do(ctx, "/v1/app-passwords/revoke", q, true, &gone, func(store *mailbox.Store) (err error) {
-		gone, err = admin.RevokeApp(ctx, store, login, name, s.by())
+		gone, err = admin.RevokeApp(ctx, store, s.login, name, s.by())
 		return err
 	})
 	return gone, err

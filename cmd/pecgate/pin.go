@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra" // the command line
 
-	"pecgate/configs"
 	"pecgate/gateway"
 	"pecgate/gateway/admin"
 	"pecgate/gateway/auth"
@@ -64,18 +63,18 @@ func goodPIN(s string) error {
 
 // unlockPIN asks the running appliance, or changes the store where nothing runs.
 func (a *app) unlockPIN(cmd *cobra.Command, user string, asJSON bool) error {
-	l, err := configs.Load(a.config)
-	if err != nil {
-		return err
-	}
 	if user == "" {
 		return &exitError{exitUsage, "--unlock needs a user: the login or the email of one in policy.yaml"}
 	}
-	logins, err := loginsOf(l, user)
+	who, err := a.named(user)
 	if err != nil {
-		return &exitError{exitUsage, fmt.Sprintf("--unlock %s: policy.yaml has no such user", user)}
+		var exit *exitError
+		if errors.As(err, &exit) {
+			return &exitError{exitUsage, fmt.Sprintf("--unlock %s: policy.yaml has no such user", user)}
+		}
+		return err
 	}
-	done, err := unlockPIN(cmd.Context(), l.Appliance, logins[0])
+	done, err := unlockPIN(cmd.Context(), who)
 	if err != nil {
 		return err
 	}
@@ -87,10 +86,17 @@ func (a *app) unlockPIN(cmd *cobra.Command, user string, asJSON bool) error {
 	return err
 }
 
-func unlockPIN(ctx context.Context, a *configs.Appliance, login string) (done admin.Unlocked, err error) {
+func unlockPIN(ctx context.Context, who named) (done admin.Unlocked, err error) {
+	a, login := who.a, who.login
 	err = admin.NewClient(a.Path(a.DataDir)).Change(ctx, "/v1/pin/unlock", url.Values{"user": {login}}, &done)
 	if !errors.Is(err, admin.ErrNotRunning) {
 		return done, controlError(a, err)
+	}
+	if who.faulty != nil {
+		return done, who.faulty
+	}
+	if who.noPIN {
+		return done, admin.NoPIN(login)
 	}
 	err = withStore(a, func(store *mailbox.Store) error {
 		by := relay.Hand{Actor: "pecgate pin", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())}

@@ -96,7 +96,7 @@ before they leave, or those in the states that --state names.
 		Example: "  pecgate queue list --state held\n  pecgate queue list --mailbox protocollo@pec.example.org --json",
 		Args:    noArguments("use --mailbox and --state"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			l, err := configs.Load(app.config)
+			a, err := configs.LoadAppliance(app.config)
 			if err != nil {
 				return err
 			}
@@ -104,8 +104,8 @@ before they leave, or those in the states that --state names.
 			if f.States, err = queueStates(words); err != nil {
 				return err
 			}
-			p := &queuePrinter{out: c.OutOrStdout(), json: asJSON, loc: l.Appliance.Location()}
-			if err := listQueue(c.Context(), l.Appliance, f, p); err != nil {
+			p := &queuePrinter{out: c.OutOrStdout(), json: asJSON, loc: a.Location()}
+			if err := listQueue(c.Context(), a, f, p); err != nil {
 				return err
 			}
 			return p.end()
@@ -246,18 +246,18 @@ func newQueueShowCommand(app *app) *cobra.Command {
 		Short: "one submission, when it is tried next, and what can be done",
 		Args:  oneID("show"),
 		RunE: func(c *cobra.Command, args []string) error {
-			l, err := configs.Load(app.config)
+			a, err := configs.LoadAppliance(app.config)
 			if err != nil {
 				return err
 			}
-			s, err := queued(c.Context(), l.Appliance, args[0])
+			s, err := queued(c.Context(), a, args[0])
 			if err != nil {
 				return err
 			}
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(s)
 			}
-			return printQueued(c.OutOrStdout(), s, l.Appliance.Location())
+			return printQueued(c.OutOrStdout(), s, a.Location())
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
@@ -319,11 +319,11 @@ func newQueueChangeCommand(app *app, what, short, long string) *cobra.Command {
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			l, err := configs.Load(app.config)
+			a, err := configs.LoadAppliance(app.config)
 			if err != nil {
 				return err
 			}
-			ch := &queueChange{what: what, knows: knows, unconfirmed: unconfirmed, l: l, show: func(s relay.QueueShown) error {
+			ch := &queueChange{what: what, knows: knows, unconfirmed: unconfirmed, a: a, config: app.config, show: func(s relay.QueueShown) error {
 				if asJSON {
 					return json.NewEncoder(c.OutOrStdout()).Encode(s)
 				}
@@ -352,13 +352,14 @@ type queueChange struct {
 	what        string
 	knows       bool // --may-have-left
 	unconfirmed bool // --unconfirmed
-	l           *configs.Loaded
+	a           *configs.Appliance
+	config      string // pecgate.yaml
 	show        func(relay.QueueShown) error
 }
 
 // all changes each of the submissions: one that cannot be changed stops no other.
 func (ch *queueChange) all(ctx context.Context, ids []string, errs io.Writer) error {
-	a := ch.l.Appliance
+	a := ch.a
 	client := admin.NewClient(a.Path(a.DataDir))
 	q := url.Values{}
 	if ch.knows {
@@ -375,8 +376,12 @@ func (ch *queueChange) all(ctx context.Context, ids []string, errs io.Writer) er
 	if !errors.Is(err, admin.ErrNotRunning) {
 		return controlError(a, err)
 	}
+	l, err := configs.Load(ch.config) // nobody else knows the mailboxes now
+	if err != nil {
+		return err
+	}
 	return withStore(a, func(store *mailbox.Store) error {
-		r, err := relayOn(ch.l, store)
+		r, err := relayOn(l, store)
 		if err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ Exit status 0 if all is well, 1 if not.`,
 		Example: "  sudo -u pecgate pecgate restore /mnt/backup/pecgate",
 		Args:    oneFolder,
 		RunE: func(c *cobra.Command, args []string) error {
-			l, err := configs.Load(app.config)
+			a, err := configs.LoadAppliance(app.config)
 			if err != nil {
 				return err
 			}
@@ -50,14 +50,14 @@ Exit status 0 if all is well, 1 if not.`,
 			if err != nil {
 				return err
 			}
-			r, err := restore(c, l.Appliance, args[0], keys)
+			r, err := restore(c, a, args[0], keys)
 			if err != nil {
 				return err
 			}
 			if asJSON {
 				err = json.NewEncoder(c.OutOrStdout()).Encode(r)
 			} else {
-				err = printRestored(c.OutOrStdout(), r, l.Appliance.Location())
+				err = printRestored(c.OutOrStdout(), r, a.Location())
 			}
 			if err == nil && r.Damage > 0 {
 				err = errors.New("the store was damaged already when it was backed up, and is so now: look into earlier backups for what is listed")

@@ -37,21 +37,21 @@ queue.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			l, err := configs.Load(app.config)
+			a, err := configs.LoadAppliance(app.config)
 			if err != nil {
 				return err
 			}
 			if eml {
-				return showBytes(c.Context(), c.OutOrStdout(), l.Appliance, args[0])
+				return showBytes(c.Context(), c.OutOrStdout(), a, args[0])
 			}
-			s, err := shown(c.Context(), l.Appliance, args[0])
+			s, err := shown(c.Context(), a, args[0])
 			if err != nil {
 				return err
 			}
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(s)
 			}
-			return printShown(c.OutOrStdout(), s, l.Appliance.Location())
+			return printShown(c.OutOrStdout(), s, a.Location())
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")

@@ -42,6 +42,44 @@ func (s *source) use(l *configs.Loaded) error {
 
 func (s *source) appliance() *configs.Appliance { return s.now.Load().loaded.Appliance }
 
+// named is a user whom a command is about.
+type named struct {
+	a     *configs.Appliance
+	login string
+	// faulty: the policy cannot be read, and login is what was typed. The appliance
+	// that runs knows whom it means; where none runs, nobody does.
+	faulty error
+	noPIN  bool
+}
+
+// named looks for a user by login or email in the policy. The error is that of
+// loginsOf.
+func (a *app) named(user string) (who named, err error) {
+	l, err := configs.Load(a.config)
+	if err != nil {
+		who = named{login: user, faulty: err}
+		if who.a, err = configs.LoadAppliance(a.config); err != nil {
+			return who, who.faulty // all that is wrong, in both files
+		}
+		return who, nil
+	}
+	who.a = l.Appliance
+	if user == "" {
+		return who, nil
+	}
+	logins, err := loginsOf(l, user)
+	if err != nil {
+		return who, err
+	}
+	who.login = logins[0]
+	for _, u := range l.Policy.Users {
+		if u.Login == who.login {
+			who.noPIN = u.PIN == "" && u.TOTP.Sealed == ""
+		}
+	}
+	return who, nil
+}
+
 // trustOf reads the CAs of provider_trust.
 func trustOf(a *configs.Appliance) (trust [][]byte, err error) {
 	for _, name := range a.ProviderTrust {

@@ -27,11 +27,11 @@ func newStatusCommand(app *app) *cobra.Command {
 		Short: "how every mailbox and the queue stand",
 		Args:  noArguments("use --config FILE for another configuration"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			l, err := configs.Load(app.config)
+			a, err := configs.LoadAppliance(app.config)
 			if err != nil {
 				return err
 			}
-			st, running, err := status(c.Context(), l)
+			st, running, err := status(c.Context(), a, app.config)
 			if err != nil {
 				return err
 			}
@@ -41,18 +41,21 @@ func newStatusCommand(app *app) *cobra.Command {
 			if !running {
 				fmt.Fprintln(c.OutOrStdout(), "The appliance is not running: this is what its store says.")
 			}
-			return printStatus(c.OutOrStdout(), st, running, l.Appliance.Location())
+			return printStatus(c.OutOrStdout(), st, running, a.Location())
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	return c
 }
 
-func status(ctx context.Context, l *configs.Loaded) (st relay.Status, running bool, err error) {
-	a := l.Appliance
+func status(ctx context.Context, a *configs.Appliance, config string) (st relay.Status, running bool, err error) {
 	err = admin.NewClient(a.Path(a.DataDir)).JSON(ctx, "/v1/status", nil, &st)
 	if !errors.Is(err, admin.ErrNotRunning) {
 		return st, true, controlError(a, err)
+	}
+	l, err := configs.Load(config) // nobody else knows the mailboxes now
+	if err != nil {
+		return st, false, err
 	}
 	accounts, err := accountsOf(l)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -40,15 +39,15 @@ func newUserListCommand(app *app) *cobra.Command {
 		Short: "who left policy.yaml, and when",
 		Args:  noArguments("it lists all who left"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			l, err := configs.Load(app.config)
+			a, err := configs.LoadAppliance(app.config)
 			if err != nil {
 				return err
 			}
-			all, err := leftPeople(c.Context(), l.Appliance)
+			all, err := leftPeople(c.Context(), a)
 			if err != nil {
 				return err
 			}
-			return printLeft(c, all, asJSON, l.Appliance.Location())
+			return printLeft(c, all, asJSON, a.Location())
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object per person")
@@ -112,10 +111,6 @@ anew. What was held when the login left stays held: see ` + "`queue list --state
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			l, err := configs.Load(app.config)
-			if err != nil {
-				return err
-			}
 			a := mailbox.Adoption{
 				Old: args[0], As: args[0], Person: mailbox.Person(person), Apps: apps,
 				Actor: "pecgate user", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid()),
@@ -123,15 +118,21 @@ anew. What was held when the login left stays held: see ` + "`queue list --state
 			if as != "" {
 				a.As = as
 			}
-			if a.As, err = loginInPolicy(l, a.As); err != nil {
+			who, err := app.named(a.As)
+			if err != nil {
+				var exit *exitError
+				if errors.As(err, &exit) {
+					err = &exitError{exitUsage, fmt.Sprintf("policy.yaml has no user %s: put the user there first, or name another login with --as", a.As)}
+				}
 				return err
 			}
-			back, err := adopt(c.Context(), l.Appliance, a)
+			a.As = who.login
+			back, err := adopt(c.Context(), who, a)
 			if err != nil {
 				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s has everything back of person %d, who left %s on %s\n",
-				a.As, back.Person, back.Login, back.At.In(l.Appliance.Location()).Format(time.DateTime))
+				a.As, back.Person, back.Login, back.At.In(who.a.Location()).Format(time.DateTime))
 			if back.Revoked > 0 {
 				fmt.Fprintf(c.OutOrStdout(), "%s revoked: make new ones with `pecgate password --app NAME --user %s`\n",
 					count(back.Revoked, "app password is", "app passwords are"), a.As)
@@ -145,20 +146,15 @@ anew. What was held when the login left stays held: see ` + "`queue list --state
 	return c
 }
 
-func loginInPolicy(l *configs.Loaded, login string) (string, error) {
-	for _, u := range l.Policy.Users {
-		if strings.EqualFold(u.Login, login) {
-			return u.Login, nil
-		}
-	}
-	return "", &exitError{exitUsage, fmt.Sprintf("policy.yaml has no user %s: put the user there first, or name another login with --as", login)}
-}
-
-func adopt(ctx context.Context, a *configs.Appliance, how mailbox.Adoption) (back mailbox.LeftPerson, err error) {
+func adopt(ctx context.Context, who named, how mailbox.Adoption) (back mailbox.LeftPerson, err error) {
+	a := who.a
 	q := url.Values{"old": {how.Old}, "as": {how.As}, "person": {strconv.FormatUint(uint64(how.Person), 10)}, "apps": {strconv.FormatBool(how.Apps)}}
 	err = admin.NewClient(a.Path(a.DataDir)).Change(ctx, "/v1/people/adopt", q, &back)
 	if !errors.Is(err, admin.ErrNotRunning) {
 		return back, controlError(a, err)
+	}
+	if who.faulty != nil {
+		return back, who.faulty
 	}
 	err = withStore(a, func(store *mailbox.Store) (err error) {
 		back, err = admin.Adopt(ctx, store, how)

@@ -27,8 +27,14 @@ type App struct {
 	mailbox.AppPassword
 }
 
-// Apps lists the app passwords of logins, by login and name.
+// Apps lists the app passwords of logins, by login and name; without any, those
+// of all who have a login.
 func Apps(ctx context.Context, store *mailbox.Store, logins []string) (all []App, err error) {
+	if len(logins) == 0 {
+		if logins, err = store.Logins(ctx); err != nil {
+			return nil, err
+		}
+	}
 	all = []App{} // a list without any is a list
 	for _, login := range logins {
 		err := store.View(ctx, func(tx *mailbox.Tx) error {
@@ -111,7 +117,15 @@ func noteApp(tx *mailbox.Tx, login, name, result string, by By) error {
 // appRoutes are the requests about app passwords.
 func (c *Control) appRoutes(mux *http.ServeMux) {
 	mux.Handle("GET /v1/app-passwords", c.audited("app password list", func(r *http.Request) (a answer) {
-		a.value, a.err = Apps(r.Context(), c.opt.Store, r.URL.Query()["user"])
+		var logins []string
+		for _, name := range r.URL.Query()["user"] {
+			u, err := c.user(name)
+			if err != nil {
+				return answer{err: err}
+			}
+			logins = append(logins, u.Login)
+		}
+		a.value, a.err = Apps(r.Context(), c.opt.Store, logins)
 		return a
 	}))
 	change := func(do func(ctx context.Context, q func(string) string, by By) (App, error)) func(*http.Request) answer {
@@ -128,12 +142,17 @@ func (c *Control) appRoutes(mux *http.ServeMux) {
 		if n, err := hex.Decode(digest[:], []byte(q("digest"))); err != nil || n != len(digest) || q("user") == "" {
 			return App{}, &Refusal{"a user and a digest of 32 bytes are needed"}
 		}
-		if err := c.user(q("user")); err != nil {
+		u, err := c.open(q("user"))
+		if err != nil {
 			return App{}, err
 		}
-		return MakeApp(ctx, c.opt.Store, q("user"), q("name"), digest, by)
+		return MakeApp(ctx, c.opt.Store, u.Login, q("name"), digest, by)
 	})))
 	mux.Handle("POST /v1/app-passwords/revoke", c.audited("app password", change(func(ctx context.Context, q func(string) string, by By) (App, error) {
-		return RevokeApp(ctx, c.opt.Store, q("user"), q("name"), by)
+		u, err := c.user(q("user"))
+		if err != nil {
+			return App{}, err
+		}
+		return RevokeApp(ctx, c.opt.Store, u.Login, q("name"), by)
 	})))
 }

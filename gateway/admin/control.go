@@ -51,9 +51,9 @@ type Options struct {
 	// UnlockPIN forgets the wrong PINs that a login gave today, with its audit
 	// line, and returns how many these were.
 	UnlockPIN func(ctx context.Context, login string, by relay.Hand) (int, error)
-	// User tells whether a login is one of the policy in use, and whether nobody may
-	// use it for now; nil: each is, and none is closed.
-	User  func(login string) (known, closed bool)
+	// User is who has a login or an email in the policy in use; nil: each name is a
+	// login.
+	User  func(name string) (u User, known bool)
 	Stall time.Duration // longest wait for a reader that takes nothing; 0: 5 minutes
 }
 

@@ -314,7 +314,9 @@ func TestEveryWriteHasItsDeadline(t *testing.T) {
 // for a login of the policy in use that is not closed.
 func TestOnlyUsersOfThePolicyGetSomething(t *testing.T) {
 	d := newDesk(t, 0, 0)
-	d.control.opt.User = func(login string) (known, closed bool) { return login != "nobody", login == "closed" }
+	d.control.opt.User = func(name string) (User, bool) {
+		return User{Login: name, Closed: name == "closed"}, name != "nobody"
+	}
 	for _, login := range []string{"nobody", "closed", "mario"} {
 		var made App
 		q := url.Values{"user": {login}, "name": {"phone"}, "digest": {strings.Repeat("00", 32)}}

@@ -40,19 +40,32 @@ func Adopt(ctx context.Context, store *mailbox.Store, a mailbox.Adoption) (mailb
 	return back, err
 }
 
-// user refuses a login that is none of the policy's, or is closed for now.
-func (c *Control) user(login string) error {
+// User is what the policy in use says of somebody.
+type User struct {
+	Login  string
+	Closed bool // nobody may use the login for now
+	NoPIN  bool // neither a PIN nor one-time codes
+}
+
+// user is who has a login or an email. It refuses one that is nobody's.
+func (c *Control) user(name string) (User, error) {
 	if c.opt.User == nil {
-		return nil
+		return User{Login: name}, nil
 	}
-	known, closed := c.opt.User(login)
-	switch {
-	case !known:
-		return &Refusal{"the policy in use has no such user: add the login to policy.yaml first, and see that the appliance has taken it up"}
-	case closed:
-		return &Refusal{"the login is closed until what was its former person's is kept apart: see the log, and try again"}
+	u, known := c.opt.User(name)
+	if !known {
+		return u, &Refusal{"the policy in use has no such user: add the login to policy.yaml first, and see that the appliance has taken it up"}
 	}
-	return nil
+	return u, nil
+}
+
+// open is user without those whose login is closed.
+func (c *Control) open(name string) (User, error) {
+	u, err := c.user(name)
+	if err == nil && u.Closed {
+		err = &Refusal{"the login is closed until what was its former person's is kept apart: see the log, and try again"}
+	}
+	return u, err
 }
 
 // peopleRoutes are the requests about people who left.
@@ -68,12 +81,13 @@ func (c *Control) peopleRoutes(mux *http.ServeMux) {
 		if err != nil || q.Get("old") == "" {
 			return answer{subject: q.Get("old"), err: &Refusal{"a login and the number of a person are needed"}}
 		}
-		if err := c.user(cmp.Or(q.Get("as"), q.Get("old"))); err != nil {
+		as, err := c.open(cmp.Or(q.Get("as"), q.Get("old")))
+		if err != nil {
 			return answer{subject: q.Get("old"), err: err}
 		}
 		// A peer that hangs up has asked all the same.
 		back, err := Adopt(context.WithoutCancel(r.Context()), c.opt.Store, mailbox.Adoption{
-			Old: q.Get("old"), As: q.Get("as"), Person: mailbox.Person(p), Actor: "control socket", From: peer, Apps: q.Get("apps") == "true",
+			Old: q.Get("old"), As: as.Login, Person: mailbox.Person(p), Actor: "control socket", From: peer, Apps: q.Get("apps") == "true",
 		})
 		return answer{subject: q.Get("old"), value: back, err: err, noted: err == nil}
 	}))
