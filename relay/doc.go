@@ -35,6 +35,8 @@
 //   - Of each submission at most one report of its outcome stands (outcome.go). It is
 //     written from the state alone, after the change, and replaces the one before
 //     in one transaction; history has none.
+//   - What was not sent from here has at most one recovered original, which is of
+//     nobody (original.go).
 //   - Of a batch (batch.go) each message follows from the batch and its number, has
 //     its record from its first attempt on, and never a second one. The hash of its
 //     bytes, which are stored nowhere, is durable before the dot.

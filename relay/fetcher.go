@@ -124,6 +124,9 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 	if err := s.lookFolders(ctx, w, session, folders, began); err != nil {
 		return false, err
 	}
+	if err := s.recoverOriginals(ctx, w, session); err != nil {
+		return false, err
+	}
 	q, err := session.Quota(ctx, folders[0])
 	if err != nil && ctx.Err() == nil {
 		s.opt.Events.PollFailed(w.acc.Box, err) // all has been taken in

@@ -68,6 +68,9 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 	if err := s.lookMaildrop(ctx, w, drop, p, began); err != nil {
 		return false, err
 	}
+	if err := s.recoverOriginals(ctx, w, nil); err != nil {
+		return false, err
+	}
 	asked, err := s.clearMaildrop(ctx, w, drop, p)
 	if err != nil {
 		return false, err

@@ -198,6 +198,11 @@ func (s *Service) sortIn(tx *mailbox.Tx, acc Account, r *pec.Report, found *find
 			if err := wait(tx, acc.Box, r, m); err != nil {
 				return line, err
 			}
+			if !m.History {
+				if err := seek(tx, acc.Box, r, m); err != nil {
+					return line, err
+				}
+			}
 		}
 	}
 	if r.Believed() && r.Kind == pec.Transport && !m.History {

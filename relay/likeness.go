@@ -37,6 +37,9 @@ func (s *Service) compare(ctx context.Context, box string, r *pec.Report, sha256
 		if sub = found; err != nil {
 			return err
 		}
+		if sub.Recovered != "" {
+			return ErrNotFound // its bytes are the provider's, not what somebody submitted
+		}
 		var known ReceiptRef
 		if err := tx.Space(room).Get(receiptKey(sub.ID, sub.index(recipient), sha256), &known); err == nil {
 			return ErrNotFound // nothing new to tell

@@ -129,6 +129,9 @@ func readReported(tx *mailbox.Tx, id string) (r reported, err error) {
 // noteOutcome notes when the report of a submission is due, where what it would
 // tell has changed. save calls it.
 func noteOutcome(tx *mailbox.Tx, s *Submission) error {
+	if s.Recovered != "" {
+		return nil // it was not sent from here
+	}
 	r, err := readReported(tx, s.ID)
 	if err != nil {
 		return err

@@ -22,6 +22,15 @@ import (
 func (s *Service) Look(ctx context.Context, st *mailbox.Stored) (func(*mailbox.Tx, *mailbox.Message) error, error) {
 	switch o := st.Origin; o.Direction {
 	case mailbox.Out:
+		if o.Box != "" && o.User == "" && o.Submission != "" && o.Alias != "" && mailbox.Role(o.Folder) == mailbox.RoleSent {
+			return func(tx *mailbox.Tx, m *mailbox.Message) error {
+				err := originalOf(tx, o, m, "its "+o.Name)
+				if errors.Is(err, ErrMsgIDUsed) {
+					err = s.leftOver(tx, Ticket{Box: o.Box}, m, "a recovered original whose Message-ID a submission has")
+				}
+				return err
+			}, nil
+		}
 		if o.Box == "" || o.User == "" || o.Submission == "" || len(o.To) == 0 {
 			return nil, nil
 		}

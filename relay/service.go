@@ -82,6 +82,7 @@ type worker struct {
 	// lookedTo is how far it was looked for copies to delete, by prefix; the
 	// fetcher's alone.
 	lookedTo map[string]string
+	sought   map[string]again // originals that were looked for in vain, by Message-ID; the fetcher's alone
 
 	ended atomic.Bool
 
@@ -183,7 +184,7 @@ func (s *Service) fit(ctx context.Context) {
 
 func (s *Service) start(ctx context.Context, a Account) *worker {
 	ctx, stop := context.WithCancel(ctx)
-	w := &worker{acc: a, secret: a.Password, stop: stop, hurry: make(chan struct{}, 1), tries: map[spot]int{}, lookedTo: map[string]string{}, facts: BoxStatus{Address: a.Box}}
+	w := &worker{acc: a, secret: a.Password, stop: stop, hurry: make(chan struct{}, 1), tries: map[spot]int{}, lookedTo: map[string]string{}, sought: map[string]again{}, facts: BoxStatus{Address: a.Box}}
 	w.done.Go(func() {
 		var both sync.WaitGroup
 		both.Go(func() { s.send(ctx, w) })

@@ -10,14 +10,17 @@ import (
 
 // Shown is the answer to `pecgate show`.
 type Shown struct {
-	ID          string           `json:"id"`
-	MsgID       string           `json:"msgid"`
-	Alias       string           `json:"alias"` // the client's Message-ID, where it was replaced
-	Identifier  string           `json:"identifier"`
-	Mailbox     string           `json:"mailbox"`
-	User        string           `json:"user"`
-	State       State            `json:"state"`
-	StateReason Reason           `json:"state_reason"`
+	ID          string `json:"id"`
+	MsgID       string `json:"msgid"`
+	Alias       string `json:"alias"` // the client's Message-ID, where it was replaced
+	Identifier  string `json:"identifier"`
+	Mailbox     string `json:"mailbox"`
+	User        string `json:"user"`
+	State       State  `json:"state"`
+	StateReason Reason `json:"state_reason"`
+	// Recovered says that it was not sent through the gateway, and where its
+	// original is from: receipt or provider; empty for any other.
+	Recovered   string           `json:"recovered,omitempty"`
 	SubmittedAt time.Time        `json:"submitted_at"`
 	SHA256      string           `json:"sha256"`
 	Resent      time.Time        `json:"resent,omitzero"` // when the gateway itself handed it over a second time (uncertain: resend)
@@ -57,7 +60,7 @@ func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, 
 		message = s.Message
 		shown = Shown{
 			ID: s.ID, MsgID: s.MsgID, Alias: s.Alias, Identifier: s.Identifier, Mailbox: s.Box, User: s.User,
-			State: s.State, StateReason: s.StateReason, SubmittedAt: s.SubmittedAt, SHA256: s.SHA256, Resent: s.Resent, Twice: s.Twice,
+			State: s.State, StateReason: s.StateReason, SubmittedAt: s.SubmittedAt, SHA256: s.SHA256, Resent: s.Resent, Twice: s.Twice, Recovered: s.Recovered,
 			Recipients: []ShownRecipient{}, Children: []ShownChild{},
 		}
 		if shown.Receipts, err = showReceipts(tx, s.ID, -1); err != nil {

@@ -27,6 +27,7 @@ import (
 //	p/<identifier>NUL<mailbox>  id: by the provider's identifier; lower case
 //	p/<identifier>        the same, as it was written before mailboxes stood in the key
 //	k/<mailbox>           the provider of a mailbox: who signed its last acceptance
+//	ou/<mailbox>/<msgid>NUL<message>  receipt whose original is looked for: see original.go
 //	w/<mailbox>/<identifier>NUL<message>  receipt that waits for its submission
 //	q/<mailbox>/<id>      due: what the sender has to do
 //	q/<mailbox>/~<id>     the same for a message of a batch: behind all others
@@ -80,11 +81,14 @@ type Submission struct {
 	// when they were accepted, and nobody knows whether that was given: see rebuild.go.
 	Unconfirmed Reason    `json:"unconfirmed,omitempty"`
 	HandedOver  time.Time `json:"handed_over,omitzero"`
-	Register    uint64    `json:"register,omitempty"` // number among what the mailbox sent in that year
-	Since       time.Time `json:"since"`              // of the present state
-	Events      int       `json:"events"`
-	Fence       uint64    `json:"fence"`             // number of the newest lease
-	Crashes     int       `json:"crashes,omitempty"` // in a row: attempts during which the gateway ended or panicked
+	// Recovered: it was not sent through the gateway; where its original is from
+	// (original.go).
+	Recovered string    `json:"recovered,omitempty"`
+	Register  uint64    `json:"register,omitempty"` // number among what the mailbox sent in that year
+	Since     time.Time `json:"since"`              // of the present state
+	Events    int       `json:"events"`
+	Fence     uint64    `json:"fence"`             // number of the newest lease
+	Crashes   int       `json:"crashes,omitempty"` // in a row: attempts during which the gateway ended or panicked
 
 	// What receipts said of the whole; HandedOver follows from it where the
 	// provider's 250 is not on record.
@@ -468,7 +472,7 @@ func Find(tx *mailbox.Tx, name string) (*Submission, error) {
 // register gives what was handed over its number in the register of what the
 // mailbox sent, once, in the year of the hand-over.
 func register(tx *mailbox.Tx, s *Submission) error {
-	if s.HandedOver.IsZero() || s.Register > 0 || s.child() { // a batch has one number, as it has one message
+	if s.HandedOver.IsZero() || s.Register > 0 || s.Recovered != "" || s.child() { // a batch has one number, as it has one message
 		return nil
 	}
 	m, err := tx.Message(s.Message)

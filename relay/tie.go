@@ -62,6 +62,9 @@ func visibleOf(tx *mailbox.Tx, b *Submission) (*Submission, error) {
 // sent is the submission as receipts are compared with it.
 func (s *Submission) sent(identifier string) pec.Sent {
 	out := pec.Sent{Box: s.Box, MsgID: s.MsgID, Identifier: identifier, At: s.SubmittedAt}
+	if s.Recovered != "" {
+		out.At = time.Time{} // nobody knows when it was submitted
+	}
 	for _, x := range s.Recipients {
 		out.Recipients = append(out.Recipients, x.Address)
 	}

@@ -88,8 +88,8 @@ const (
 
 // awaits is what receipts are to tell of a submission.
 func (s *Submission) awaits() awaited {
-	if s.batch() {
-		return "" // its messages do
+	if s.batch() || s.Recovered != "" {
+		return "" // its messages do; and nobody here waits for what was sent on another way
 	}
 	switch s.State {
 	case HandedOver:

@@ -87,6 +87,17 @@ func showBytes(ctx context.Context, out io.Writer, a *configs.Appliance, id stri
 	})
 }
 
+// sentText says who sent it.
+func sentText(s relay.Shown) string {
+	switch s.Recovered {
+	case "":
+		return "sent by " + s.User
+	case "receipt":
+		return "not sent through this gateway; its original is out of a complete receipt"
+	}
+	return "not sent through this gateway; its original was found at the provider"
+}
+
 func printShown(out io.Writer, s relay.Shown, loc *time.Location) error {
 	state := string(s.State)
 	if s.StateReason != "" {
@@ -95,7 +106,7 @@ func printShown(out io.Writer, s relay.Shown, loc *time.Location) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "Submission\t%s\n", s.ID)
 	fmt.Fprintf(w, "State\t%s\n", state)
-	fmt.Fprintf(w, "Mailbox\t%s, sent by %s\n", s.Mailbox, s.User)
+	fmt.Fprintf(w, "Mailbox\t%s, %s\n", s.Mailbox, sentText(s))
 	fmt.Fprintf(w, "Message-ID\t<%s>\n", s.MsgID)
 	if s.Alias != "" {
 		fmt.Fprintf(w, "of the client\t<%s>, which another submission of this mailbox had used\n", s.Alias)
