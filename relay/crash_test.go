@@ -37,6 +37,9 @@ type childOrder struct {
 	Copy CopyRule
 	// Trust is a file of the CA of receipts; "" for none.
 	Trust string
+	// Crash is where the process dies of a fault of its own, at what ends in Poison.
+	Crash  instant
+	Poison string
 }
 
 // TestChildRelay is the relay of TestC1 to TestC3, in a process of its own. By
@@ -90,6 +93,15 @@ func TestChildRelay(t *testing.T) {
 		Store: store, Reader: pec.NewReader(pec.Options{Trust: trust}), Accounts: func() []Account { return []Account{acc} },
 		Events: events.New(slog.New(slog.NewTextHandler(os.Stderr, nil))),
 	})
+	if o.Crash != "" {
+		s.opt.Address = "pecgate@gateway.example"
+		s.at = func(at instant, id string) {
+			if at == o.Crash && strings.HasSuffix(id, o.Poison) {
+				go panic("planted") // where nothing recovers
+				select {}
+			}
+		}
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	go func() { _, _ = io.Copy(io.Discard, os.Stdin); stop() }() // ends with the input, as the process does
 	if err := errors.Join(s.Run(ctx), store.Close()); err != nil {

@@ -29,12 +29,13 @@ const leaseTime = 25 * time.Minute
 // errLease says that somebody else has the submission now.
 var errLease = errors.New("relay: the lease of this attempt is over")
 
-// instant is where in an attempt a test may stand by.
+// instant is where a test may stand by.
 type instant string
 
 const (
 	atLeased instant = "leased" // before the connection
 	atIntent instant = "intent" // the intent is durable, the dot not sent
+	atRead   instant = "read"   // a message of the provider is about to be looked at
 )
 
 func (s *Service) standBy(m instant, id string) {

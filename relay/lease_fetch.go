@@ -199,5 +199,8 @@ func (s *Service) look(ctx context.Context, w *worker, at spot, fn func() error)
 			return err
 		}
 	}
-	return s.guarded("fetch", w.acc.Box, fn)
+	return s.guarded("fetch", w.acc.Box, func() error {
+		s.standBy(atRead, k)
+		return fn()
+	})
 }

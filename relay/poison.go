@@ -42,6 +42,9 @@ func (s *Service) cutOff(ctx context.Context, id string, fence uint64, overdue b
 		if overdue && line.runs(tx.Now()) {
 			return false, nil
 		}
+		if !overdue || s.dead(line.Holder) {
+			now.Crashes++ // else its holder is slow, and lives
+		}
 		err = s.interrupted(tx, now, why)
 		return err == nil && now.StateReason == ReasonPoison, err
 	}
@@ -56,7 +59,6 @@ func (s *Service) cutOff(ctx context.Context, id string, fence uint64, overdue b
 // interrupted puts a submission whose attempt was cut off where it belongs.
 func (s *Service) interrupted(tx *mailbox.Tx, sub *Submission, why string) error {
 	t := tx.Now().UTC()
-	sub.Crashes++
 	next := due{At: t}
 	to, reason := Queued, Reason("")
 	switch {
