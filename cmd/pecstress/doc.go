@@ -7,6 +7,10 @@
 // or damages its files. Then it starts the gateway again and compares what was
 // promised with what is there.
 //
+// `pecstress handover` has one question, in hundreds of tries: what becomes of a
+// message whose hand-over is cut while the provider has it and the gateway does
+// not know (handover.go, cutter.go).
+//
 // It owns the world that this happens in (world.go), the ledgers of what was
 // promised (ledger.go), the judge (check.go), and the scenarios.
 //

@@ -71,7 +71,11 @@ func (w *world) imap(ctx context.Context, p person) (*imapclient.Client, error) 
 		return nil, fmt.Errorf("imap of %s: %w", p.login, err)
 	}
 	c := imapclient.New(conn, nil)
-	if err := c.Login(p.login+"/"+p.box, p.password()).Wait(); err != nil {
+	login := p.login
+	if p.box != "" {
+		login += "/" + p.box
+	}
+	if err := c.Login(login, p.password()).Wait(); err != nil {
 		_ = c.Close() // the error is the login's
 		return nil, fmt.Errorf("imap of %s: log in: %w", p.login, err)
 	}

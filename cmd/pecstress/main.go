@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		},
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	for _, c := range []*cobra.Command{newCrashCommand(), newLookCommand()} {
+	for _, c := range []*cobra.Command{newCrashCommand(), newHandoverCommand(), newLookCommand()} {
 		work := c.RunE
 		c.RunE = func(cmd *cobra.Command, args []string) error {
 			started = true

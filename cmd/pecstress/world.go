@@ -50,6 +50,10 @@ type worldOptions struct {
 	PIN     bool     // every mailbox asks for a PIN
 	Clear   bool     // the provider's copies are deleted, and the last mailbox is fetched by POP3
 
+	// Cut puts a cutter between the gateway and the provider's submission, and has
+	// the last mailbox resend what is uncertain.
+	Cut bool
+
 	Patience time.Duration // how long to wait before the gateway is called stuck; 0: patience
 }
 
@@ -64,6 +68,7 @@ type world struct {
 	rnd      *rand.Rand
 	ledger   *ledger
 	gate     *process          // nil while none was started
+	cutter   *cutter           // nil without worldOptions.Cut
 	uids     map[string]string // what each UID named when it was seen, over all checks
 
 	mu     sync.Mutex
@@ -96,6 +101,11 @@ func newWorld(o worldOptions) (_ *world, err error) {
 	if err != nil {
 		return nil, errors.Join(err, w.ledger.close())
 	}
+	if o.Cut {
+		if w.cutter, err = newCutter(w.provider); err != nil {
+			return nil, errors.Join(err, w.close())
+		}
+	}
 	if err := errors.Join(w.certificates(), w.configure()); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
@@ -106,6 +116,9 @@ func newWorld(o worldOptions) (_ *world, err error) {
 // folders stay.
 func (w *world) close() error {
 	w.kill()
+	if w.cutter != nil {
+		w.cutter.close()
+	}
 	return errors.Join(w.provider.Close(), w.ledger.close())
 }
 
@@ -127,7 +140,11 @@ func (w *world) configure() error {
 	var err1, err2 error
 	w.smtps, err1 = w.freeAddress()
 	w.imaps, err2 = w.freeAddress()
-	_, smtp, err3 := net.SplitHostPort(w.provider.SMTPAddr())
+	smtpAddr := w.provider.SMTPAddr()
+	if w.cutter != nil {
+		smtpAddr = w.cutter.addr()
+	}
+	_, smtp, err3 := net.SplitHostPort(smtpAddr)
 	_, imap, err4 := net.SplitHostPort(w.provider.IMAPAddr())
 	_, pop, err5 := net.SplitHostPort(w.provider.POP3Addr())
 	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
@@ -150,7 +167,10 @@ func (w *world) configure() error {
 	}
 	policy.WriteString("mailboxes:\n")
 	for n, p := range people() {
-		protocol, port, clear := "imap", imap, "keep"
+		protocol, port, clear, uncertain := "imap", imap, "keep", "hold"
+		if w.o.Cut && n == len(people())-1 {
+			protocol, port, uncertain = "pop3", pop, "resend"
+		}
 		if w.o.Clear {
 			clear = "delete"
 			if n == len(people())-1 {
@@ -161,13 +181,15 @@ func (w *world) configure() error {
     username: %[1]s
     password: {file: secrets/%[1]s}
     smtp: {host: localhost, port: %[2]s, timeout: 20s, ca: ca.pem}
+    uncertain: %[8]s
+    uncertain_after: 1m
     incoming: {protocol: %[6]s, host: localhost, port: %[3]s, timeout: 20s, every: 1s, ca: ca.pem}
     provider_copy: %[7]s
     pin_required: %[4]t
     admin: %[5]s
     limits: {per_minute: 0}
     members: [{user: %[5]s}]
-`, p.box, smtp, port, w.o.PIN, p.login, protocol, clear)
+`, p.box, smtp, port, w.o.PIN, p.login, protocol, clear, uncertain)
 		if err := w.write(filepath.Join("secrets", p.box), p.secret()+"\n"); err != nil {
 			return err
 		}

@@ -24,6 +24,7 @@ type Faults struct {
 	DuplicateReceipts Switch // every receipt is put into the mailbox twice, same bytes
 	ReverseOrder      Switch // delivery receipts before the acceptance
 	Delay             Span   // in place of Options.Delay
+	AcceptanceDelay   Span   // from the 250 until the message is looked at: all receipts come so much later
 	LateReceipts      Switch // every recipient behaves as Late
 	LeakService       Switch // kinds 5 and 7 also land in the sender's mailbox
 	ServiceNotices    Switch // an ordinary mail of assistenza@ follows each submission

@@ -46,6 +46,7 @@ func (f *Faults) table() []faultEntry {
 		{"duplicate-receipts", &f.DuplicateReceipts, "every receipt is put into the mailbox twice, the same bytes"},
 		{"reverse-order", &f.ReverseOrder, "delivery receipts come before the acceptance"},
 		{"delay", &f.Delay, "time between the acceptance and the delivery, in place of the provider's own"},
+		{"acceptance-delay", &f.AcceptanceDelay, "time between the 250 and the acceptance"},
 		{"late-receipts", &f.LateReceipts, "every delivery comes an hour after the 12 h warning"},
 		{"leak-service", &f.LeakService, "PRESA IN CARICO and PROBLEMA DI SICUREZZA also land in the sender's inbox"},
 		{"service-notices", &f.ServiceNotices, "each submission is followed by an ordinary mail of assistenza@ about quota or renewal"},

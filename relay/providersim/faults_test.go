@@ -226,3 +226,20 @@ func TestVariants(t *testing.T) {
 		t.Error("a certificate outside the name constraint verifies")
 	}
 }
+
+// TestAcceptanceDelay: nothing of a message is told before its time, not even
+// that it was accepted.
+func TestAcceptanceDelay(t *testing.T) {
+	p := start(t, nil)
+	p.Faults().AcceptanceDelay.Set(time.Hour)
+	before := len(p.Emitted())
+	c := dial(t, p)
+	c.login(alice, "segreta-a")
+	c.open(alice, bob)
+	c.write(stuff(ordinary(bob)) + ".\r\n")
+	c.want(250)
+	c.cmd(221, "QUIT")
+	if n := len(p.Emitted()) - before; n != 0 || p.jobs.idle() {
+		t.Errorf("%d messages at once, nothing to do %t", n, p.jobs.idle())
+	}
+}

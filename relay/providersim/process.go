@@ -19,7 +19,7 @@ func (p *Provider) accept(a *account, from string, recipients []string, raw []by
 	at := len(p.ledger) - 1
 	// Under the lock: whoever sees the submission in the ledger must not find
 	// the provider settled before its receipts.
-	p.jobs.after(0, func() { p.process(a, s) })
+	p.jobs.after(p.faults.AcceptanceDelay.Get(), func() { p.process(a, s) })
 	p.mu.Unlock()
 	p.notify()
 	p.log.Info("submission accepted", "id", s.ID, "mailbox", a.Address, "size", s.Size, "recipients", len(recipients))
