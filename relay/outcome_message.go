@@ -128,7 +128,7 @@ func (o *outcomeReport) title() string {
 	return o.words.none
 }
 
-func (c counts) String() string { return fmt.Sprintf("D=%d A=%d C=%d E=%d", c.D, c.A, c.C, c.E) }
+func (c Counts) String() string { return fmt.Sprintf("D=%d A=%d C=%d E=%d", c.D, c.A, c.C, c.E) }
 
 // text is the report as plain text.
 func (o *outcomeReport) text() string {

@@ -273,7 +273,7 @@ func TestOutcomeReportOfAThousand(t *testing.T) {
 	if len(raw) > 1<<20 {
 		t.Errorf("%d bytes", len(raw))
 	}
-	if c := o.sub.counts(); c != (counts{D: 1500, A: 1, C: 1499, E: 1}) {
+	if c := o.sub.counts(); c != (Counts{D: 1500, A: 1, C: 1499, E: 1}) {
 		t.Errorf("%s", c)
 	}
 }

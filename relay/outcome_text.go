@@ -135,16 +135,21 @@ func englishReport() reportWords {
 	}
 }
 
-// counts are the four numbers of a report: recipients (destinatari), acceptances
+// Counts are the four numbers of an outcome: recipients (destinatari), acceptances
 // (accettazioni), deliveries (consegne), errors (errori).
-type counts struct{ D, A, C, E int }
+type Counts struct {
+	D int `json:"d"`
+	A int `json:"a"`
+	C int `json:"c"`
+	E int `json:"e"`
+}
 
-func (s *Submission) counts() counts {
+func (s *Submission) counts() Counts {
 	if s.batch() {
 		to := s.places()
-		return counts{D: s.Tally.Recipients, A: s.Tally.States[Accepted], C: to[whereDelivered], E: to[whereFailed]}
+		return Counts{D: s.Tally.Recipients, A: s.Tally.States[Accepted], C: to[whereDelivered], E: to[whereFailed]}
 	}
-	c := counts{D: len(s.Recipients)}
+	c := Counts{D: len(s.Recipients)}
 	if s.State == Accepted {
 		c.A = 1
 	}

@@ -317,3 +317,37 @@ func TestWhatIsToldAboutOneWhoLeft(t *testing.T) {
 		}
 	}
 }
+
+// TestH9_ReceiptOfWhatIsUnknownOrPurged: a receipt of something that nobody knows
+// is kept and seen, at the least by the administrator; one of a submission whose
+// message was removed since is tied all the same.
+func TestH9_ReceiptOfWhatIsUnknownOrPurged(t *testing.T) {
+	i := newIntake(t)
+	p := &policy.Policy{Users: []policy.User{{Login: "mario"}, {Login: "capo"}}, Mailboxes: []policy.Mailbox{{
+		Address: testBox, Active: true, Admin: "capo", ReceiptsTo: "sender", Members: lineOf("mario", &policy.Member{Send: true}),
+	}}}
+	people := i.house(p, "mario", "capo")
+	unknown := i.receipt(providersim.Delivery, nil)
+	i.take(unknown)
+	i.take(unknown)
+	st, err := i.store.Status(t.Context(), mailbox.FolderKey{Owner: people["capo"], Role: mailbox.RoleInbox}, mailbox.Viewer{Person: people["capo"]})
+	if err != nil || st.Messages != 1 || i.inFolder(mailbox.RoleDelivery, 0, mailbox.ScopeAll) != 1 {
+		t.Errorf("the administrator has %d, %v", st.Messages, err)
+	}
+	i.send("s2", "m2@alfa.example", strings.ReplaceAll(sentText, testMsgID, "m2@alfa.example"), "a@pec.example", "b@pec.example")
+	i.update(func(tx *mailbox.Tx) error {
+		sub, err := load(tx, "s2")
+		if err != nil {
+			return err
+		}
+		sub.Message += 1000 // its message is none any more
+		return save(tx, sub, nil)
+	})
+	i.take(i.receipt(providersim.Acceptance, func(n *providersim.Notice) { n.MsgID = "<m2@alfa.example>" }))
+	if s := i.shown("s2"); s.State != Accepted || len(s.Receipts) != 1 {
+		t.Errorf("%s, %d receipts\n%s", s.State, len(s.Receipts), i.log)
+	}
+	if at := i.sight(p, "mario", people["mario"], mailbox.RoleAcceptance); at != "tree" {
+		t.Errorf("the sender sees it in %q", at)
+	}
+}

@@ -25,6 +25,7 @@ type Shown struct {
 	SHA256      string           `json:"sha256"`
 	Resent      time.Time        `json:"resent,omitzero"` // when the gateway itself handed it over a second time (uncertain: resend)
 	Twice       string           `json:"twice,omitempty"` // identifier of a second acceptance: it went out twice
+	Counts      Counts           `json:"counts"`          // recipients, acceptances, deliveries, errors
 	Recipients  []ShownRecipient `json:"recipients"`
 	Receipts    []ShownReceipt   `json:"receipts"` // about the whole: acceptance or non-acceptance
 	Events      []Event          `json:"events"`
@@ -60,7 +61,7 @@ func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, 
 		message = s.Message
 		shown = Shown{
 			ID: s.ID, MsgID: s.MsgID, Alias: s.Alias, Identifier: s.Identifier, Mailbox: s.Box, User: s.User,
-			State: s.State, StateReason: s.StateReason, SubmittedAt: s.SubmittedAt, SHA256: s.SHA256, Resent: s.Resent, Twice: s.Twice, Recovered: s.Recovered,
+			State: s.State, StateReason: s.StateReason, SubmittedAt: s.SubmittedAt, SHA256: s.SHA256, Resent: s.Resent, Twice: s.Twice, Recovered: s.Recovered, Counts: s.counts(),
 			Recipients: []ShownRecipient{}, Children: []ShownChild{},
 		}
 		if shown.Receipts, err = showReceipts(tx, s.ID, -1); err != nil {

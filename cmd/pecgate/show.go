@@ -127,6 +127,7 @@ func printShown(out io.Writer, s relay.Shown, loc *time.Location) error {
 	for _, c := range s.Children {
 		fmt.Fprintf(w, "  %s\t%s, to %s\n", c.ID, stateText(c.State, c.StateReason, false), recipientsText(c.Recipients))
 	}
+	fmt.Fprintf(w, "Outcome\t%s (recipients, acceptances, deliveries, errors)\n", s.Counts)
 	for _, r := range s.Receipts {
 		fmt.Fprintf(w, "  %s\t%s, signature %s\n", r.At.In(loc).Format(time.DateTime), r.Kind, r.Verdict)
 	}

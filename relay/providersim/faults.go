@@ -14,6 +14,7 @@ type Faults struct {
 	RefuseLogin     Switch // SMTP and IMAP: the right password is refused
 	PasswordExpired Switch // the same, with the text for an expired password
 	RejectMail      Switch // 550 at MAIL, with the text of a provider's rate limit
+	RejectRecipient Switch // 550 at RCPT, one use is one recipient
 	RejectAtDot     Switch // 554 after the final dot, nothing accepted
 	DeferAtDot      Switch // 451 after the final dot, nothing accepted
 	CutAfterDot     Switch // accepted, in the ledger, receipts follow; the connection drops before the 250

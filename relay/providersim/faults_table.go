@@ -30,6 +30,7 @@ func (f *Faults) table() []faultEntry {
 		{"refuse-login", &f.RefuseLogin, "the right password is refused"},
 		{"password-expired", &f.PasswordExpired, "login is refused because the password has expired, in the words of a provider"},
 		{"reject-mail", &f.RejectMail, "550 at MAIL FROM with the text of the rate limit"},
+		{"reject-recipient", &f.RejectRecipient, "550 at RCPT TO; one use is one recipient"},
 		{"reject-at-dot", &f.RejectAtDot, "554 after the final dot; nothing is accepted"},
 		{"defer-at-dot", &f.DeferAtDot, "451 after the final dot; nothing is accepted"},
 		{"cut-after-dot", &f.CutAfterDot, "the message is accepted, but the connection drops before the 250"},

@@ -125,6 +125,9 @@ func TestMailFaults(t *testing.T) {
 	c.cmd(550, "MAIL FROM:<%s>", alice)
 	p.Faults().PerMinute.Set(0)
 	c.cmd(250, "MAIL FROM:<%s>", alice)
+	p.Faults().RejectRecipient.Next(1)
+	c.cmd(550, "RCPT TO:<%s>", bob)
+	c.cmd(250, "RCPT TO:<%s>", bob)
 }
 
 func TestFaultsByName(t *testing.T) {

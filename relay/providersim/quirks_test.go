@@ -172,7 +172,7 @@ func TestFormSwitches(t *testing.T) {
 // Every switch is either in the table above or in the test named here.
 func TestEverySwitchHasItsTest(t *testing.T) {
 	elsewhere := map[string]string{
-		"refuse-login": "TestLogin", "password-expired": "TestPasswordExpired", "reject-mail": "TestMailFaults", "per-minute": "TestMailFaults",
+		"refuse-login": "TestLogin", "password-expired": "TestPasswordExpired", "reject-mail": "TestMailFaults", "reject-recipient": "TestMailFaults", "per-minute": "TestMailFaults",
 		"reject-at-dot": "TestDotFaults", "defer-at-dot": "TestDotFaults", "cut-after-dot": "TestDotFaults", "lose-after-dot": "TestDotFaults", "hold-dot": "TestDotFaults", "acceptance-delay": "TestAcceptanceDelay",
 		"no-receipts": "TestReceiptFaults", "duplicate-receipts": "TestReceiptFaults", "reverse-order": "TestReceiptFaults",
 		"delay": "TestDelayPastWarnings", "late-receipts": "TestDelayPastWarnings", "leak-service": "TestServiceMailbox",

@@ -190,6 +190,8 @@ func (s *smtpSession) rcpt(arg string) error {
 		return s.fail(553, "5.1.3", "address not valid")
 	case len(params) > 0:
 		return s.fail(555, "5.5.4", "parameter not known")
+	case s.p.faults.RejectRecipient.fires():
+		return s.fail(550, "5.1.1", "indirizzo non valido")
 	case len(s.recipients) >= s.p.o.MaxRecipients:
 		return s.fail(452, "4.5.3", "too many recipients")
 	}
