@@ -40,9 +40,12 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 			switch {
 			case errors.Is(err, errOtherFetcher): // it is in good hands
 			case err != nil:
-				s.opt.Events.PollFailed(w.acc.Box, err)
-			case more:
-				wait = 0
+				s.opt.Events.PollFailed(w.acc.Box, &w.fetchTrouble, s.opt.Store.Now(), err)
+			default:
+				s.opt.Events.PollGood(w.acc.Box, &w.fetchTrouble)
+				if more {
+					wait = 0
+				}
 			}
 		}
 		if len(quick) > 0 && wait > 0 {
@@ -128,8 +131,11 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 		return false, err
 	}
 	q, err := session.Quota(ctx, folders[0])
-	if err != nil && ctx.Err() == nil {
-		s.opt.Events.PollFailed(w.acc.Box, err) // all has been taken in
+	switch {
+	case err == nil:
+		s.opt.Events.PollGood(w.acc.Box, &w.quotaTrouble)
+	case ctx.Err() == nil:
+		s.opt.Events.PollFailed(w.acc.Box, &w.quotaTrouble, s.opt.Store.Now(), fmt.Errorf("ask for the quota: %w", err)) // all has been taken in
 	}
 	w.occupied(q)
 	return more, nil

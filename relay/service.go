@@ -83,6 +83,8 @@ type worker struct {
 	// fetcher's alone.
 	lookedTo map[string]string
 	sought   map[string]again // originals that were looked for in vain, by Message-ID; the fetcher's alone
+	// What fails again and again is not told each time; the fetcher's alone.
+	fetchTrouble, quotaTrouble events.Trouble
 
 	ended atomic.Bool
 

@@ -46,7 +46,7 @@ func New(o Options) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{opt: o, diary: &diary{events: o.Events}}
+	s := &Server{opt: o, diary: newDiary(o.Events)}
 	s.http = &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTime, ReadTimeout: totalTime, WriteTimeout: 2 * totalTime, IdleTimeout: idleTime,
@@ -82,7 +82,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
 	}
-	s.diary.close()
+	s.diary.lines.Close()
 	return err
 }
 

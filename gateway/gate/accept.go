@@ -44,7 +44,7 @@ func (l *Listener) acceptLoop() {
 			}
 			// Out of files or memory: what lives goes on, and accepting is tried
 			// again.
-			l.opt.Events.ConnRefused(l.opt.Name, "", "accept")
+			l.refused("", "accept")
 			delay = min(max(2*delay, 5*time.Millisecond), longest)
 			if !l.pause(delay) {
 				return
@@ -60,7 +60,7 @@ func (l *Listener) acceptLoop() {
 			why = l.opt.Limits.enter(remote, proxied)
 		}
 		if why != "" {
-			l.opt.Events.ConnRefused(l.opt.Name, remote.String(), why)
+			l.refused(remote.String(), why)
 			l.turnAway(c)
 			continue
 		}

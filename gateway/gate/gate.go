@@ -85,11 +85,17 @@ type Listener struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // accept loop and handshakes
 
+	diary    *events.Diary // of what strangers cause
 	draining atomic.Bool
 	mu       sync.Mutex
 	conns    map[*Conn]struct{}
 	empty    chan struct{} // closed when the last connection has gone, while draining
 }
+
+// lines is how many lines of the log a listener writes in a minute of what
+// strangers cause; the rest is counted. The log has a place on disk that mail
+// needs too.
+const lines = 60
 
 // Listen opens a listener and begins to accept at once. The context bounds only
 // the opening.
@@ -114,6 +120,9 @@ func Listen(ctx context.Context, o Options) (*Listener, error) {
 	}
 	l := &Listener{opt: o, raw: raw, ready: make(chan net.Conn), conns: map[*Conn]struct{}{},
 		tls: o.Certificate.TLSConfig(o.ALPN...)}
+	l.diary = events.NewDiary(lines, time.Minute, func(rest map[string]int) {
+		o.Events.ConnMore(o.Name, rest["refused"], rest["no TLS"])
+	})
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	o.Events.Listening(o.Name, raw.Addr().String())
 	l.wg.Go(l.acceptLoop)
@@ -140,6 +149,7 @@ func (l *Listener) Close() error {
 	l.cancel()
 	err := l.raw.Close()
 	l.wg.Wait()
+	l.diary.Close()
 	if errors.Is(err, net.ErrClosed) {
 		return nil // closed before
 	}
@@ -160,7 +170,7 @@ func (l *Listener) admit(conn net.Conn, remote netip.Addr, proxied bool) {
 		if client, why = l.announced(line, raw); why == "" {
 			if full := l.opt.Limits.move(remote, client); full != "" {
 				l.opt.Limits.leave(remote)
-				l.opt.Events.ConnRefused(l.opt.Name, client.String(), full)
+				l.refused(client.String(), full)
 				l.turnAway(raw)
 				return
 			}
@@ -173,7 +183,9 @@ func (l *Listener) admit(conn net.Conn, remote netip.Addr, proxied bool) {
 	if why != "" {
 		_ = line.Close()
 		l.opt.Limits.leave(remote)
-		l.opt.Events.HandshakeFailed(l.opt.Name, remote.String(), why)
+		if l.diary.Line("no TLS") {
+			l.opt.Events.HandshakeFailed(l.opt.Name, remote.String(), why)
+		}
 		return
 	}
 	c.remote = remote
@@ -189,6 +201,13 @@ func (l *Listener) admit(conn net.Conn, remote netip.Addr, proxied bool) {
 	case l.ready <- out:
 	case <-l.ctx.Done():
 		_ = out.Close()
+	}
+}
+
+// refused notes a connection that is not let in.
+func (l *Listener) refused(remote, why string) {
+	if l.diary.Line("refused") {
+		l.opt.Events.ConnRefused(l.opt.Name, remote, why)
 	}
 }
 

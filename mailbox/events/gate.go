@@ -17,6 +17,12 @@ func (l *Log) HandshakeFailed(listener, remote, reason string) {
 	l.out.Info("no TLS", "listener", listener, "remote", Clip(remote), "reason", reason)
 }
 
+// ConnMore counts what has no line of its own in a minute: connections that were
+// not let in, and those that ended before TLS stood.
+func (l *Log) ConnMore(listener string, refused, noTLS int) {
+	l.out.Warn("more connections refused than are told one by one", "listener", listener, "refused", refused, "no_tls", noTLS)
+}
+
 // ClearAuth says that a client sent AUTH before TLS; what it sent is not kept.
 func (l *Log) ClearAuth(listener, remote string) {
 	l.out.Warn("AUTH before TLS", "listener", listener, "remote", Clip(remote))

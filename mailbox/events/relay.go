@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"log/slog"
+	"time"
 )
 
 // Attempt is one try to hand a submission to the provider.
@@ -41,9 +42,19 @@ func (l *Log) Refetched(mailbox string, at At) {
 	l.out.Info("fetched again", at.with(mailbox)...)
 }
 
-// PollFailed is a round of fetching that ended early.
-func (l *Log) PollFailed(mailbox string, err error) {
-	l.out.Warn("fetch failed", "mailbox", mailbox, "error", Clip(err.Error()))
+// PollFailed is a round of fetching that ended early. One that fails again and
+// again is told at most once an hour, with how often it did.
+func (l *Log) PollFailed(mailbox string, t *Trouble, now time.Time, err error) {
+	if n, since, tell := t.Failed(now); tell {
+		l.out.Warn("fetch failed", "mailbox", mailbox, "times", n, "since", since.UTC().Format(time.RFC3339), "error", Clip(err.Error()))
+	}
+}
+
+// PollGood is one that did not, and tells so where the last ones did.
+func (l *Log) PollGood(mailbox string, t *Trouble) {
+	if n, since, was := t.Good(); was {
+		l.out.Info("fetch works again", "mailbox", mailbox, "times", n, "since", since.UTC().Format(time.RFC3339))
+	}
 }
 
 // Fault is a failure of the gateway itself in a room.
