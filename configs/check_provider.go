@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // The legal floor of every provider (50 recipients, 30 MB of size x recipients), and our own waits.
@@ -49,6 +51,7 @@ func (c *policyCheck) provider(i int, m *Mailbox, path string) {
 	} else if in.Every < time.Second || in.Every > 24*time.Hour {
 		c.wrong(path+"incoming.every", "needs 1s to 24h")
 	}
+	c.folders(in, path+"incoming.folders")
 	c.limits(&m.Limits, p.Limits, path+"limits.")
 
 	if m.Username == "" && !c.written(path+"username") {
@@ -66,6 +69,32 @@ func (c *policyCheck) provider(i int, m *Mailbox, path string) {
 			c.warn(c.where(path+"username"), "the mailbox at line %d uses the same login at the same server", c.line(fmt.Sprintf("mailboxes[%d]", first)))
 		}
 		c.servers[account] = i
+	}
+}
+
+// maxIncomingFolders is how many folders of a provider are fetched besides the inbox.
+const maxIncomingFolders = 50
+
+// folders checks the names of a provider's folders.
+func (c *policyCheck) folders(in *Incoming, path string) {
+	if len(in.Folders) > 0 && in.Protocol == "pop3" {
+		c.refuse(path, "folders: pop3 shows the inbox only: use protocol imap, or leave them out")
+	}
+	if len(in.Folders) > maxIncomingFolders {
+		c.refuse(path, "folders: %d, at most %d", len(in.Folders), maxIncomingFolders)
+	}
+	seen := map[string]bool{}
+	for i, name := range in.Folders {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		switch {
+		case strings.EqualFold(name, "INBOX"):
+			c.refuse(at, "folders: INBOX is fetched always: leave it out")
+		case name == "" || len(name) > 255 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
+			c.refuse(at, "folders: needs a folder's name of 1 to 255 bytes on one line, as the provider has it")
+		case seen[name]:
+			c.refuse(at, "folders: %s stands there twice", quote(name))
+		}
+		seen[name] = true
 	}
 }
 

@@ -30,9 +30,6 @@ func (c *policyCheck) laterPolicy() {
 		if m.ProviderSentCopy {
 			c.later(path+"provider_sent_copy", "provider_sent_copy", "the sent copy is kept by the gateway alone")
 		}
-		if m.History == "unseen" {
-			c.later(path+"history", "history", "what stood at the provider at first contact is not treated apart")
-		}
 		for j, l := range m.Members {
 			at := fmt.Sprintf("%smembers[%d].", path, j)
 			if l.Preset == presetSendOnly {

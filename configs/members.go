@@ -173,7 +173,9 @@ type Incoming struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// PEM file of CAs in place of the system's roots. Default none.
 	CA string `yaml:"ca"`
-	// Time between two looks. 1s to 24h, default 1m.
+	// Folders at the provider that are fetched besides the inbox, by their full names, at most 50; imap only. Default none.
+	Folders []string `yaml:"folders"`
+	// Time between two looks. 1s to 24h, default 1m. With imap a provider that offers it tells of new messages at once.
 	Every time.Duration `yaml:"every"`
 }
 

@@ -33,6 +33,7 @@ type Account struct {
 	Copy           CopyRule      // what becomes of the provider's copy of a message
 	CopyReceipts   CopyRule      // the same of a receipt
 	Watch          Watch         // whose silence is told; read at each round
+	HistoryUnseen  bool          // what stood at the provider before us looks new
 }
 
 // CopyRule says what becomes of the provider's copy of a message that is ours:
@@ -57,7 +58,7 @@ func (r CopyRule) String() string {
 func (a Account) same(b Account) bool {
 	return a.Box == b.Box && a.Active == b.Active && a.Admin == b.Admin && a.Username == b.Username &&
 		a.SMTP.same(b.SMTP) && a.IMAP.same(b.IMAP) && a.POP3.same(b.POP3) && a.Copy == b.Copy && a.CopyReceipts == b.CopyReceipts && slices.Equal(a.Folders, b.Folders) &&
-		a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.Resend == b.Resend && a.MaxMessage == b.MaxMessage && a.PerMinute == b.PerMinute
+		a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.Resend == b.Resend && a.MaxMessage == b.MaxMessage && a.PerMinute == b.PerMinute && a.HistoryUnseen == b.HistoryUnseen
 }
 
 func (e Endpoint) same(o Endpoint) bool {

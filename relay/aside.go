@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,16 +75,83 @@ func (s *Service) stumble(ctx context.Context, w *worker, at spot, why error, be
 	}
 	delete(w.tries, at)
 	s.opt.Events.Poison(w.acc.Box, at.at(), why)
+	told := s.asideAlarm(w.acc.Box, at, why.Error())
 	if poison {
-		if err := s.raise(ctx, s.poisonAlarm(w.acc.Box, at)); err != nil {
-			return err
-		}
+		told = s.poisonAlarm(w.acc.Box, at)
+	}
+	if err := s.raise(ctx, told); err != nil {
+		return err
 	}
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		if err := putAside(tx, w.acc.Box, at, why.Error(), maxTries, first); err != nil || behind == nil {
 			return err
 		}
 		return behind(tx)
+	})
+}
+
+// lastTry tells whether a message is set aside if it cannot be taken in now.
+func (w *worker) lastTry(at spot) bool { return w.tries[at] >= maxTries-1 }
+
+// asideKind is the alarm about a message that was set aside.
+const asideKind = "set-aside"
+
+func (s *Service) asideAlarm(box string, at spot, why string) alarm {
+	return alarm{
+		box: box, kind: asideKind, about: at.about(), to: s.adminOf(box), quiet: 24 * time.Hour,
+		subjectIT: "Un messaggio presso il gestore non si può leggere", subjectEN: "A message at the provider cannot be fetched",
+		it: "Dopo più tentativi il gateway non è riuscito a prendere un messaggio che sta presso il gestore. Gli altri non aspettano; questo resta dov'è, non viene mai cancellato e si ritenta da sé, sempre più di rado. " +
+			"Che cosa fare: aprirlo nella webmail del gestore. Il registro dice il motivo.",
+		en: "After several tries the gateway could not take in a message that stands at the provider. The others do not wait; this one stays where it is, is never deleted, and is tried again by itself, more and more rarely. " +
+			"What to do: open it in the provider's webmail. The log says why.",
+		detail: plain(at.String()+": "+why, maxWords),
+	}
+}
+
+// about names a place at the provider in an alarm.
+func (p spot) about() string {
+	if p.id != "" {
+		return p.id
+	}
+	return fmt.Sprintf("%s %d/%d", p.folder, p.validity, p.uid)
+}
+
+// sweepAsides ends the alarms about messages of a mailbox that are not set aside
+// any more: what was known of the provider was forgotten.
+func (s *Service) sweepAsides(ctx context.Context, box string) error {
+	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+		stand := map[string]bool{}
+		err := tx.Space(room).Scan(alarmsOf(box, asideKind), func(k string, _ []byte) (bool, error) {
+			stand[k] = true
+			return len(stand) < maxAlarms, nil
+		})
+		if err != nil || len(stand) == 0 {
+			return err
+		}
+		prefix := "a/" + strings.ToLower(box) + "/"
+		err = tx.Space(room).Scan(prefix, func(k string, _ []byte) (bool, error) {
+			rest := strings.TrimPrefix(k, prefix)
+			at := spot{id: strings.TrimPrefix(rest, "/")}
+			if !strings.HasPrefix(rest, "/") {
+				// folder/validity/uid; a name may hold slashes
+				i := strings.LastIndexByte(rest, '/')
+				j := strings.LastIndexByte(rest[:max(i, 0)], '/')
+				if j < 0 {
+					return true, nil
+				}
+				validity, _ := strconv.ParseUint(rest[j+1:i], 10, 32)
+				uid, _ := strconv.ParseUint(rest[i+1:], 10, 32)
+				at = spot{folder: rest[:j], validity: uint32(validity), uid: uint32(uid)}
+			}
+			delete(stand, alarmKey(box, asideKind, at.about()))
+			return true, nil
+		})
+		for k := range stand {
+			if err == nil {
+				_, err = endAlarm(tx, k)
+			}
+		}
+		return err
 	})
 }
 
@@ -116,7 +184,7 @@ func (s *Service) retryAside(ctx context.Context, w *worker, session *fetch.Sess
 		st, err := session.Again(ctx, folder, c.UIDValidity, []uint32{a.UID}, func(ctx context.Context, it fetch.Item) error {
 			asked, trouble = true, it.Problem
 			if trouble == nil {
-				trouble = s.look(ctx, w, at, func() error { return s.takeIn(ctx, w.acc, c, it) })
+				trouble = s.look(ctx, w, at, func() error { return s.tryIn(ctx, w.acc, c, it, true) })
 			}
 			return nil
 		})
@@ -167,9 +235,21 @@ func (s *Service) postpone(ctx context.Context, box string, at spot, a aside) er
 // again.
 func (s *Service) triedAside(ctx context.Context, box string, at spot, a aside, gone bool, trouble error) error {
 	k := at.asideKey(box)
+	if errors.Is(trouble, errPoison) {
+		if err := s.raise(ctx, s.poisonAlarm(box, at)); err != nil {
+			return err
+		}
+	} else if trouble != nil && !gone {
+		if err := s.raise(ctx, s.asideAlarm(box, at, trouble.Error())); err != nil {
+			return err
+		}
+	} else if err := s.ended(ctx, box, asideKind, at.about()); err != nil {
+		return err
+	}
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		if gone {
-			return errors.Join(seenButGone(tx, box, at, a.Why), tx.Space(room).Delete(k))
+			_, err := endAlarm(tx, alarmKey(box, "poison", at.String()))
+			return errors.Join(err, seenButGone(tx, box, at, a.Why), tx.Space(room).Delete(k))
 		}
 		if trouble == nil {
 			_, err := endAlarm(tx, alarmKey(box, "poison", at.String()))

@@ -187,7 +187,7 @@ func TestC11_NothingDeletedWhileReadAnew(t *testing.T) {
 		all = append(all, letter(i))
 	}
 	f := newFetched(t, Account{IMAP: in})
-	f.s.perRound = perRound
+	f.s.perRound, f.s.roundFor = perRound, 0
 	put(t, p, all...)
 	f.round()
 	f.change(func(a *Account) { a.Copy = CopyRule{Delete: true, After: time.Hour} })

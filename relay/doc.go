@@ -44,6 +44,12 @@
 //     a batch keeps no other message waiting.
 //   - The cursor of a provider's folder moves in the transaction that records
 //     the message; by POP3 the ids that were fetched are the cursor.
+//   - What stood there at first contact is history, and is taken in newest first. Words
+//     of the provider that something came (listen.go) are hints: rounds go on without.
+//   - What cannot be taken in is set aside with an alarm and tried again; what cannot
+//     be filed is kept for the administrator besides (shelve.go).
+//   - What could not be verified for want of a CA is judged again when other CAs are
+//     trusted (judge.go).
 //   - Nothing is deleted at the provider but what provider_copy says, and that
 //     only when our bytes were read back and hashed and what stands there is what
 //     was fetched (clear.go). A doubt keeps it there for good.

@@ -234,11 +234,36 @@ func newFetched(t *testing.T, acc Account) *fetched {
 	f.open()
 	t.Cleanup(f.close)
 	f.s = New(Options{
-		Store: f.store, Reader: pec.NewReader(pec.Options{Trust: trust}), Accounts: func() []Account { return nil },
+		Store: f.store, Reader: pec.NewReader(pec.Options{Trust: trust}), Accounts: f.accounts,
 		Events: events.New(slog.New(slog.NewTextHandler(f.log, nil))),
 	})
 	f.worker(acc)
 	return f
+}
+
+func (f *fetched) accounts() []Account {
+	if f.w == nil {
+		return nil
+	}
+	return []Account{f.w.acc}
+}
+
+// alarms are the kinds of the alarms that stand.
+func (f *fetched) alarms() string {
+	f.t.Helper()
+	var kinds []string
+	err := f.store.View(context.Background(), func(tx *mailbox.Tx) error {
+		kinds = nil
+		all, err := Alarms(tx, 100)
+		for _, a := range all {
+			kinds = append(kinds, a.Kind)
+		}
+		return err
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return strings.Join(kinds, " ")
 }
 
 func (f *fetched) open() {
@@ -260,7 +285,7 @@ func (f *fetched) close() {
 func (f *fetched) worker(acc Account) {
 	f.w = &worker{
 		acc: acc, secret: func() (string, error) { return "segreta", nil },
-		tries: map[spot]int{}, lookedTo: map[string]string{},
+		tries: map[spot]int{}, lookedTo: map[string]string{}, hints: make(chan struct{}, 1), well: make(chan struct{}, 1), sought: map[string]again{},
 	}
 }
 

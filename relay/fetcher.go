@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"time"
 
 	"pecgate/mailbox"
@@ -17,8 +16,13 @@ import (
 // full round is followed by another at once.
 const messagesPerRound = 500
 
-// fetch polls a mailbox's folders until ctx ends: every Account.Every, and
-// quickly for a while after something was sent.
+// roundFor is how long one connection takes in message after message, before the
+// next one looks what came meanwhile; at least messagesPerRound.
+const roundFor = time.Minute
+
+// fetch polls a mailbox's folders until ctx ends: every Account.Every, at once
+// when the provider tells of something (listen), and quickly for a while after
+// something was sent.
 func (s *Service) fetch(ctx context.Context, w *worker) {
 	var quick []time.Duration // what is left of the quick polls
 	defer func() {
@@ -26,6 +30,7 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 			s.opt.Events.Fault("fetch", w.acc.Box, err)
 		}
 	}()
+	var heard hinted
 	for {
 		wait := w.lookWait()
 		if !w.suspended() {
@@ -57,10 +62,15 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 			timer.Stop()
 			return
 		case <-timer.C:
+		case <-w.hints:
+			timer.Stop()
+			if !pause(ctx, heard.next(time.Now())) {
+				return
+			}
 		case <-w.hurry:
 			timer.Stop()
 			quick = s.opt.Schedule.Hurry
-			if !pause(ctx, quick[0]) {
+			if !pause(ctx, quick[0], w.hints) {
 				return
 			}
 			quick = quick[1:]
@@ -80,49 +90,81 @@ func (s *Service) round(ctx context.Context, w *worker) (more bool, err error) {
 	return more, errors.Join(err, s.endRound(ctx, w, err == nil && !more))
 }
 
+// server is where the mailbox is fetched, with the password of now.
+func (w *worker) server() (fetch.Server, error) {
+	password, err := w.password()
+	if err != nil {
+		return fetch.Server{}, fmt.Errorf("read the provider's password: %w", err)
+	}
+	e := w.acc.IMAP
+	if w.acc.POP3.Host != "" {
+		e = w.acc.POP3
+	}
+	return fetch.Server{
+		Host: e.Host, Port: e.Port, Security: e.Security, Roots: e.Roots, Timeout: e.Timeout,
+		Username: w.acc.Username, Password: password, MaxMessage: w.acc.MaxMessage, Folders: w.acc.folders(),
+	}, nil
+}
+
+// folders are those of the provider that are polled.
+func (a Account) folders() []string {
+	if len(a.Folders) == 0 {
+		return []string{"INBOX"}
+	}
+	return a.Folders
+}
+
 // poll takes in what is new at the provider. more tells that there is more than
 // one round takes.
 func (s *Service) poll(ctx context.Context, w *worker) (more bool, err error) {
 	if err := s.opt.Store.Room(); err != nil {
 		return false, err
 	}
-	password, err := w.password()
+	srv, err := w.server()
 	if err != nil {
-		return false, fmt.Errorf("read the provider's password: %w", err)
+		return false, err
 	}
-	e, protocol, poll := w.acc.IMAP, "IMAP", s.pollFolders
+	protocol, poll := "IMAP", s.pollFolders
 	if w.acc.POP3.Host != "" {
-		e, protocol, poll = w.acc.POP3, "POP3", s.pollMaildrop
+		protocol, poll = "POP3", s.pollMaildrop
 	}
-	more, err = poll(ctx, w, fetch.Server{
-		Host: e.Host, Port: e.Port, Security: e.Security, Roots: e.Roots, Timeout: e.Timeout,
-		Username: w.acc.Username, Password: password, MaxMessage: w.acc.MaxMessage,
-	})
+	more, err = poll(ctx, w, srv)
 	if errors.Is(err, fetch.ErrAuthRefused) {
-		w.suspend(protocol+" login refused: set the right password in the policy; "+err.Error(), password)
+		w.suspend(protocol+" login refused: set the right password in the policy; "+err.Error(), srv.Password)
 	}
 	return more, err
 }
 
 // pollFolders takes in what is new in each folder, by IMAP.
 func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) (more bool, err error) {
-	began := s.opt.Store.Now()
+	began, dialled := s.opt.Store.Now(), time.Now()
 	session, err := fetch.Dial(ctx, srv)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, session.Close()) }()
 	w.seenCertificate(session.CertificateExpires)
-	folders := w.acc.Folders
-	if len(folders) == 0 {
-		folders = []string{"INBOX"}
-	}
-	for _, f := range folders {
-		m, err := s.pollFolder(ctx, w, session, f)
-		if err != nil {
-			return false, fmt.Errorf("folder %s: %w", f, err)
+	folders := w.acc.folders()
+	var missing error
+	for left := folders; len(left) > 0; {
+		var again []string // what has more
+		for _, f := range left {
+			m, err := s.pollFolder(ctx, w, session, f)
+			if errors.Is(err, fetch.ErrNoFolder) && f != folders[0] {
+				missing = errors.Join(missing, fmt.Errorf("incoming.folders: %w", err))
+				continue // renamed or deleted by webmail: the others are fetched all the same
+			}
+			if err != nil {
+				return false, fmt.Errorf("folder %s: %w", f, err)
+			}
+			if m {
+				again = append(again, f)
+			}
 		}
-		more = more || m
+		more = len(again) > 0
+		if left = again; time.Since(dialled) >= s.roundFor {
+			break
+		}
 	}
 	if err := s.lookFolders(ctx, w, session, folders, began); err != nil {
 		return false, err
@@ -138,10 +180,15 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 		s.opt.Events.PollFailed(w.acc.Box, &w.quotaTrouble, s.opt.Store.Now(), fmt.Errorf("ask for the quota: %w", err)) // all has been taken in
 	}
 	w.occupied(q)
-	return more, nil
+	if missing != nil {
+		return false, missing
+	}
+	return more, s.lookElsewhere(ctx, w, session)
 }
 
-// pollFolder takes in what is new in one folder.
+// pollFolder takes in what is new in one folder: first what came since, oldest
+// first, then what stood there at first contact, newest first, since receipts
+// that are waited for are among the newest.
 func (s *Service) pollFolder(ctx context.Context, w *worker, session *fetch.Session, folder string) (more bool, err error) {
 	c, met, err := s.readCursor(ctx, w.acc.Box, folder)
 	if err != nil {
@@ -153,67 +200,136 @@ func (s *Service) pollFolder(ctx context.Context, w *worker, session *fetch.Sess
 		return false, err
 	}
 	if !met || st.Reset {
-		// At first contact, and where all UIDs begin anew, what stands there is
-		// history. Nothing is doubled: messages are known by their content.
-		c = cursor{UIDValidity: st.UIDValidity, HistoryTo: history(st)}
-		for _, prefix := range []string{asidesPrefix(w.acc.Box, folder), foldersPrefix(w.acc.Box, folder)} {
-			if err := s.forget(ctx, prefix); err != nil {
-				return false, err
-			}
-		}
-		if err := s.writeCursor(ctx, w.acc.Box, folder, c); err != nil {
+		if c, err = s.meetFolder(ctx, w, session, folder, c.UIDValidity); err != nil {
 			return false, err
 		}
 	}
-	var stumbled uint32 // UID; the session's own error about it says nothing new
-	behind := func(uid uint32) func(*mailbox.Tx) error {
-		return func(tx *mailbox.Tx) error {
-			c.UID = uid
-			return tx.Space(room).Put(cursorKey(w.acc.Box, folder), c)
-		}
-	}
-	st, err = session.New(ctx, folder, fetch.Cursor{UIDValidity: c.UIDValidity, UID: c.UID}, s.perRound,
-		func(ctx context.Context, it fetch.Item) error {
-			err := it.Problem
-			if err == nil {
-				err = s.look(ctx, w, spotOf(it), func() error { return s.takeIn(ctx, w.acc, c, it) })
-			}
-			if err != nil {
-				stumbled = it.UID
-				return s.stumble(ctx, w, spotOf(it), err, behind(it.UID))
-			}
-			c.UID = it.UID
-			delete(w.tries, spotOf(it))
-			return nil
-		})
-	if broken := new(fetch.MessageError); errors.As(err, &broken) && broken.UID != stumbled {
-		// The session broke at one message: after its tries the next round
-		// begins behind it.
-		at := spot{folder: folder, validity: broken.UIDValidity, uid: broken.UID}
-		return false, errors.Join(err, s.stumble(ctx, w, at, broken.Err, behind(broken.UID)))
-	}
-	if err != nil {
+	r := &folderRound{s: s, w: w, folder: folder, c: c}
+	st, err = session.New(ctx, folder, fetch.Cursor{UIDValidity: c.UIDValidity, UID: c.UID}, s.perRound, r.take)
+	if err = r.ended(ctx, st, err); err != nil {
 		return false, err
 	}
-	for _, uid := range st.Gone {
-		at := spot{folder: folder, validity: st.UIDValidity, uid: uid}
-		err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return seenButGone(tx, w.acc.Box, at, byAnother) })
-		if err != nil {
-			return false, err
+	more = st.More
+	if !more && r.c.Left > 0 {
+		if r.taken < s.perRound {
+			old, err := session.Before(ctx, folder, c.UIDValidity, r.c.Left, s.perRound-r.taken, r.take)
+			if err = r.ended(ctx, old, err); err != nil {
+				return false, err
+			}
+			if !old.More && !old.Reset {
+				r.c.Left = 0
+				if err := s.writeCursor(ctx, w.acc.Box, folder, r.c); err != nil {
+					return false, err
+				}
+			}
 		}
+		more = r.c.Left > 0
 	}
-	if !st.More && c.HistoryTo == math.MaxUint32 {
-		c.HistoryTo = c.UID
-		if err := s.writeCursor(ctx, w.acc.Box, folder, c); err != nil {
-			return false, err
-		}
+	if err := s.retryAside(ctx, w, session, folder, r.c); err != nil || more {
+		return more, err
 	}
-	if err := s.retryAside(ctx, w, session, folder, c); err != nil || st.More {
-		return st.More, err
+	if err := s.ended(ctx, w.acc.Box, anewKind, folder); err != nil {
+		return false, err
 	}
 	// Nothing is deleted before all is taken in: a folder whose UIDs began anew is
 	// read to its end first.
 	return false, s.clearFolder(ctx, w, session, folder, c.UIDValidity)
+}
+
+// meetFolder begins a folder: at first contact, and where all UIDs begin anew
+// (before is their UIDVALIDITY until now, or 0). What stands there is history.
+// Nothing is doubled: messages are known by their content.
+func (s *Service) meetFolder(ctx context.Context, w *worker, session *fetch.Session, folder string, before uint32) (cursor, error) {
+	last, st, err := session.Last(ctx, folder)
+	if err != nil {
+		return cursor{}, err
+	}
+	// What comes gets a higher UID than all that stand there. UIDNEXT may say more,
+	// but a message is not passed over because of it.
+	c := cursor{UIDValidity: st.UIDValidity, UID: last, Left: last, HistoryTo: last}
+	if st.UIDNext > 0 {
+		c.HistoryTo = max(last, st.UIDNext-1)
+	}
+	for _, prefix := range []string{asidesPrefix(w.acc.Box, folder), foldersPrefix(w.acc.Box, folder)} {
+		if err := s.forget(ctx, prefix); err != nil {
+			return c, err
+		}
+	}
+	if err := s.sweepAsides(ctx, w.acc.Box); err != nil {
+		return c, err
+	}
+	if before > 0 && before != c.UIDValidity {
+		s.opt.Events.Renumbered(w.acc.Box, folder, before, c.UIDValidity)
+		if err := s.numberedAnew(ctx, w.acc.Box, folder); err != nil {
+			return c, err
+		}
+	}
+	return c, s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+		if before > 0 && before != c.UIDValidity {
+			err := tx.Audit(mailbox.AuditLine{
+				Actor: "relay", Event: "arrival", Box: w.acc.Box, Result: "numbered anew",
+				Reason: "the provider has given all messages new numbers (UIDVALIDITY): what stands there is compared by content, and is history",
+				More:   map[string]string{"folder": folder, "before": fmt.Sprint(before), "now": fmt.Sprint(c.UIDValidity)},
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return tx.Space(room).Put(cursorKey(w.acc.Box, folder), c)
+	})
+}
+
+// folderRound is one round in a folder; its cursor moves with each message.
+type folderRound struct {
+	s        *Service
+	w        *worker
+	folder   string
+	c        cursor
+	taken    int
+	stumbled uint32 // UID; the session's own error about it says nothing new
+}
+
+func (r *folderRound) take(ctx context.Context, it fetch.Item) error {
+	r.taken++
+	err := it.Problem
+	if err == nil {
+		err = r.s.look(ctx, r.w, spotOf(it), func() error { return r.s.tryIn(ctx, r.w.acc, r.c, it, r.w.lastTry(spotOf(it))) })
+	}
+	if err != nil {
+		r.stumbled = it.UID
+		return r.stumble(ctx, spotOf(it), err)
+	}
+	r.c = r.c.behind(it.UID)
+	delete(r.w.tries, spotOf(it))
+	return nil
+}
+
+func (r *folderRound) stumble(ctx context.Context, at spot, why error) error {
+	return r.s.stumble(ctx, r.w, at, why, func(tx *mailbox.Tx) error {
+		r.c = r.c.behind(at.uid)
+		return tx.Space(room).Put(cursorKey(r.w.acc.Box, r.folder), r.c)
+	})
+}
+
+// ended looks at how the session left a round.
+func (r *folderRound) ended(ctx context.Context, st fetch.State, err error) error {
+	if broken := new(fetch.MessageError); errors.As(err, &broken) && broken.UID != r.stumbled {
+		// The session broke at one message: after its tries the next round
+		// begins behind it.
+		at := spot{folder: r.folder, validity: broken.UIDValidity, uid: broken.UID}
+		return errors.Join(err, r.stumble(ctx, at, broken.Err))
+	}
+	if err != nil {
+		return err
+	}
+	for _, uid := range st.Gone {
+		at := spot{folder: r.folder, validity: st.UIDValidity, uid: uid}
+		err := r.s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return seenButGone(tx, r.w.acc.Box, at, byAnother) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // byAnother is why a message went that we did not ask to delete.
@@ -222,17 +338,6 @@ const byAnother = "another client moved or deleted it"
 // seenButGone notes a message that was there and went before it was taken in.
 func seenButGone(tx *mailbox.Tx, box string, at spot, why string) error {
 	return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "arrival", Box: box, Result: "seen but gone", Reason: why, More: at.facts()})
-}
-
-// history is the UID up to which a folder's messages stood there before us.
-func history(st fetch.State) uint32 {
-	switch {
-	case st.UIDNext > 0:
-		return st.UIDNext - 1
-	case st.Exists > 0:
-		return math.MaxUint32 // not told: what the first rounds find
-	}
-	return 0
 }
 
 // polled keeps how a round ended.
@@ -247,6 +352,10 @@ func (w *worker) polled(err error, at time.Time) {
 	w.facts.fetchError = ""
 	w.facts.LastFetch = at.UTC()
 	w.good++
+	select {
+	case w.well <- struct{}{}:
+	default:
+	}
 }
 
 func (w *worker) seenCertificate(expires time.Time) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"pecgate/mailbox"
 	"pecgate/relay/fetch"
@@ -18,7 +19,7 @@ import (
 
 // pollMaildrop takes in what is new, by POP3.
 func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server) (more bool, err error) {
-	began := s.opt.Store.Now()
+	began, dialled := s.opt.Store.Now(), time.Now()
 	drop, err := fetch.DialMaildrop(ctx, srv)
 	if err != nil {
 		return false, err
@@ -39,14 +40,12 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 	if err := s.went(ctx, w.acc.Box, p.gone); err != nil {
 		return false, err
 	}
-	round := p.wanted[:min(len(p.wanted), s.perRound)]
-	more = len(p.wanted) > len(round)
 	stumbled := "" // ID; the session's own error about it says nothing new
-	err = drop.Fetch(ctx, round, func(ctx context.Context, it fetch.Item) error {
+	take := func(ctx context.Context, it fetch.Item) error {
 		err := it.Problem
 		if err == nil {
 			err = s.look(ctx, w, spotOf(it), func() error {
-				return s.take(ctx, w.acc, taking{it: it, listed: p.size[it.ID], history: p.history[it.ID]})
+				return s.take(ctx, w.acc, taking{it: it, listed: p.size[it.ID], history: p.history[it.ID], before: p.before[it.ID], last: w.lastTry(spotOf(it))})
 			})
 		}
 		if err != nil {
@@ -55,13 +54,21 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 		}
 		delete(w.tries, spotOf(it))
 		return nil
-	})
-	if broken := new(fetch.MessageError); errors.As(err, &broken) && broken.ID != stumbled {
-		return false, errors.Join(err, s.stumble(ctx, w, spot{id: broken.ID}, broken.Err, nil))
 	}
-	if err != nil {
-		return false, err
+	// What is listed costs the provider as much as many messages do, but what comes
+	// meanwhile is seen by the next connection only.
+	for first := true; len(p.wanted) > 0 && (first || time.Since(dialled) < s.roundFor); first = false {
+		round := p.wanted[:min(len(p.wanted), s.perRound)]
+		err = drop.Fetch(ctx, round, take)
+		if broken := new(fetch.MessageError); errors.As(err, &broken) && broken.ID != stumbled {
+			return false, errors.Join(err, s.stumble(ctx, w, spot{id: broken.ID}, broken.Err, nil))
+		}
+		if err != nil {
+			return false, err
+		}
+		p.wanted = p.wanted[len(round):]
 	}
+	more = len(p.wanted) > 0
 	if err := s.retryAsideMaildrop(ctx, w, drop, p); err != nil || more {
 		return more, err
 	}
@@ -69,6 +76,9 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 		return false, err
 	}
 	if err := s.recoverOriginals(ctx, w, nil); err != nil {
+		return false, err
+	}
+	if err := s.ended(ctx, w.acc.Box, anewKind, ""); err != nil {
 		return false, err
 	}
 	asked, err := s.clearMaildrop(ctx, w, drop, p)
@@ -98,10 +108,18 @@ func (s *Service) meetMaildrop(ctx context.Context, box string, list []fetch.Lis
 			return err
 		}
 	}
+	if err := s.sweepAsides(ctx, box); err != nil {
+		return err
+	}
+	return errors.Join(s.standAs(ctx, box, list, standing{History: true}), s.writeCursor(ctx, box, "", cursor{}))
+}
+
+// standAs makes a record of what is listed and not fetched yet.
+func (s *Service) standAs(ctx context.Context, box string, list []fetch.Listed, as standing) error {
 	for part := range slices.Chunk(list, 500) {
 		err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 			for _, l := range part {
-				if err := stand(tx, box, spot{id: l.ID}, standing{Size: l.Size, History: true}); err != nil {
+				if err := stand(tx, box, spot{id: l.ID}, standing{Size: l.Size, History: as.History, Before: as.Before}); err != nil {
 					return err
 				}
 			}
@@ -111,14 +129,33 @@ func (s *Service) meetMaildrop(ctx context.Context, box string, list []fetch.Lis
 			return err
 		}
 	}
-	return s.writeCursor(ctx, box, "", cursor{})
+	return nil
 }
+
+// anewKind is the alarm about a provider that has numbered its messages anew.
+const anewKind = "numbered-anew"
+
+// numberedAnew tells the administrator that a folder (by POP3 "") is read again
+// from its beginning.
+func (s *Service) numberedAnew(ctx context.Context, box, folder string) error {
+	return s.raise(ctx, alarm{
+		box: box, kind: anewKind, about: folder, to: s.adminOf(box), quiet: 24 * time.Hour,
+		subjectIT: "Il gestore ha rinumerato i messaggi della casella", subjectEN: "The provider has numbered the mailbox anew",
+		it:     "Tutti i messaggi presso il gestore hanno numeri nuovi, come dopo un trasloco. Vengono letti di nuovo e confrontati per contenuto: niente si raddoppia, e finché non sono letti tutti presso il gestore non si cancella niente. Non c'è niente da fare.",
+		en:     "All messages at the provider have new numbers, as after a move of its mailboxes. They are read again and compared by content: nothing is doubled, and until all are read nothing is deleted at the provider. There is nothing to do.",
+		detail: plain(folder, maxWords),
+	})
+}
+
+// clockSkew is how far the clocks of providers may be from ours.
+const clockSkew = time.Hour
 
 // plan is what a round has to do in a maildrop.
 type plan struct {
 	wanted  []fetch.Listed // to fetch: what is new, oldest first; then what is history, newest first
 	gone    []copyOf       // listed no more
 	history map[string]bool
+	before  map[string]time.Time // history is only what came before
 	size    map[string]int64
 	listed  map[string]fetch.Listed // all
 	asides  []aside                 // due
@@ -133,14 +170,16 @@ func (s *Service) planMaildrop(ctx context.Context, w *worker, list []fetch.List
 		return nil, err
 	}
 	w.setAside("", len(aside))
-	p := &plan{history: map[string]bool{}, size: make(map[string]int64, len(list)), listed: make(map[string]fetch.Listed, len(list)), asides: due}
+	p := &plan{history: map[string]bool{}, before: map[string]time.Time{}, size: make(map[string]int64, len(list)), listed: make(map[string]fetch.Listed, len(list)), asides: due}
 	for _, l := range list {
 		p.size[l.ID], p.listed[l.ID] = l.Size, l
 	}
 	var fresh, old []fetch.Listed
 	known, ours := map[string]bool{}, 0
+	var latest time.Time // of our copies
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
-		p.gone, old, ours = nil, nil, 0
+		p.gone, old, ours, latest = nil, nil, 0, time.Time{}
+		clear(p.before)
 		clear(known)
 		clear(p.history)
 		return scanStanding(tx, prefix, "", func(k string, st standing) (bool, error) {
@@ -149,11 +188,17 @@ func (s *Service) planMaildrop(ctx context.Context, w *worker, list []fetch.List
 			if st.Message > 0 {
 				ours++
 			}
+			if st.Since.After(latest) {
+				latest = st.Since
+			}
 			switch {
 			case !there:
 				p.gone = append(p.gone, copyOf{at: spot{id: id}, st: st})
 			case st.Message == 0:
 				known[id], p.history[id] = true, st.History
+				if !st.Before.IsZero() {
+					p.before[id] = st.Before
+				}
 				old = append(old, l)
 			case st.Size == l.Size:
 				known[id] = true
@@ -172,8 +217,17 @@ func (s *Service) planMaildrop(ctx context.Context, w *worker, list []fetch.List
 	slices.SortFunc(old, func(a, b fetch.Listed) int { return b.Number - a.Number })
 	p.wanted = slices.DeleteFunc(append(fresh, old...), func(l fetch.Listed) bool { return aside[spot{id: l.ID}.asideKey(box)] })
 	if many := 10; ours >= many && len(p.gone) >= ours && len(fresh) >= ours {
-		// All ids are other ones (C6): the messages are known by their content.
+		// All ids are other ones (C6): the messages are known by their content. What
+		// is not, and came before our last copy, is history: it was removed here.
 		s.opt.Events.IDsChanged(box, ours, len(fresh))
+		if err := s.numberedAnew(ctx, box, ""); err != nil {
+			return nil, err
+		}
+		as := standing{History: true, Before: latest.Add(-clockSkew)}
+		for _, l := range fresh {
+			p.history[l.ID], p.before[l.ID] = true, as.Before
+		}
+		return p, s.standAs(ctx, box, fresh, as)
 	}
 	return p, nil
 }
@@ -193,7 +247,7 @@ func (s *Service) retryAsideMaildrop(ctx context.Context, w *worker, drop *fetch
 				asked, trouble = true, it.Problem
 				if trouble == nil {
 					trouble = s.look(ctx, w, at, func() error {
-						return s.take(ctx, w.acc, taking{it: it, listed: l.Size, history: p.history[a.ID]})
+						return s.take(ctx, w.acc, taking{it: it, listed: l.Size, history: p.history[a.ID], before: p.before[a.ID], last: true})
 					})
 				}
 				return nil

@@ -109,8 +109,8 @@ func TestC6_AllUIDLsChanged(t *testing.T) {
 	if f.message(letter(30)).History {
 		t.Error("what came meanwhile is history")
 	}
-	if !strings.Contains(f.log.String(), "new ids") {
-		t.Errorf("nobody was told:\n%s", f.log)
+	if !strings.Contains(f.log.String(), "new ids") || !slices.Contains(f.audited("alarm"), "told") || f.alarms() != "" {
+		t.Errorf("nobody was told, or %s stands still:\n%s", f.alarms(), f.log)
 	}
 	d.saw("")
 	f.round()
@@ -247,7 +247,7 @@ func TestC17_FirstContact(t *testing.T) {
 	const perRound, n = 20, 35
 	d := newDrop(t, letters(n)...)
 	f := newFetched(t, Account{POP3: d.endpoint(t)})
-	f.s.perRound = perRound
+	f.s.perRound, f.s.roundFor = perRound, 0
 	why := "-ERR [SYS/TEMP] no\r\n"
 	d.set(func(d *drop) {
 		d.on = func(cmd string) (string, bool) { return why, cmd == fmt.Sprintf("RETR %d", n-5) }

@@ -18,8 +18,20 @@ import (
 type cursor struct {
 	UIDValidity uint32 `json:"uidvalidity"`
 	UID         uint32 `json:"uid"`
-	// What stood there at first contact is history: filed and tied, but old.
+	// What stood there at first contact is history: filed and tied, but old. It is
+	// taken in from the newest down: Left is the highest that may be left, 0: none is.
 	HistoryTo uint32 `json:"history_to"`
+	Left      uint32 `json:"left,omitempty"`
+}
+
+// behind is the cursor after the message uid.
+func (c cursor) behind(uid uint32) cursor {
+	if uid <= c.Left {
+		c.Left = uid - 1
+	} else {
+		c.UID = max(c.UID, uid)
+	}
+	return c
 }
 
 func cursorKey(box, folder string) string { return "c/" + strings.ToLower(box) + "/" + folder }
@@ -29,6 +41,9 @@ type taking struct {
 	it      fetch.Item
 	listed  int64 // its size by the provider's list
 	history bool
+	// before, where it is set: history is only what came before that time.
+	before time.Time
+	last   bool // no try follows soon: what cannot be filed is kept for the administrator
 	// moved notes how far the provider's folder has been fetched; nil: nothing
 	// to note but the message itself.
 	moved func(tx *mailbox.Tx) error
@@ -36,16 +51,22 @@ type taking struct {
 
 // takeIn takes in one message of a folder and moves the folder's cursor.
 func (s *Service) takeIn(ctx context.Context, acc Account, c cursor, it fetch.Item) error {
+	return s.tryIn(ctx, acc, c, it, false)
+}
+
+// tryIn is takeIn; last tells that no other try follows soon.
+func (s *Service) tryIn(ctx context.Context, acc Account, c cursor, it fetch.Item, last bool) error {
 	if planted.Is(planted.CursorBeforeRecord) {
-		early := c
-		early.UIDValidity, early.UID = it.UIDValidity, max(c.UID, it.UID)
+		early := c.behind(it.UID)
+		early.UIDValidity = it.UIDValidity
 		if err := s.writeCursor(ctx, acc.Box, it.Folder, early); err != nil {
 			return err
 		}
 	}
-	c.UIDValidity, c.UID = it.UIDValidity, max(c.UID, it.UID)
+	c = c.behind(it.UID)
+	c.UIDValidity = it.UIDValidity
 	return s.take(ctx, acc, taking{
-		it: it, listed: it.Size, history: it.UID <= c.HistoryTo,
+		it: it, listed: it.Size, history: it.UID <= c.HistoryTo, last: last,
 		moved: func(tx *mailbox.Tx) error { return tx.Space(room).Put(cursorKey(acc.Box, it.Folder), c) },
 	})
 }
@@ -63,6 +84,7 @@ func (s *Service) take(ctx context.Context, acc Account, t taking) error {
 	if err := copyBody(in, &t.it, s.opt.Store.Now()); err != nil {
 		return fmt.Errorf("read %s: %w", at, err)
 	}
+	history := t.history && (t.before.IsZero() || t.it.InternalDate.Before(t.before))
 	st, err := in.Store(ctx, mailbox.Origin{
 		Box: acc.Box, Direction: mailbox.In, Folder: at.folder, Validity: at.validity, UID: at.uid, UIDL: at.id,
 		Date: t.it.InternalDate.UTC(),
@@ -103,17 +125,28 @@ func (s *Service) take(ctx context.Context, acc Account, t taking) error {
 		if err := fetched(tx, m); err != nil {
 			return err
 		}
-		m.History = t.history
+		m.History = history
 		m.Kind, m.Verdict, m.Reason = report.Kind, report.Verdict, report.Reason
-		return s.file(tx, acc, report, found, m)
+		if err := s.file(tx, acc, report, found, m); err != nil {
+			return &filingError{err}
+		}
+		return nil
 	})
 	if errors.Is(err, errKnown) {
 		// The bytes that came again go by themselves: nothing was recorded of them.
 		s.opt.Events.Refetched(acc.Box, at.at())
 		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return fetched(tx, old) })
 	}
+	if misfiled := new(filingError); t.last && errors.As(err, &misfiled) && ctx.Err() == nil && s.opt.Store.Broken() == nil {
+		return errors.Join(err, s.shelve(ctx, acc, st, misfiled.err))
+	}
 	if err != nil {
 		return err
+	}
+	if undecided(report) {
+		if err := s.doubted(ctx, acc.Box, report); err != nil && ctx.Err() == nil {
+			s.faults(acc.Box, err) // the message is there; status names it
+		}
 	}
 	s.opt.Events.Fetched(acc.Box, at.at(), string(m.Kind), m.Verdict, m.Reason, m.Submission)
 	if m.Submission == "" {
@@ -179,7 +212,7 @@ func (s *Service) sortIn(tx *mailbox.Tx, acc Account, r *pec.Report, found *find
 		note := "time: signed at " + r.When().UTC().Format(time.DateOnly) + ", more than 7 days before it arrived"
 		m.Reason = strings.TrimPrefix(m.Reason+"; "+note, "; ")
 	}
-	how.Seen = m.History
+	how.Seen = m.History && !acc.HistoryUnseen
 	line := mailbox.AuditLine{Actor: "relay", Event: "arrival", Box: acc.Box, Result: string(r.Kind) + " " + r.Verdict, Reason: m.Reason}
 	var sub *Submission
 	if r.Believed() && aboutSending(r.Kind) {
@@ -220,6 +253,9 @@ func (s *Service) sortIn(tx *mailbox.Tx, acc Account, r *pec.Report, found *find
 		return line, err
 	}
 	how.Audience = whom.audience
+	if err := noteUndecided(tx, r, m); err != nil {
+		return line, err
+	}
 	line.More = map[string]string{"folder": string(to), "sha256": m.SHA256()}
 	box := acc.Box
 	if planted.Is(planted.WrongMailbox) && r.Kind == pec.Transport {

@@ -64,6 +64,8 @@ type Service struct {
 	suspects chan struct{}
 	// fetched is what the watch knows of mailboxes; the watch's alone.
 	fetched map[string]*fetchWatch
+	// roundFor is the constant of that name; tests take none.
+	roundFor time.Duration
 
 	mu      sync.Mutex
 	workers map[string]*worker // by mailbox
@@ -76,6 +78,8 @@ type worker struct {
 	stop  context.CancelFunc
 	done  sync.WaitGroup
 	hurry chan struct{} // something was sent: receipts will come
+	hints chan struct{} // the provider says that something happened
+	well  chan struct{} // a round of the fetcher ended well
 	tries map[spot]int  // of messages that cannot be fetched; the fetcher's alone
 	turn  string        // line of the batch that went last; the sender's alone
 	lease boxLease      // to fetch, as it was last written; the fetcher's alone
@@ -85,6 +89,8 @@ type worker struct {
 	sought   map[string]again // originals that were looked for in vain, by Message-ID; the fetcher's alone
 	// What fails again and again is not told each time; the fetcher's alone.
 	fetchTrouble, quotaTrouble events.Trouble
+	// lookedAt is when other folders were looked into; the fetcher's alone.
+	lookedAt time.Time
 
 	ended atomic.Bool
 
@@ -108,7 +114,7 @@ func New(o Options) *Service {
 	}
 	o.Schedule = o.Schedule.orDefault()
 	return &Service{
-		opt: o, reload: make(chan struct{}, 1), perRound: messagesPerRound, workers: map[string]*worker{},
+		opt: o, reload: make(chan struct{}, 1), perRound: messagesPerRound, roundFor: roundFor, workers: map[string]*worker{},
 		holder: o.Store.Opened() + "/" + rand.Text(), handOver: submit.Send, suspects: make(chan struct{}, 1), fences: map[string]uint64{}, fetched: map[string]*fetchWatch{},
 	}
 }
@@ -131,6 +137,11 @@ func (s *Service) Run(ctx context.Context) error {
 	reporter.Go(func() { s.report(ctx) })
 	reporter.Go(func() { s.keepHolds(ctx) })
 	reporter.Go(func() { s.watchAll(ctx) })
+	reporter.Go(func() {
+		if err := s.judgeAgain(ctx); err != nil && ctx.Err() == nil {
+			s.faults("", err) // the next start tries again
+		}
+	})
 	for {
 		if err := s.holdRemoved(ctx); err != nil && ctx.Err() == nil {
 			s.faults("", err) // each is looked at again before it is sent
@@ -186,11 +197,12 @@ func (s *Service) fit(ctx context.Context) {
 
 func (s *Service) start(ctx context.Context, a Account) *worker {
 	ctx, stop := context.WithCancel(ctx)
-	w := &worker{acc: a, secret: a.Password, stop: stop, hurry: make(chan struct{}, 1), tries: map[spot]int{}, lookedTo: map[string]string{}, sought: map[string]again{}, facts: BoxStatus{Address: a.Box}}
+	w := &worker{acc: a, secret: a.Password, stop: stop, hurry: make(chan struct{}, 1), hints: make(chan struct{}, 1), well: make(chan struct{}, 1), tries: map[spot]int{}, lookedTo: map[string]string{}, sought: map[string]again{}, facts: BoxStatus{Address: a.Box}}
 	w.done.Go(func() {
 		var both sync.WaitGroup
 		both.Go(func() { s.send(ctx, w) })
 		both.Go(func() { s.fetch(ctx, w) })
+		both.Go(func() { s.listen(ctx, w) })
 		both.Wait()
 		w.ended.Store(true)
 		s.Reload()

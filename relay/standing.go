@@ -49,7 +49,10 @@ type standing struct {
 	Since   time.Time         `json:"since,omitzero"`    // when our copy came to be
 	Receipt bool              `json:"receipt,omitempty"`
 	History bool              `json:"history,omitempty"` // stood there at first contact; kept until it is fetched
-	Asked   int               `json:"asked,omitempty"`   // how often its deletion was asked for
+	// Before, with History: it is none if it came later, since the provider only gave
+	// new ids to what stood there.
+	Before time.Time `json:"before,omitzero"`
+	Asked  int       `json:"asked,omitempty"` // how often its deletion was asked for
 	// Doubt: something about it is not as it should be, so it is never deleted.
 	Doubt bool `json:"doubt,omitempty"`
 }

@@ -24,6 +24,7 @@ type BoxStatus struct {
 	CertificateExpires time.Time `json:"certificate_expires"` // null until a certificate was seen
 
 	sendError, fetchError string
+	elsewhere             []string         // folders of the provider that hold receipts and are not fetched
 	aside                 map[string]int   // messages of the provider that could not be taken in, by folder
 	clearErrors           map[string]error // why the provider's copies are not deleted, by folder
 }
@@ -127,6 +128,10 @@ func (w *worker) status() BoxStatus {
 	}
 	if aside > 0 {
 		note := fmt.Sprintf("%d messages could not be fetched and stay at the provider; the log says why", aside)
+		b.LastError = strings.TrimPrefix(b.LastError+"; "+note, "; ")
+	}
+	if len(b.elsewhere) > 0 {
+		note := "receipts stand in folders that are not fetched (incoming.folders): " + plain(strings.Join(b.elsewhere, ", "), maxWords)
 		b.LastError = strings.TrimPrefix(b.LastError+"; "+note, "; ")
 	}
 	for _, folder := range slices.Sorted(maps.Keys(b.clearErrors)) {

@@ -144,7 +144,7 @@ func (s *Service) claimOne(ctx context.Context, box, k string, id mailbox.Messag
 			return err
 		}
 		if to.audience != 0 { // else those who get it have it already
-			if err := refile(tx, report, m, to); err != nil {
+			if err := s.refile(tx, report, m, to); err != nil {
 				return err
 			}
 		}

@@ -46,11 +46,15 @@ func accountsOf(l *configs.Loaded) ([]relay.Account, error) {
 			Every: m.Incoming.Every, UncertainAfter: m.UncertainAfter, Resend: m.Uncertain == "resend", PerMinute: m.Limits.PerMinute,
 			Watch: watchOf(m.Watch), Copy: copyRuleOf(m.ProviderCopy), CopyReceipts: copyRuleOf(m.ProviderCopyReceipts),
 		}
+		a.HistoryUnseen = m.History == "unseen"
 		in := relay.Endpoint{Host: m.Incoming.Host, Port: m.Incoming.Port, Security: m.Incoming.Security, Roots: inRoots, Timeout: m.Incoming.Timeout}
 		if m.Incoming.Protocol == "pop3" {
 			a.POP3 = in
 		} else {
 			a.IMAP = in
+			if len(m.Incoming.Folders) > 0 {
+				a.Folders = append([]string{"INBOX"}, m.Incoming.Folders...)
+			}
 		}
 		out = append(out, a)
 	}

@@ -57,6 +57,30 @@ func (l *Log) PollGood(mailbox string, t *Trouble) {
 	}
 }
 
+// ListenFailed is a connection over which the provider tells of new messages at
+// once, and that has ended or was never offered. Rounds go on without it.
+func (l *Log) ListenFailed(mailbox string, err error) {
+	l.out.Info("nobody listens for new messages, they are found by the next round", "mailbox", mailbox, "error", Clip(err.Error()))
+}
+
+// Elsewhere are folders at the provider that hold receipts and are not fetched.
+func (l *Log) Elsewhere(mailbox, folders string) {
+	l.out.Warn("receipts stand in folders that are not fetched: add them to incoming.folders", "mailbox", mailbox, "folders", Clip(folders))
+}
+
+// JudgedAgain is how many messages were judged again because other CAs are
+// trusted, and of how many it is known by now what they are.
+func (l *Log) JudgedAgain(looked, decided int) {
+	l.out.Info("what could not be verified was judged again by other CAs", "looked", looked, "decided", decided)
+}
+
+// Renumbered is a folder at the provider whose messages all have other UIDs than
+// before.
+func (l *Log) Renumbered(mailbox, folder string, before, now uint32) {
+	l.out.Warn("the provider has numbered a folder anew, its messages are compared by content", "mailbox", mailbox, "folder", Clip(folder),
+		"before", before, "now", now)
+}
+
 // Fault is a failure of the gateway itself in a room.
 func (l *Log) Fault(room, mailbox string, err error) {
 	l.out.Error("fault", "room", room, "mailbox", mailbox, "error", Clip(err.Error()))

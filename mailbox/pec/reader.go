@@ -32,6 +32,7 @@ const (
 // at once.
 type Reader struct {
 	now          func() time.Time
+	anchors      string
 	certificates *cms.Certificates
 	paths        *paths
 	rooms        sync.Pool // *room
@@ -55,13 +56,16 @@ func NewReader(o Options) *Reader {
 			trust = newTrust(nil, nil)
 		}
 	}
-	r.paths = newPaths(trust, keptPaths)
+	r.paths, r.anchors = newPaths(trust, keptPaths), trust.fingerprint()
 	if r.now == nil {
 		r.now = time.Now
 	}
 	r.rooms.New = func() any { return new(room) }
 	return r
 }
+
+// Anchors names the CAs that are trusted, in a few bytes: others have another name.
+func (rd *Reader) Anchors() string { return rd.anchors }
 
 // Read says what the message of size bytes in r is. ix must be the index of the
 // same bytes. An error is an I/O error or that of ctx; whatever the bytes hold

@@ -139,6 +139,27 @@ func newTrust(own, given []*x509.Certificate) *Trust {
 	return t
 }
 
+// fingerprint is a hash over the certificates and the CAs by key, in any order.
+func (t *Trust) fingerprint() string {
+	var all []string
+	for _, list := range [][]*x509.Certificate{t.roots, t.intermediates} {
+		for _, c := range list {
+			all = append(all, string(c.Raw))
+		}
+	}
+	for _, list := range [][]authority{t.known, t.issuers} {
+		for _, a := range list {
+			all = append(all, a.name+"\x00"+string(a.key[:]))
+		}
+	}
+	slices.Sort(all)
+	h := sha256.New()
+	for _, s := range all {
+		fmt.Fprintf(h, "%d:%s", len(s), s)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)[:16])
+}
+
 func selfSigned(c *x509.Certificate) bool { return signed(c, c) }
 
 // signed reports whether parent signed child, whatever the time. SHA-1 will do

@@ -17,8 +17,9 @@
 //     RFC822.SIZE, and the command that asked for them was completed with OK; by
 //     POP3 when the final dot came and LIST agrees.
 //     The library ends a torn literal with a clean EOF; here it never does.
-//   - Messages come in ascending UID order, each once, the next one not before
-//     the callback returned, whatever the order of the provider's answers (C12).
+//   - Messages come in the order of their UIDs (New: ascending; Before: descending),
+//     each once, the next one not before the callback returned, whatever the order
+//     of the provider's answers (C12).
 //   - What the provider sends is bounded before the library sees it: lines,
 //     literals, all of one answer (guard.go, C16).
 //   - No password in an error.

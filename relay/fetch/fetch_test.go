@@ -97,6 +97,47 @@ func TestNewAfterACursor(t *testing.T) {
 	}
 }
 
+// TestBefore: the newest first, over gaps, in parts, and no message twice.
+func TestBefore(t *testing.T) {
+	p := newProvider(t, awkward)
+	s := p.dial(t)
+	if last, st, err := s.Last(t.Context(), "INBOX"); err != nil || last != math.MaxUint32 || st.UIDValidity != 7 {
+		t.Fatal(last, st, err)
+	}
+	all := p.uids()
+	slices.Reverse(all)
+	for part := 1; part <= len(all)+1; part++ {
+		var have []uint32
+		for last, more := uint32(math.MaxUint32), true; more; last = have[len(have)-1] - 1 {
+			var list []got
+			st, err := s.Before(t.Context(), "INBOX", 7, last, part, keep(&list))
+			if err != nil || len(list) > part {
+				t.Fatalf("%d: %v, %v", last, numbers(list), err)
+			}
+			for _, g := range list {
+				if g.body != awkward[g.uid] {
+					t.Errorf("message %d changed: %.40q", g.uid, g.body)
+				}
+			}
+			have, more = append(have, numbers(list)...), st.More
+		}
+		if !slices.Equal(have, all) {
+			t.Errorf("in parts of %d: %v", part, have)
+		}
+	}
+	var list []got
+	if st, err := s.Before(t.Context(), "INBOX", 8, 100, 10, keep(&list)); err != nil || !st.Reset || len(list) > 0 {
+		t.Errorf("other UIDVALIDITY: %+v, %v", st, err)
+	}
+	empty := newProvider(t, nil).dial(t)
+	if last, _, err := empty.Last(t.Context(), "INBOX"); err != nil || last != 0 {
+		t.Errorf("%d, %v", last, err)
+	}
+	if st, err := empty.Before(t.Context(), "INBOX", 7, 100, 10, keep(&list)); err != nil || st.More || len(list) > 0 {
+		t.Errorf("%+v, %v", st, err)
+	}
+}
+
 func TestC11_UIDValidityChanges(t *testing.T) {
 	p := newProvider(t, map[uint32]string{1: "one\r\n", 2: "two\r\n"})
 	s := p.dial(t)
@@ -272,8 +313,12 @@ func TestIdle(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
 	hints := 0
-	err := s.idle(ctx, 20*time.Millisecond, func() { hints++; cancel(why) })
-	if !errors.Is(err, why) || hints != 1 || len(idles) < 2 {
+	err := s.idle(ctx, 20*time.Millisecond, func() {
+		if hints++; hints == 2 { // the first: it listens
+			cancel(why)
+		}
+	})
+	if !errors.Is(err, why) || hints != 2 || len(idles) < 2 {
 		t.Errorf("%v, %d hints, %d rounds", err, hints, len(idles))
 	}
 	// The session was left in order.

@@ -13,9 +13,10 @@ import (
 // up (RFC 2177).
 const idleRound = 9 * time.Minute
 
-// Idle listens to the first of Server.Folders and calls onHint when something
-// happened there, until ctx ends (its cause is returned) or the connection
-// fails. It needs a session of its own. A hint is only a hint: what is there is
+// Idle listens to the first of Server.Folders and calls onHint once when it has
+// opened the folder, since what came before that is told by nobody, and then when
+// something happened there, until ctx ends (its cause is returned) or the
+// connection fails. It needs a session of its own. A hint is only a hint: what is there is
 // found by New, and a poll must go on beside it. Hints that come while onHint
 // runs become one.
 func (s *Session) Idle(ctx context.Context, onHint func()) error {
@@ -29,6 +30,7 @@ func (s *Session) idle(ctx context.Context, round time.Duration, onHint func()) 
 	if _, err := s.examine(ctx, s.srv.Folders[0]); err != nil {
 		return err
 	}
+	onHint()
 	for {
 		if err := s.idleOnce(ctx, round, onHint); err != nil {
 			return err

@@ -35,7 +35,7 @@ func (s *Session) listNew(ctx context.Context, st State, after uint32, max int) 
 		if st.UIDNext == 0 || hi+1 >= uint64(st.UIDNext) || hi > math.MaxUint32 {
 			hi = 0
 		}
-		some, cut, err := s.list(ctx, uint32(lo), uint32(hi), max-len(out)+1)
+		some, cut, err := s.list(ctx, uint32(lo), uint32(hi), max-len(out)+1, false)
 		if err != nil {
 			return nil, false, err
 		}
@@ -51,15 +51,45 @@ func (s *Session) listNew(ctx context.Context, st State, after uint32, max int) 
 	return out, false, nil
 }
 
+// listBefore lists the first max messages up to the UID last, descending, each
+// once.
+func (s *Session) listBefore(ctx context.Context, st State, last uint32, max int) (out []listed, more bool, err error) {
+	if st.Exists == 0 {
+		return nil, false, nil
+	}
+	window := uint64(firstWindow)
+	for hi := uint64(last); hi > 0; {
+		lo := uint64(1)
+		if hi > window {
+			lo = hi - window + 1
+		}
+		some, cut, err := s.list(ctx, uint32(lo), uint32(hi), max-len(out)+1, true)
+		if err != nil {
+			return nil, false, err
+		}
+		slices.Reverse(some)
+		out = append(out, some...)
+		if cut || len(out) > max {
+			return out[:min(len(out), max)], true, nil
+		}
+		hi, window = lo-1, window*2
+	}
+	return out, false, nil
+}
+
 // list asks for size and date of the UIDs lo to hi, where 0 is the last one, and
-// keeps the keep lowest of them, ascending, each once, whatever the order and
-// number of the answers.
-func (s *Session) list(ctx context.Context, lo, hi uint32, keep int) (out []listed, cut bool, err error) {
+// keeps the keep lowest of them, or the highest, ascending, each once, whatever
+// the order and number of the answers.
+func (s *Session) list(ctx context.Context, lo, hi uint32, keep int, highest bool) (out []listed, cut bool, err error) {
 	set := imap.UIDSet{imap.UIDRange{Start: imap.UID(lo), Stop: imap.UID(hi)}}
 	shrink := func() {
 		slices.SortFunc(out, func(a, b listed) int { return int(int64(a.uid) - int64(b.uid)) })
 		out = slices.CompactFunc(out, func(a, b listed) bool { return a.uid == b.uid })
-		if len(out) > keep {
+		switch {
+		case len(out) <= keep:
+		case highest:
+			out, cut = slices.Clone(out[len(out)-keep:]), true
+		default:
 			out, cut = out[:keep], true
 		}
 	}

@@ -48,6 +48,53 @@ func (s *Session) New(ctx context.Context, folder string, c Cursor, max int, fn 
 	return s.fetchAll(ctx, folder, st, list, fn)
 }
 
+// Before opens folder for reading only and calls fn for at most max messages (and
+// 10,000) up to the UID last, the highest first, as New does in the other
+// direction. State.More tells that there are more below. UIDs of another
+// UIDVALIDITY name other messages: then State.Reset is set and fn is not called.
+func (s *Session) Before(ctx context.Context, folder string, uidValidity, last uint32, max int, fn func(ctx context.Context, it Item) error) (State, error) {
+	st, err := s.examine(ctx, folder)
+	if err != nil {
+		return State{}, err
+	}
+	if uidValidity != st.UIDValidity {
+		st.Reset = true
+		return st, nil
+	}
+	if max < 1 || last == 0 {
+		return st, nil
+	}
+	list, more, err := s.listBefore(ctx, st, last, min(max, maxNew))
+	if err != nil {
+		return st, err
+	}
+	st.More = more
+	return s.fetchAll(ctx, folder, st, list, fn)
+}
+
+// Last returns the highest UID that stands in the folder now, 0 where it is
+// empty, and how the folder stands. A provider that does not say it is an error:
+// UIDNEXT alone may be wrong.
+func (s *Session) Last(ctx context.Context, folder string) (uint32, State, error) {
+	st, err := s.examine(ctx, folder)
+	if err != nil || st.Exists == 0 {
+		return 0, st, err
+	}
+	last := uint32(0)
+	err = s.do(ctx, "list the last message", func() error {
+		// By its number: the library hides answers about "*".
+		cmd := s.c.Fetch(imap.SeqSetNum(st.Exists), &imap.FetchOptions{UID: true})
+		for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
+			last = max(last, readListed(msg).uid)
+		}
+		return cmd.Close()
+	})
+	if err == nil && last == 0 {
+		err = fmt.Errorf("%w: the last of %s", ErrNoAnswer, folder)
+	}
+	return last, st, err
+}
+
 // Again calls fn for those of the given UIDs that are still there, in the given
 // order, as New does. It is for messages that were left aside with a Problem.
 // UIDs of another UIDVALIDITY name other messages: then State.Reset is set and
@@ -65,7 +112,7 @@ func (s *Session) Again(ctx context.Context, folder string, uidValidity uint32, 
 		if uid == 0 {
 			continue
 		}
-		list, _, err := s.list(ctx, uid, uid, 1)
+		list, _, err := s.list(ctx, uid, uid, 1, false)
 		if err != nil {
 			return st, err
 		}
@@ -126,7 +173,7 @@ func (s *Session) fetchOne(ctx context.Context, m listed, it Item, fn func(ctx c
 				return false, err
 			}
 		}
-		again, _, err := s.list(ctx, m.uid, m.uid, 1)
+		again, _, err := s.list(ctx, m.uid, m.uid, 1, false)
 		if err != nil {
 			return false, err
 		}

@@ -215,6 +215,7 @@ func (p *provider) serve(raw net.Conn) {
 
 func (p *provider) command(c *conn, tag, cmd string) bool {
 	verb, args, _ := strings.Cut(cmd, " ")
+	bySeq := verb == "FETCH"
 	if verb == "UID" {
 		verb, args, _ = strings.Cut(args, " ")
 	}
@@ -243,7 +244,7 @@ func (p *provider) command(c *conn, tag, cmd string) bool {
 		set, items, _ := strings.Cut(args, " ")
 		all := p.uids()
 		for i, uid := range all {
-			if inSet(set, uid, all) {
+			if bySeq && inSet(set, uint32(i+1), all) || !bySeq && inSet(set, uid, all) {
 				p.give(c, i+1, uid, items)
 			}
 		}

@@ -71,6 +71,26 @@ func TestE1_E2_Handshake(t *testing.T) {
 	}
 }
 
+// TestE3_EnvironmentLowersNothing: settings that have the library take old
+// protocols and ciphers again change nothing towards a provider.
+func TestE3_EnvironmentLowersNothing(t *testing.T) {
+	ca := upstreamtest.NewCA(t, "Test root")
+	o := upstream.Options{Roots: ca.Roots(), Timeout: 10 * time.Second}
+	for _, setting := range []string{"tls10server=1", "tlsrsakex=1", "tls3des=1", "tlssha1=1", "x509sha1=1", "x509ignoreCN=0,x509usefallbackroots=0", "tls10server=1,tlsrsakex=1,tls3des=1,rsa1024min=0"} {
+		t.Setenv("GODEBUG", setting)
+		for _, b := range append(ca.BadProtocols(t), ca.BadCertificates(t)...) {
+			var bad *upstream.TLSError
+			if _, err := pair(t, o, b.Config); !errors.As(err, &bad) {
+				t.Errorf("%s, %s: %v", setting, b.Name, err)
+			}
+		}
+		facts, err := pair(t, o, &tls.Config{Certificates: []tls.Certificate{ca.Server(t, nil)}, MaxVersion: tls.VersionTLS12})
+		if err != nil || facts.Version != "TLS 1.2" || !strings.HasPrefix(facts.Cipher, "TLS_ECDHE_") {
+			t.Errorf("%s: %+v %v", setting, facts, err)
+		}
+	}
+}
+
 func TestClean(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
 		{"plain", "plain"},
