@@ -91,7 +91,7 @@ func idleDemo(b *testing.B) (*demoWorld, *x509.CertPool) {
 			b.Fatal(err)
 		}
 	}
-	g, err := w.gateway(context.Background(), slog.New(slog.NewJSONHandler(io.Discard, nil)))
+	g, _, err := w.gateway(context.Background(), slog.New(slog.NewJSONHandler(io.Discard, nil)))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra" // home of the command line
@@ -25,7 +26,9 @@ func newDemoCommand(app *app) *cobra.Command {
 		Short: "the whole system on this machine, with nothing to set up",
 		Long: `Starts a simulated PEC provider and a gateway with two users and two PEC
 mailboxes, sends one message with a PIN, waits for its signed receipts, and
-prints the settings to type into a mail client. It then runs until Ctrl-C.`,
+prints the settings to type into a mail client. It then runs until Ctrl-C, and
+takes up what you change in --dir DIR as the appliance does. A later demo in the
+same folder begins anew; it refuses a folder whose YAML files you have changed.`,
 		Args: noArguments("use --config FILE for another configuration"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return runDemo(c.Context(), c.OutOrStdout(), dir, once)
@@ -54,8 +57,17 @@ func runDemo(ctx context.Context, out io.Writer, dir string, once bool) (err err
 	if err != nil {
 		return t.missed(err)
 	}
-	// Until the provider ends it puts out messages; messages/ gets them all.
-	defer func() { err = errors.Join(err, w.provider.Close(), w.keepEmitted()) }()
+	// Until the provider ends it puts out messages; messages/ gets them all, each
+	// as it comes.
+	keeping, kept := context.WithCancel(ctx)
+	var keeper sync.WaitGroup
+	var keepErr error
+	keeper.Go(func() { keepErr = w.keepComing(keeping) })
+	defer func() {
+		kept()
+		keeper.Wait()
+		err = errors.Join(err, w.provider.Close(), keepErr, w.keepEmitted())
+	}()
 	t.seen("a simulated PEC provider answers", "SMTP on %s and IMAP on %s, both by TLS only", w.provider.SMTPAddr(), w.provider.IMAPAddr())
 
 	t.await("the gateway is ready")
@@ -64,11 +76,18 @@ func runDemo(ctx context.Context, out io.Writer, dir string, once bool) (err err
 		return t.missed(err)
 	}
 	defer func() { err = errors.Join(err, logFile.Close()) }()
-	g, err := w.gateway(ctx, slog.New(slog.NewJSONHandler(logFile, nil)))
+	log := slog.New(slog.NewJSONHandler(logFile, nil))
+	g, src, err := w.gateway(ctx, log)
 	if err != nil {
 		return t.missed(err)
 	}
-	defer func() { err = errors.Join(err, g.Close()) }()
+	following, unfollow := context.WithCancel(ctx)
+	failed := make(chan error, 1)
+	go func() { failed <- follow(following, g, src, log) }()
+	defer func() {
+		unfollow()
+		err = errors.Join(err, <-failed, g.Close())
+	}()
 	t.seen("the gateway is ready", "submission on %s (TLS) and %s (STARTTLS), IMAP on %s; store in %s", w.smtps, w.submission, w.imaps, filepath.Join(dir, "data"))
 
 	story, cancel := context.WithTimeout(ctx, 2*time.Minute)
@@ -83,30 +102,32 @@ func runDemo(ctx context.Context, out io.Writer, dir string, once bool) (err err
 	if once {
 		return nil
 	}
-	fmt.Fprintf(out, "\nRunning until Ctrl-C. Everything of the demo is in %s\n", dir)
+	fmt.Fprintf(out, "\nRunning until Ctrl-C. Everything of the demo is in %s\nA change of policy.yaml there counts at once, as in the appliance.\n", dir)
 	select {
 	case <-ctx.Done():
-		return nil
-	case err := <-g.Failed():
+	case err := <-failed:
+		failed <- nil
 		return err
 	}
+	return nil
 }
 
 // gateway starts the gateway on the demo's configuration.
-func (w *demoWorld) gateway(ctx context.Context, log *slog.Logger) (*gateway.Gateway, error) {
+func (w *demoWorld) gateway(ctx context.Context, log *slog.Logger) (*gateway.Gateway, *source, error) {
 	loaded, err := configs.Load(w.config)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	src, err := newSource(loaded)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	opt, err := src.gatewayOptions(log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return gateway.Start(ctx, opt)
+	g, err := gateway.Start(ctx, opt)
+	return g, src, err
 }
 
 // timeline prints each step with its time and keeps it for timeline.json.

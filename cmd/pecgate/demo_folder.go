@@ -29,8 +29,49 @@ func claimDemo(dir string) error {
 	if err := clearDemo(dir); err != nil {
 		return err
 	}
-	const text = "pecgate demo made this folder and empties it when it runs here again.\n"
+	return os.WriteFile(filepath.Join(dir, demoMarker), []byte(demoText), 0o600)
+}
+
+const demoText = "pecgate demo made this folder and empties it when it runs here again.\n"
+
+// demoEdited are the files that people change in a demo.
+func demoEdited() []string { return []string{"pecgate.yaml", "policy.yaml"} }
+
+// signDemo notes in the marker what the demo has written itself, so that the next
+// one knows what somebody has changed.
+func signDemo(dir string) error {
+	text := demoText
+	for _, name := range demoEdited() {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		text += hex256(b) + "  " + name + "\n"
+	}
 	return os.WriteFile(filepath.Join(dir, demoMarker), []byte(text), 0o600)
+}
+
+// editedDemo is the name of a file that is not as the demo wrote it, "" where there
+// is none.
+func editedDemo(dir string) (string, error) {
+	marker, err := os.ReadFile(filepath.Join(dir, demoMarker))
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(marker)) {
+		sum, name, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "  ")
+		if !ok || !slices.Contains(demoEdited(), name) {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil || hex256(b) != sum {
+			return name, err
+		}
+	}
+	return "", nil
 }
 
 // demoName says why a demo cannot run in a folder of this name, before
@@ -68,6 +109,13 @@ func clearDemo(dir string) error {
 		if f.Name() != demoMarker && !slices.Contains(known, f.Name()) {
 			return fmt.Errorf("%s holds %q, which is not of the demo: choose an empty folder", dir, f.Name())
 		}
+	}
+	edited, err := editedDemo(dir)
+	if err != nil {
+		return err
+	}
+	if edited != "" {
+		return fmt.Errorf("%s was changed since the demo wrote it, and would be lost: move it elsewhere, or choose another --dir", filepath.Join(dir, edited))
 	}
 	// The marker goes last: a demo that is stopped here can be run again.
 	for _, name := range append(known, demoMarker) {

@@ -250,18 +250,51 @@ func (w *demoWorld) folder(ctx context.Context, login, password, folder string) 
 	}
 }
 
-// keepEmitted leaves everything that the provider issued in messages/.
+// keepComing leaves what the provider issues in messages/ as it comes, until ctx
+// ends.
+func (w *demoWorld) keepComing(ctx context.Context) error {
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := w.keepEmitted(); err != nil {
+			return err
+		}
+	}
+}
+
+// keepEmitted leaves everything that the provider issued in messages/. One at a
+// time.
 func (w *demoWorld) keepEmitted() error {
-	for _, e := range w.provider.Emitted() {
+	all := w.provider.Emitted()
+	for _, e := range all[w.kept:] {
 		if err := w.keep(e.Raw); err != nil {
 			return err
 		}
+		w.kept++
 	}
 	return nil
 }
 
+// keep leaves a message in messages/: whole, or not at all.
 func (w *demoWorld) keep(raw []byte) error {
-	return w.write(filepath.Join("messages", hex256(raw)+".eml"), string(raw))
+	name := filepath.Join("messages", hex256(raw)+".eml")
+	if _, err := os.Stat(filepath.Join(w.dir, name)); err == nil {
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Join(w.dir, "messages"), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(raw)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(w.dir, name))
+	}
+	return err
 }
 
 func hex256(b []byte) string {

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -198,11 +199,52 @@ func TestDemoKeepsWhatCameLater(t *testing.T) {
 			t.Fatalf("not delivered: %+v %v", s, err)
 		}
 	}
+	// What is changed counts, by itself and at SIGHUP, and messages/ has what came
+	// while the demo runs.
+	waits := func(what string, done func() bool) {
+		t.Helper()
+		for end := time.Now().Add(time.Minute); !done(); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("not seen: %s", what)
+			}
+		}
+	}
+	reloads := func() int {
+		b, err := os.ReadFile(filepath.Join(dir, "log.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(b), `"configuration reloaded"`)
+	}
+	file := filepath.Join(dir, "policy.yaml")
+	policy, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, append(policy, "# mine\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	waits("the changed file is taken up", func() bool { return reloads() == 1 })
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	waits("and again at SIGHUP", func() bool { return reloads() == 2 })
+	waits("the receipts are in messages/", func() bool { return len(emls(t, dir)) >= len(before)+3 })
 	cancel()
 	if state := <-ended; state != exitGood {
 		t.Fatalf("%d\n%s\n%s", state, out, &errs)
 	}
+	// The next demo there would lose the change.
+	if state, _, errs := program(t, "", "demo", "--once", "--dir", dir); state != exitFailed || !strings.Contains(errs, "policy.yaml was changed since the demo wrote it") {
+		t.Errorf("%d %s", state, errs)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
 	after := emls(t, dir)
+	if err := clearDemo(dir); err != nil {
+		t.Errorf("with the changed file moved away: %v", err)
+	}
 	for _, receipt := range append(s.Receipts, s.Recipients[0].Receipts...) {
 		if name := receipt.SHA256 + ".eml"; slices.Contains(before, name) || !slices.Contains(after, name) {
 			t.Errorf("%s %s is not among what was kept at the end", receipt.Kind, name)
@@ -220,7 +262,9 @@ func emls(t *testing.T, dir string) (names []string) {
 		t.Fatal(err)
 	}
 	for _, f := range found {
-		names = append(names, f.Name())
+		if strings.HasSuffix(f.Name(), ".eml") {
+			names = append(names, f.Name())
+		}
 	}
 	return names
 }

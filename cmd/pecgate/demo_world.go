@@ -34,6 +34,7 @@ const (
 type demoWorld struct {
 	dir      string
 	provider *providersim.Provider
+	kept     int    // of what the provider issued; the keeper's alone
 	config   string // pecgate.yaml
 
 	marioPassword, marioPIN, luciaPassword string
@@ -80,7 +81,10 @@ func buildDemo(dir string) (_ *demoWorld, err error) {
 	if err := w.ports(); err != nil {
 		return nil, err
 	}
-	return w, w.configuration()
+	if err := w.configuration(); err != nil {
+		return nil, err
+	}
+	return w, signDemo(dir)
 }
 
 // ports chooses free ports for the gateway. They are free again until it

@@ -60,7 +60,22 @@ func serve(ctx context.Context, config string, logTo io.Writer) error {
 	for _, w := range loaded.Warnings {
 		log.Warn("configuration", "warning", w.String())
 	}
-	watcher := configs.Watch(ctx, loaded.Files,
+	err = follow(ctx, g, src, log)
+	stop()
+	if cerr := g.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// follow has a running gateway take over what changes in both YAML files, by
+// itself and at SIGHUP, until ctx ends or the gateway fails.
+func follow(ctx context.Context, g *gateway.Gateway, src *source, log *slog.Logger) (err error) {
+	ctx, stop := context.WithCancel(ctx)
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	watcher := configs.Watch(ctx, src.now.Load().loaded.Files,
 		func(l *configs.Loaded) {
 			if err := src.use(l); err != nil {
 				log.Error("configuration not reloaded", "error", err.Error())
@@ -74,9 +89,6 @@ func serve(ctx context.Context, config string, logTo io.Writer) error {
 			log.Error("configuration not reloaded", "error", err.Error())
 			g.NotReloaded()
 		})
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	for {
 		select {
 		case <-hup:
@@ -89,9 +101,6 @@ func serve(ctx context.Context, config string, logTo io.Writer) error {
 	}
 	stop()
 	watcher.Wait()
-	if cerr := g.Close(); err == nil {
-		err = cerr
-	}
 	return err
 }
 
