@@ -173,7 +173,9 @@ func (c *policyCheck) mailbox(i int) {
 	c.watch(&m.Watch, path+"watch.")
 	c.words(path+"pin_methods", m.PINMethods)
 	c.provider(i, m, path)
-	c.secret(m, path)
+	c.secret(&m.Password, path+"password", m.Active && (m.SMTP.Password.IsZero() || m.Incoming.Password.IsZero()))
+	c.secret(&m.SMTP.Password, path+"smtp.password", false)
+	c.secret(&m.Incoming.Password, path+"incoming.password", false)
 	c.members(m, path)
 	if !c.missing(path+"admin", m.Admin) {
 		c.admin(m, path)
@@ -237,11 +239,12 @@ func (c *policyCheck) nearUser(name string) string {
 	return "add one under users"
 }
 
-func (c *policyCheck) secret(m *Mailbox, path string) {
+// secret checks where a password is.
+func (c *policyCheck) secret(s *Secret, at string, needed bool) {
 	if c.apart {
 		return
 	}
-	s, at := &m.Password, path+"password"
+	c.ends(s, at)
 	forms := 0
 	for _, text := range []string{s.File, s.Env, s.Sealed} {
 		if text != "" {
@@ -260,7 +263,7 @@ func (c *policyCheck) secret(m *Mailbox, path string) {
 			}
 		}
 		return
-	case forms == 0 && !c.written(at) && m.Active:
+	case forms == 0 && !c.written(at) && needed:
 		c.refuse(at, "password is missing: write {file: NAME} or {env: NAME}")
 		return
 	case forms == 0 && c.written(at) && !c.bad[at]:
@@ -277,6 +280,22 @@ func (c *policyCheck) secret(m *Mailbox, path string) {
 	if s.Env != "" && os.Getenv(s.Env) == "" {
 		// No fault: the shell of an administrator is not the environment of the service.
 		c.warn(c.where(at+".env"), "environment variable %s is not set here", quote(s.Env))
+	}
+}
+
+// warnDays is how long before its last day a password is spoken of.
+const warnDays = 14
+
+// ends warns of a password whose last day is near, or over.
+func (c *policyCheck) ends(s *Secret, at string) {
+	if s.Expires.IsZero() {
+		return
+	}
+	switch left := s.DaysLeft(c.now, c.appliance.Location()); {
+	case left < 0:
+		c.warn(c.where(at+".expires"), "expires: the last day of this password was %s: make a new one at the provider", s.Expires)
+	case left <= warnDays:
+		c.warn(c.where(at+".expires"), "expires: the last day of this password is %s, in %d days: make a new one at the provider", s.Expires, left)
 	}
 }
 

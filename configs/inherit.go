@@ -11,7 +11,7 @@ import (
 // members beside its own. A mailbox that names its own provider takes nothing that belongs to the provider of others.
 
 // ownKeys belong to one mailbox.
-var ownKeys = []string{"address", "name", "username", "password", "inherit"}
+var ownKeys = []string{"address", "name", "username", "password", "inherit", "smtp.username", "smtp.password", "incoming.username", "incoming.password"}
 
 // providerKeys go with the provider.
 var providerKeys = []string{"provider", "smtp.host", "smtp.port", "smtp.security", "smtp.ca", "incoming.protocol", "incoming.host",

@@ -157,6 +157,10 @@ type Server struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// PEM file of CAs in place of the system's roots. Default none.
 	CA string `yaml:"ca"`
+	// Login at this server, where it is not that of the mailbox. Default the mailbox's username.
+	Username string `yaml:"username"`
+	// Password at this server, where it is not that of the mailbox. Default the mailbox's password.
+	Password Secret `yaml:"password"`
 }
 
 // Incoming is the server from which a mailbox is fetched.
@@ -173,6 +177,10 @@ type Incoming struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// PEM file of CAs in place of the system's roots. Default none.
 	CA string `yaml:"ca"`
+	// Login at this server, where it is not that of the mailbox. Default the mailbox's username.
+	Username string `yaml:"username"`
+	// Password at this server, where it is not that of the mailbox. Default the mailbox's password.
+	Password Secret `yaml:"password"`
 	// Folders at the provider that are fetched besides the inbox, by their full names, at most 50; imap only. Default none.
 	Folders []string `yaml:"folders"`
 	// Time between two looks. 1s to 24h, default 1m. With imap a provider that offers it tells of new messages at once.

@@ -138,8 +138,10 @@ func (l *Loaded) SealedTexts() []SealedText {
 		}
 	}
 	for _, m := range l.Policy.Mailboxes {
-		if m.Password.Sealed != "" {
-			out = append(out, SealedText{seal.Password, m.Password.Sealed, m.At})
+		for _, s := range []Secret{m.Password, m.SMTP.Password, m.Incoming.Password} {
+			if s.Sealed != "" {
+				out = append(out, SealedText{seal.Password, s.Sealed, m.At})
+			}
 		}
 	}
 	return out

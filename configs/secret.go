@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"pecgate/configs/seal"
 )
@@ -18,7 +19,18 @@ type Secret struct {
 	// Password encrypted with the key of the appliance: what `pecgate seal` prints.
 	Sealed string `yaml:"sealed" secret:"pecgate seal"`
 
+	// Last day on which the provider takes it, YYYY-MM-DD: the administrator is told 14, 7 and 1 days before. Default none.
+	Expires Date `yaml:"expires"`
+
 	keys *seal.Ring // what opens Sealed
+}
+
+// DaysLeft is how many days come after today until the last one of the secret, in a time zone: 0 on the last day, negative
+// after it. It means nothing for a secret without one.
+func (s Secret) DaysLeft(now time.Time, loc *time.Location) int {
+	today := now.In(loc)
+	day := func(y int, m time.Month, d int) time.Time { return time.Date(y, m, d, 0, 0, 0, 0, time.UTC) }
+	return int(day(s.Expires.Year, s.Expires.Month, s.Expires.Day).Sub(day(today.Date())) / (24 * time.Hour))
 }
 
 // maxSecret is more than any provider's password.

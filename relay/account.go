@@ -22,6 +22,9 @@ type Account struct {
 	Admin          string // login
 	Username       string
 	Password       func() (string, error) `json:"-"` // read at each use, kept nowhere
+	Expires        time.Time              // the first instant at which the password is none any more; zero: never
+	SMTPLogin      Login                  // where it differs
+	FetchLogin     Login                  // the same, for IMAP or POP3
 	SMTP, IMAP     Endpoint
 	POP3           Endpoint      // with a Host: fetched from there in place of IMAP
 	Folders        []string      // of the provider, polled; nil: INBOX
@@ -57,6 +60,8 @@ func (r CopyRule) String() string {
 // password is read anew at each use and does not matter.
 func (a Account) same(b Account) bool {
 	return a.Box == b.Box && a.Active == b.Active && a.Admin == b.Admin && a.Username == b.Username &&
+		a.Expires.Equal(b.Expires) && a.SMTPLogin.Expires.Equal(b.SMTPLogin.Expires) && a.FetchLogin.Expires.Equal(b.FetchLogin.Expires) &&
+		a.SMTPLogin.Username == b.SMTPLogin.Username && a.FetchLogin.Username == b.FetchLogin.Username &&
 		a.SMTP.same(b.SMTP) && a.IMAP.same(b.IMAP) && a.POP3.same(b.POP3) && a.Copy == b.Copy && a.CopyReceipts == b.CopyReceipts && slices.Equal(a.Folders, b.Folders) &&
 		a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.Resend == b.Resend && a.MaxMessage == b.MaxMessage && a.PerMinute == b.PerMinute && a.HistoryUnseen == b.HistoryUnseen
 }

@@ -283,8 +283,11 @@ func (f *fetched) close() {
 
 // worker begins anew with settings, as after a restart or a changed policy.
 func (f *fetched) worker(acc Account) {
+	if acc.Password == nil {
+		acc.Password = func() (string, error) { return "segreta", nil }
+	}
 	f.w = &worker{
-		acc: acc, secret: func() (string, error) { return "segreta", nil },
+		acc: acc, logins: newLogins(acc),
 		tries: map[spot]int{}, lookedTo: map[string]string{}, hints: make(chan struct{}, 1), well: make(chan struct{}, 1), sought: map[string]again{},
 	}
 }

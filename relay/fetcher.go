@@ -33,7 +33,9 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 	var heard hinted
 	for {
 		wait := w.lookWait()
-		if !w.suspended() {
+		if s.suspended(ctx, w, w.acc.fetchService()) {
+			wait = min(wait, suspendedLook)
+		} else {
 			more, err := s.round(ctx, w)
 			if ctx.Err() != nil {
 				return
@@ -90,20 +92,16 @@ func (s *Service) round(ctx context.Context, w *worker) (more bool, err error) {
 	return more, errors.Join(err, s.endRound(ctx, w, err == nil && !more))
 }
 
-// server is where the mailbox is fetched, with the password of now.
-func (w *worker) server() (fetch.Server, error) {
-	password, err := w.password()
-	if err != nil {
-		return fetch.Server{}, fmt.Errorf("read the provider's password: %w", err)
-	}
+// server is where the mailbox is fetched, without its login: see loggedIn.
+func (w *worker) server() fetch.Server {
 	e := w.acc.IMAP
 	if w.acc.POP3.Host != "" {
 		e = w.acc.POP3
 	}
 	return fetch.Server{
 		Host: e.Host, Port: e.Port, Security: e.Security, Roots: e.Roots, Timeout: e.Timeout,
-		Username: w.acc.Username, Password: password, MaxMessage: w.acc.MaxMessage, Folders: w.acc.folders(),
-	}, nil
+		MaxMessage: w.acc.MaxMessage, Folders: w.acc.folders(),
+	}
 }
 
 // folders are those of the provider that are polled.
@@ -120,25 +118,31 @@ func (s *Service) poll(ctx context.Context, w *worker) (more bool, err error) {
 	if err := s.opt.Store.Room(); err != nil {
 		return false, err
 	}
-	srv, err := w.server()
-	if err != nil {
-		return false, err
-	}
-	protocol, poll := "IMAP", s.pollFolders
 	if w.acc.POP3.Host != "" {
-		protocol, poll = "POP3", s.pollMaildrop
+		return s.pollMaildrop(ctx, w, w.server())
 	}
-	more, err = poll(ctx, w, srv)
-	if errors.Is(err, fetch.ErrAuthRefused) {
-		w.suspend(protocol+" login refused: set the right password in the policy; "+err.Error(), srv.Password)
+	return s.pollFolders(ctx, w, w.server())
+}
+
+// loggedIn dials with the login of the service that the mailbox is fetched by.
+func loggedIn[T any](ctx context.Context, s *Service, w *worker, srv fetch.Server, dial func(context.Context, fetch.Server) (T, error)) (session T, err error) {
+	login, err := s.login(ctx, w, w.acc.fetchService())
+	if err != nil {
+		return session, err
 	}
-	return more, err
+	srv.Username, srv.Password, srv.BeforeLogin = login.username, login.password, login.before
+	if session, err = dial(ctx, srv); err == nil {
+		login.taken(ctx)
+		return session, nil
+	}
+	login.end(ctx, errors.Is(err, fetch.ErrAuthRefused), err.Error())
+	return session, err
 }
 
 // pollFolders takes in what is new in each folder, by IMAP.
 func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) (more bool, err error) {
 	began, dialled := s.opt.Store.Now(), time.Now()
-	session, err := fetch.Dial(ctx, srv)
+	session, err := loggedIn(ctx, s, w, srv, fetch.Dial)
 	if err != nil {
 		return false, err
 	}

@@ -20,7 +20,7 @@ import (
 // pollMaildrop takes in what is new, by POP3.
 func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server) (more bool, err error) {
 	began, dialled := s.opt.Store.Now(), time.Now()
-	drop, err := fetch.DialMaildrop(ctx, srv)
+	drop, err := loggedIn(ctx, s, w, srv, fetch.DialMaildrop)
 	if err != nil {
 		return false, err
 	}

@@ -93,8 +93,9 @@ func queued(t *testing.T, store *mailbox.Store, box string, n int) (ids []string
 // aWorker is a mailbox at work, of a service that a test drives.
 func aWorker(acc Account) *worker {
 	acc.Active = true
+	acc.Password = func() (string, error) { return "segreta", nil }
 	return &worker{
-		acc: acc, secret: func() (string, error) { return "segreta", nil }, hurry: make(chan struct{}, 1),
+		acc: acc, logins: newLogins(acc), hurry: make(chan struct{}, 1),
 		tries: map[spot]int{}, lookedTo: map[string]string{},
 	}
 }

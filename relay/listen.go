@@ -70,14 +70,7 @@ func (s *Service) listen(ctx context.Context, w *worker) {
 
 // listenOnce listens until the line breaks.
 func (s *Service) listenOnce(ctx context.Context, w *worker) (err error) {
-	if w.suspended() {
-		return errors.New("the mailbox is suspended")
-	}
-	srv, err := w.server()
-	if err != nil {
-		return err
-	}
-	session, err := fetch.Dial(ctx, srv)
+	session, err := loggedIn(ctx, s, w, w.server(), fetch.Dial)
 	if err != nil {
 		return err
 	}

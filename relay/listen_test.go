@@ -93,7 +93,7 @@ func TestListen(t *testing.T) {
 	}
 	before := len(p.Logins())
 	between.cut()
-	until(t, "the suspension", f.w.suspended)
+	until(t, "the suspension", func() bool { return f.s.suspended(t.Context(), f.w, serviceIMAP) })
 	until(t, "the end of IDLE", func() bool { return strings.Contains(log.String(), "nobody listens") })
 	refused := 0
 	for _, l := range p.Logins()[before:] {

@@ -23,7 +23,7 @@ func (s *Service) send(ctx context.Context, w *worker) {
 		var wait time.Duration
 		var err error
 		ring := wake
-		if w.suspended() {
+		if s.suspended(ctx, w, serviceSMTP) {
 			// Nothing can be sent whatever comes in; another password ends it.
 			wait, ring = suspendedLook, nil
 		} else {
@@ -118,9 +118,9 @@ func (s *Service) attempt(stopping context.Context, w *worker, sub *Submission) 
 	fail := func(err error) submit.Result {
 		return submit.Result{Class: submit.Temporary, Stage: submit.StageConnect, Err: err}
 	}
-	password, err := w.password()
+	login, err := s.login(stopping, w, serviceSMTP)
 	if err != nil {
-		return fail(fmt.Errorf("read the provider's password: %w", err))
+		return fail(err)
 	}
 	body, err := content(stopping, s.opt.Store, sub)
 	if err != nil {
@@ -146,16 +146,15 @@ func (s *Service) attempt(stopping context.Context, w *worker, sub *Submission) 
 	defer unlink()
 	r := s.handOver(ctx, submit.Server{
 		Host: e.Host, Port: e.Port, Security: e.Security, Roots: e.Roots, Timeout: e.Timeout,
-		Username: w.acc.Username, Password: password, Hello: s.opt.Hello,
+		Username: login.username, Password: login.password, Hello: s.opt.Hello,
+		BeforeLogin: login.before, LoggedIn: func() { login.taken(ctx) },
 	}, sub.Box, to, body, submit.Hooks{BeforeDot: func(ctx context.Context) error {
 		if !unlink() {
 			return stopping.Err()
 		}
 		return s.intend(ctx, sub)
 	}})
-	if r.Class == submit.AuthRefused {
-		w.suspend("SMTP login refused: set the right password in the policy; "+answer(r), password)
-	}
+	login.end(stopping, r.Class == submit.AuthRefused, answer(r))
 	return r
 }
 

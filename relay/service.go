@@ -95,13 +95,12 @@ type worker struct {
 	ended atomic.Bool
 
 	mu      sync.Mutex
-	secret  func() (string, error) // Account.Password as it is now
+	logins  logins
 	facts   BoxStatus
 	good    uint64      // rounds of fetching without an error
 	quota   fetch.Quota // of the provider
 	blind   string      // why a look at the mailbox failed since the last good one
 	seeking int         // of how many the receipt is looked for
-	refused [32]byte    // hash of the password that the provider refused, while suspended
 }
 
 // New returns a service that does nothing before Run.
@@ -136,6 +135,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer reporter.Wait()
 	reporter.Go(func() { s.report(ctx) })
 	reporter.Go(func() { s.keepHolds(ctx) })
+	reporter.Go(func() { s.watchExpiry(ctx) })
 	reporter.Go(func() { s.watchAll(ctx) })
 	reporter.Go(func() {
 		if err := s.judgeAgain(ctx); err != nil && ctx.Err() == nil {
@@ -183,7 +183,7 @@ func (s *Service) fit(ctx context.Context) {
 			continue
 		}
 		if a, ok := want[box]; ok && a.same(w.acc) {
-			w.setPassword(a.Password)
+			w.setLogins(a)
 			continue
 		}
 		w.stop()
@@ -197,7 +197,7 @@ func (s *Service) fit(ctx context.Context) {
 
 func (s *Service) start(ctx context.Context, a Account) *worker {
 	ctx, stop := context.WithCancel(ctx)
-	w := &worker{acc: a, secret: a.Password, stop: stop, hurry: make(chan struct{}, 1), hints: make(chan struct{}, 1), well: make(chan struct{}, 1), tries: map[spot]int{}, lookedTo: map[string]string{}, sought: map[string]again{}, facts: BoxStatus{Address: a.Box}}
+	w := &worker{acc: a, logins: newLogins(a), stop: stop, hurry: make(chan struct{}, 1), hints: make(chan struct{}, 1), well: make(chan struct{}, 1), tries: map[spot]int{}, lookedTo: map[string]string{}, sought: map[string]again{}, facts: BoxStatus{Address: a.Box}}
 	w.done.Go(func() {
 		var both sync.WaitGroup
 		both.Go(func() { s.send(ctx, w) })
@@ -221,20 +221,6 @@ func (s *Service) stopAll() {
 	for _, w := range all {
 		w.done.Wait()
 	}
-}
-
-// password reads the provider's password; it is never kept.
-func (w *worker) password() (string, error) {
-	w.mu.Lock()
-	read := w.secret
-	w.mu.Unlock()
-	return read()
-}
-
-func (w *worker) setPassword(read func() (string, error)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.secret = read
 }
 
 // pause waits, or returns false when ctx ends first.

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -22,6 +21,8 @@ type BoxStatus struct {
 	Quota              string    `json:"quota"` // of the provider, when it tells
 	Suspended          string    `json:"suspended"`
 	CertificateExpires time.Time `json:"certificate_expires"` // null until a certificate was seen
+	PasswordExpires    string    `json:"password_expires"`    // last day of the password that ends first, YYYY-MM-DD; "": none is known
+	PasswordDaysLeft   *int      `json:"password_days_left"`  // until then; negative: it is over; null: none is known
 
 	sendError, fetchError string
 	elsewhere             []string         // folders of the provider that hold receipts and are not fetched
@@ -67,10 +68,20 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 		} else if !a.Active {
 			b.LastError = "not active in the policy"
 		}
+		if end, _ := a.expiry(); !end.IsZero() {
+			left := daysLeft(end, s.opt.Store.Now(), s.opt.Location)
+			b.PasswordExpires, b.PasswordDaysLeft = end.Add(-time.Second).In(s.opt.Location).Format(time.DateOnly), &left
+		}
 		st.Mailboxes = append(st.Mailboxes, b)
 	}
-	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
-		err := tx.Space(room).Scan("s/", func(_ string, raw []byte) (bool, error) {
+	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) {
+		for i := range st.Mailboxes {
+			b := &st.Mailboxes[i]
+			if b.Suspended, err = suspensions(tx, b.Address); err != nil {
+				return err
+			}
+		}
+		err = tx.Space(room).Scan("s/", func(_ string, raw []byte) (bool, error) {
 			var sub Submission
 			if err := json.Unmarshal(raw, &sub); err != nil {
 				return false, err
@@ -139,34 +150,6 @@ func (w *worker) status() BoxStatus {
 		b.LastError = strings.TrimPrefix(b.LastError+"; "+note, "; ")
 	}
 	return b
-}
-
-// suspended tells whether the provider refused the login and nothing has
-// changed since. Another password than the refused one ends it.
-func (w *worker) suspended() bool {
-	w.mu.Lock()
-	held, refused := w.facts.Suspended != "", w.refused
-	w.mu.Unlock()
-	if !held {
-		return false
-	}
-	password, err := w.password()
-	if err != nil || sha256.Sum256([]byte(password)) == refused {
-		return true
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.facts.Suspended = ""
-	return false
-}
-
-// suspend stops sending and fetching until the password is another than the one
-// that was refused: a refused login that is repeated locks the mailbox at the
-// provider.
-func (w *worker) suspend(why, refused string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.facts.Suspended, w.refused = why, sha256.Sum256([]byte(refused))
 }
 
 // sent keeps what an attempt said about the provider.

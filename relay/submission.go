@@ -40,6 +40,7 @@ import (
 //	                      a/, d/ and u/ of a folder mean nothing: first contact drops them
 //	g/<mailbox>           since when which rule for the provider's copies holds
 //	l/<mailbox>           who fetches it, and until when: see lease.go
+//	login/<mailbox>/<service>  a login that the provider refused: see login.go
 //	told/restored/<login> the restore of which the administrator was told
 //	bell/<mailbox>        written to wake the sender
 //	o/ od/ bell-outcomes  reports of outcomes: see outcome.go

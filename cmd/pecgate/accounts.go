@@ -47,6 +47,7 @@ func accountsOf(l *configs.Loaded) ([]relay.Account, error) {
 			Watch: watchOf(m.Watch), Copy: copyRuleOf(m.ProviderCopy), CopyReceipts: copyRuleOf(m.ProviderCopyReceipts),
 		}
 		a.HistoryUnseen = m.History == "unseen"
+		a.Expires, a.SMTPLogin, a.FetchLogin = m.Password.Expires.End(l.Appliance.Location()), loginOf(l, m.SMTP.Username, m.SMTP.Password), loginOf(l, m.Incoming.Username, m.Incoming.Password)
 		in := relay.Endpoint{Host: m.Incoming.Host, Port: m.Incoming.Port, Security: m.Incoming.Security, Roots: inRoots, Timeout: m.Incoming.Timeout}
 		if m.Incoming.Protocol == "pop3" {
 			a.POP3 = in
@@ -68,6 +69,15 @@ func watchOf(w configs.Watchdogs) relay.Watch {
 		if d != 0 {
 			out.Delivery = append(out.Delivery, time.Duration(d))
 		}
+	}
+	return out
+}
+
+// loginOf is the login of a server where it differs from the mailbox's.
+func loginOf(l *configs.Loaded, username string, s configs.Secret) relay.Login {
+	out := relay.Login{Username: username}
+	if !s.IsZero() {
+		out.Password, out.Expires = s.Resolve, s.Expires.End(l.Appliance.Location())
 	}
 	return out
 }

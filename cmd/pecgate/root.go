@@ -53,6 +53,7 @@ func commands(a *app) []*cobra.Command {
 		newAccountCommand(a),
 		newUserCommand(a),
 		newQueueCommand(a),
+		newProviderCommand(a),
 		newVerifyCommand(a),
 		newAuditCommand(a),
 		newFsckCommand(a),

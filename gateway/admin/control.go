@@ -97,6 +97,7 @@ func Listen(o Options) (*Control, error) {
 	mux.Handle("GET /v1/eml", c.audited("show --eml", c.eml))
 	mux.Handle("GET /v1/audit/verify", c.audited("audit verify", c.verifyAudit))
 	c.queueRoutes(mux)
+	c.providerRoutes(mux)
 	c.appRoutes(mux)
 	c.peopleRoutes(mux)
 	c.pinRoutes(mux)

@@ -81,6 +81,11 @@ func (l *Log) Renumbered(mailbox, folder string, before, now uint32) {
 		"before", before, "now", now)
 }
 
+// ProviderLoginRefused is a login that the provider refused: it is not sent again.
+func (l *Log) ProviderLoginRefused(mailbox, service, words string) {
+	l.out.Error("login refused by the provider, suspended", "mailbox", mailbox, "service", service, "answer", Clip(words))
+}
+
 // Fault is a failure of the gateway itself in a room.
 func (l *Log) Fault(room, mailbox string, err error) {
 	l.out.Error("fault", "room", room, "mailbox", mailbox, "error", Clip(err.Error()))

@@ -97,6 +97,11 @@ func (s *Session) open(ctx context.Context, socket net.Conn, o upstream.Options)
 			},
 		},
 	})
+	if ask := s.srv.BeforeLogin; ask != nil {
+		if err := ask(ctx); err != nil {
+			return fmt.Errorf("login: %w", err)
+		}
+	}
 	return s.login()
 }
 

@@ -61,6 +61,9 @@ type Server struct {
 	MaxMessage int64
 	// Dial opens the TCP connection; nil is net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// BeforeLogin is asked right before the login is sent; an error ends the
+	// connection without it, as a temporary one. nil: nobody.
+	BeforeLogin func(ctx context.Context) error
 }
 
 // Cursor is the last message fetched from a folder. The zero Cursor is before

@@ -103,6 +103,9 @@ type Options struct {
 	Timeout time.Duration
 	// MaxMessage is the largest message taken, in bytes; 0 is 160 MiB.
 	MaxMessage int64
+	// BeforeLogin is asked right before the login is sent; an error ends the
+	// connection without it. nil: nobody.
+	BeforeLogin func(ctx context.Context) error
 }
 
 // Client is one session, logged in.
@@ -165,6 +168,11 @@ func (c *Client) open(ctx context.Context, conn net.Conn) error {
 	}
 	if err := c.capabilities(ctx); err != nil {
 		return err
+	}
+	if ask := c.opt.BeforeLogin; ask != nil {
+		if err := ask(ctx); err != nil {
+			return fmt.Errorf("login: %w", err)
+		}
 	}
 	if err := c.login(ctx); err != nil {
 		return err

@@ -124,7 +124,18 @@ func (s *session) login(ctx context.Context) error {
 		}
 	}
 	s.res.Stage = StageAuth
-	return s.auth()
+	if ask := s.srv.BeforeLogin; ask != nil {
+		if err := ask(ctx); err != nil {
+			return temporary("login: %w", err)
+		}
+	}
+	if err := s.auth(); err != nil {
+		return err
+	}
+	if s.srv.LoggedIn != nil {
+		s.srv.LoggedIn()
+	}
+	return nil
 }
 
 // transaction gives the envelope, up to the reply to DATA. On error nothing of

@@ -56,6 +56,11 @@ type Server struct {
 	DotTimeout time.Duration
 	// Dial opens the TCP connection; nil is net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// BeforeLogin is asked right before the login is sent; an error ends the
+	// connection without it, as a temporary one. LoggedIn is called when the login
+	// was taken. nil: nobody.
+	BeforeLogin func(ctx context.Context) error
+	LoggedIn    func()
 }
 
 // Body is the message as it was accepted. Its bytes must not change during
