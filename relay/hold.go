@@ -47,6 +47,7 @@ const (
 	PINMissing Lack = "missing"
 	PINWrong   Lack = "wrong"
 	PINLocked  Lack = "locked" // too many were wrong today: none was looked at
+	PINSpent   Lack = "spent"  // a one-time code that was used before
 )
 
 // hold is the record of one.

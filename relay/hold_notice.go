@@ -105,6 +105,7 @@ func holdWordsItalian() holdWords {
 			PINMissing: "Per inviare da questa casella serve il PIN, che nel messaggio non c'era.",
 			PINWrong:   "Per inviare da questa casella serve il PIN; quello dato non era corretto.",
 			PINLocked:  "Per inviare da questa casella serve il PIN. Oggi ci sono stati troppi PIN errati: il PIN è bloccato fino a mezzanotte o finché l'amministratore non lo sblocca.",
+			PINSpent:   "Per inviare da questa casella serve un codice dell'app; quello dato era già stato usato, e ognuno vale una volta sola.",
 		},
 	}
 }
@@ -124,6 +125,7 @@ func holdWordsEnglish() holdWords {
 			PINMissing: "Sending from this mailbox needs the PIN, which was not in the message.",
 			PINWrong:   "Sending from this mailbox needs the PIN; the one that was given was not right.",
 			PINLocked:  "Sending from this mailbox needs the PIN. Too many were wrong today: the PIN is locked until midnight, or until the administrator unlocks it.",
+			PINSpent:   "Sending from this mailbox needs a code of the app; the one that was given was used already, and each is good once.",
 		},
 	}
 }

@@ -57,6 +57,8 @@ var (
 	// ErrPINLocked means that ten wrong PINs were given today; no PIN is looked
 	// at until the day ends.
 	ErrPINLocked = errors.New("too many wrong PINs today")
+	// ErrCodeSpent means that a one-time code was right, but was taken before.
+	ErrCodeSpent = errors.New("this one-time code was used already")
 )
 
 // maxName is the longest login name, in bytes: a login, a slash and an address.

@@ -28,7 +28,7 @@ type Use struct {
 }
 
 // CheckPIN compares a user's PIN, or the one-time code of one who has these: a
-// code that was taken before is refused. A wrong one counts; ErrPINLocked once
+// code that was taken before is ErrCodeSpent. A wrong one counts; ErrPINLocked once
 // ten wrong ones were given since midnight in Options.Location. A code that was
 // taken before does not count: who gives it had it, and a program repeats it by
 // itself, after a temporary error or for the next message of its session. Any other error
@@ -85,7 +85,7 @@ func (s *Service) CheckPIN(ctx context.Context, login, pin string, use Use) (boo
 		return true, nil
 	case spent:
 		s.opt.Events.CodeSpent(login, use.Mailbox, use.Remote)
-		return false, nil
+		return false, ErrCodeSpent
 	}
 	// The day after tomorrow is past midnight in every zone and season.
 	if n, err = s.opt.Counters.Add(ctx, key, now.AddDate(0, 0, 2)); err != nil {

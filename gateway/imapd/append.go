@@ -10,6 +10,7 @@ import (
 
 	"github.com/emersion/go-imap/v2" // the answer of APPEND
 
+	"pecgate/gateway/auth"
 	"pecgate/mailbox"
 	"pecgate/mailbox/mime"
 	"pecgate/mailbox/pec"
@@ -180,18 +181,31 @@ func headerEnd(b []byte) (int, bool) {
 	}
 }
 
-// pinMark is a PIN as people write it into a subject. One that is not closed
-// yet, as in a draft that is saved while it is typed, goes to the field's end.
-func pinMark() *regexp.Regexp { return regexp.MustCompile(`(?i)\[\s*PIN\s*:[^\]]*(?:\]|$)`) }
+// pinMark is whatever auth.MeansPIN takes for a PIN, with blanks and what nobody
+// sees between its signs. One that is not closed yet, as in a draft that is saved
+// while it is typed, goes to the field's end.
+func pinMark() *regexp.Regexp {
+	const blank = `[\s\pZ\p{Cf}\x{85}\x{FFFD}]*`
+	digits := strings.Repeat(`\p{Nd}`+blank, 4)
+	return regexp.MustCompile(`(?i)[\[\x{FF3B}]` + blank + `P` + blank + `I` + blank + `N` + blank +
+		`(?:[:\x{FF1A}]|(?:[^\pL\p{Nd}\]\x{FF3D}]` + blank + `){0,3}` + digits + `)[^\]\x{FF3D}]*(?:[\]\x{FF3D}]|$)`)
+}
+
+var errPINStays = errors.New("imapd: what may be a PIN cannot be cut")
 
 // withoutPIN cuts the PIN out of whatever a client puts into a folder: drafts
 // and copies of what was sent (interface.md, "The only edits"). Outlook copies
 // the subject into Thread-Topic; any other field that holds a mark is cut too.
 // The body stays as it is.
 func withoutPIN(header []byte, mark *regexp.Regexp) ([]byte, error) {
+	means := func(f mime.Field) bool {
+		body := f.Body()
+		return mark.MatchString(body) || auth.MeansPIN(body) ||
+			strings.Contains(body, "=?") && (mark.MatchString(mime.DecodeWords(body)) || auth.MeansPIN(mime.DecodeWords(body)))
+	}
 	names := []string{"Subject", "Thread-Topic"}
 	for _, f := range mime.Fields(header) {
-		if f.Name != "" && (mark.MatchString(f.Body()) || mark.MatchString(mime.DecodeWords(f.Body()))) {
+		if f.Name != "" && means(f) {
 			names = append(names, f.Name)
 		}
 	}
@@ -202,6 +216,8 @@ func withoutPIN(header []byte, mark *regexp.Regexp) ([]byte, error) {
 	for _, f := range slices.Backward(mime.Fields(header)) {
 		if strings.EqualFold(f.Name, "X-Pecgate-PIN") {
 			header = append(header[:f.Off:f.Off], header[f.Off+len(f.Raw):]...)
+		} else if means(f) {
+			return nil, errPINStays
 		}
 	}
 	return header, nil

@@ -213,10 +213,14 @@ func TestG6_NoPINInWhatIsAppended(t *testing.T) {
 		"Subject: non ancora chiuso [PIN:" + pin + "\r\n",
 		"subject: [ PIN :" + pin + "]\r\nX-PECGATE-PIN: " + pin + "\r\nX-Pecgate-Pin:\r\n " + pin + "\r\n",
 		"X-Other-Topic: [PIN:" + pin + "]\r\nSubject: x\r\n",
+		// What a person may have meant as one.
+		"Subject: [PIN " + pin + "] x\r\n", "Subject: [PIN;" + pin + "]\r\n", "Subject: [pin - " + pin[:4] + " " + pin[4:] + "\r\n",
+		"Subject: [PIN\u200b\u00a0" + pin + "]\r\n", "Subject: \uff3bPIN\uff1a" + pin + "\uff3d\r\n", "Thread-Topic: x\r\nComments: [P IN" + pin + "]\r\n",
+		"Subject: =?iso-8859-1?q?[PIN=A0" + pin + "]?=\r\n", "Subject: =?utf-8?q?[PIN=C2=A0:" + pin + "]_x?=\r\n", "Subject: [PIN\xa0" + pin + "]\r\n",
 	}
 	c := h.login("mario")
-	for _, header := range headers {
-		msg := "From: a@b.it\r\n" + header + "Message-ID: <" + fmt.Sprint(len(header)) + "@b.it>\r\n\r\ncorpo\r\n"
+	for n, header := range headers {
+		msg := "From: a@b.it\r\n" + header + "Message-ID: <" + fmt.Sprint(n) + "@b.it>\r\n\r\ncorpo\r\n"
 		c.ok(fmt.Sprintf("APPEND Bozze {%d+}\r\n%s", len(msg), msg))
 	}
 	drafts := h.messages(mailbox.FolderKey{Owner: h.people["mario"], Role: mailbox.RoleDrafts}, mailbox.Viewer{})
@@ -229,6 +233,11 @@ func TestG6_NoPINInWhatIsAppended(t *testing.T) {
 		}
 		if bytes.Contains(bytes.ToUpper(raw), []byte("PIN")) {
 			t.Errorf("of %q stayed:\n%s", headers[i], raw)
+		}
+	}
+	for _, subject := range []string{"[PIN] 2026 del 3 marzo", "[PING 73915]", "PIN: chiedere", "[Pineta] 12345"} {
+		if got, err := withoutPIN([]byte("Subject: "+subject+"\r\n\r\n"), pinMark()); err != nil || string(got) != "Subject: "+subject+"\r\n\r\n" {
+			t.Errorf("%q became %q, %v", subject, got, err)
 		}
 	}
 	h.shut()

@@ -48,6 +48,8 @@ type Receipt struct {
 	ID        string // of the submission; told to the client, so printable ASCII without blanks
 	Duplicate bool   // the client's repetition of a submission already accepted under ID
 	Held      bool   // it waits for its sender's PIN
+	Lack      Lack   // then: what the PIN of this submission lacked; empty: not known
+	Already   bool   // Confirmed, but it was so before
 	Approval  bool   // it waits for a member who approves it
 	Confirmed bool   // it was held under ID, and is so no more
 	Replaced  bool   // its Message-ID was that of another submission, and is now one of ours
@@ -61,6 +63,7 @@ const (
 	HoldMissing Lack = "missing"
 	HoldWrong   Lack = "wrong"
 	HoldLocked  Lack = "locked" // too many were wrong: none was looked at
+	HoldSpent   Lack = "spent"  // a one-time code that was used before
 
 	// HoldApproval: no PIN is asked of the sender; another member must approve.
 	HoldApproval Lack = "approval"

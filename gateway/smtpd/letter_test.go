@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"pecgate/gateway/auth"
 	"pecgate/mailbox/mime"
 )
 
@@ -234,7 +235,7 @@ func FuzzG7_Header(f *testing.F) {
 			}
 		}
 		for _, a := range after {
-			if pinBegin.MatchString(mime.DecodeWords(a.Body())) {
+			if auth.MeansPIN(mime.DecodeWords(a.Body())) {
 				t.Fatalf("a mark is left in %q", a.Raw)
 			}
 		}

@@ -1,10 +1,10 @@
 package smtpd
 
 import (
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 
 	"pecgate/gateway/auth"
 	"pecgate/mailbox/mime"
@@ -12,25 +12,9 @@ import (
 	"pecgate/policy"
 )
 
-// A PIN mark, and what a person may have meant as one, which must not leave the
-// house either: pinBegin is of text without blanks and what nobody sees, and
-// takes anything for the colon, and nothing before digits. What closes the
-// bracket is no part of a mark: "[PIN] 2026" is a subject.
-var (
-	pinMark  = regexp.MustCompile(`(?i)\[\s*PIN\s*:\s*([^\]]*)\]`)
-	pinBegin = regexp.MustCompile(`(?i)[\[\x{FF3B}]PIN(?:[:\x{FF1A}]|[^\pL\p{Nd}\]\x{FF3D}]{0,3}\p{Nd}{4})`)
-)
-
-// meansPIN reports whether text holds what may have been meant as a PIN.
-func meansPIN(text string) bool {
-	return pinBegin.MatchString(strings.Map(func(r rune) rune {
-		// What is no UTF-8 may be a blank of another charset.
-		if unicode.IsSpace(r) || unicode.In(r, unicode.Z, unicode.Cf) || r == unicode.ReplacementChar {
-			return -1
-		}
-		return r
-	}, text))
-}
+// pinMark is a PIN mark. What a person may have meant as one (auth.MeansPIN) must
+// not leave the house either.
+var pinMark = regexp.MustCompile(`(?i)\[\s*PIN\s*:\s*([^\]]*)\]`)
 
 // pinField gives the PIN of an application. It is cut whatever the mailbox
 // allows.
@@ -79,7 +63,7 @@ func (l *letter) cutPIN(header []byte) error {
 	// A mark without its end, or in another field, would be sent with the PIN.
 	for _, f := range mime.Fields(edited) {
 		body := f.Body()
-		if meansPIN(body) || strings.Contains(body, "=?") && meansPIN(mime.DecodeWords(body)) {
+		if auth.MeansPIN(body) || strings.Contains(body, "=?") && auth.MeansPIN(mime.DecodeWords(body)) {
 			return unclearPIN()
 		}
 	}
@@ -152,8 +136,10 @@ func (in *submission) provePIN(p *policy.Policy, m *policy.Mailbox, size int64) 
 	right, err := in.srv.opt.Auth.CheckPIN(in.ctx, in.who.User, in.pin, auth.Use{Mailbox: m.Address, Remote: in.c.Remote()})
 	lack := HoldWrong
 	switch {
-	case err == auth.ErrPINLocked && m.PINBy(policy.PINByReply):
+	case errors.Is(err, auth.ErrPINLocked) && m.PINBy(policy.PINByReply):
 		lack = HoldLocked
+	case errors.Is(err, auth.ErrCodeSpent) && m.PINBy(policy.PINByReply):
+		lack = HoldSpent
 	case err != nil:
 		return nil, err
 	}
@@ -167,6 +153,7 @@ func (in *submission) judgePIN(p *policy.Policy, size int64, right bool, lack La
 		return verdict(v)
 	}
 	if v.Then == policy.HoldPIN {
+		in.lack = lack
 		in.delivery.Hold(lack)
 	} else if right {
 		in.proved = true

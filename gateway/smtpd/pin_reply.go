@@ -119,7 +119,7 @@ func (in *confirmation) receive() (Receipt, error) {
 	case err != nil:
 		return Receipt{}, err
 	case !w.Waits:
-		return Receipt{ID: w.ID, Duplicate: true, Confirmed: true}, nil
+		return Receipt{ID: w.ID, Duplicate: true, Confirmed: true, Already: true}, nil
 	}
 	p := in.srv.opt.Policy()
 	// A login for one mailbox confirms what the same user sent from another.
@@ -141,6 +141,10 @@ func (in *confirmation) receive() (Receipt, error) {
 			"There is no PIN in the reply: write it by itself in the first line and send again.", policy.PINMissing)
 	}
 	right, err := in.srv.opt.Auth.CheckPIN(in.ctx, in.who.User, pin, auth.Use{Mailbox: w.Mailbox, Remote: in.c.Remote()})
+	if errors.Is(err, auth.ErrCodeSpent) {
+		return Receipt{}, refuse(550, "5.7.1", "Il codice dell'app e' gia' stato usato: il messaggio resta trattenuto. Rispondere di nuovo con il prossimo codice.",
+			"The code of the app was used already: the message stays held. Reply again with the next code.", "code-spent")
+	}
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -163,15 +167,33 @@ func (r Receipt) reply() *smtp.SMTPError {
 	id := word(r.ID)
 	text := "Accettato come " + id + " / accepted as " + id
 	switch {
+	case r.Already:
+		text = "Era gia' confermato: il messaggio " + id + " e' gia' partito o sta partendo, non serve altro / confirmed before: message " + id + " was sent already or is leaving, nothing more is to be done"
 	case r.Confirmed:
 		text = "Confermato, il messaggio " + id + " parte / confirmed, message " + id + " will be sent"
 	case r.Held:
-		text = "Trattenuto come " + id + ", non ancora partito: serve il PIN; rispondere con il PIN all'avviso in arrivo / " +
-			"held as " + id + ", not sent yet: it needs the PIN; reply with the PIN to the notice that follows"
+		it, en := r.Lack.words()
+		text = "Trattenuto come " + id + ", non ancora partito: " + it + " / held as " + id + ", not sent yet: " + en
 	case r.Approval:
 		text = "Accettato come " + id + ", parte quando e' autorizzato / accepted as " + id + ", it leaves when it is approved"
 	}
 	return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: text}
+}
+
+// words say what a held message needs.
+func (l Lack) words() (it, en string) {
+	switch l {
+	case HoldWrong:
+		return "il PIN dato e' errato; rispondere con il PIN corretto all'avviso in arrivo",
+			"the PIN that was given is wrong; reply with the right PIN to the notice that follows"
+	case HoldLocked:
+		return "troppi PIN errati oggi, il PIN e' bloccato fino a mezzanotte; poi, o quando l'amministratore lo sblocca, rispondere con il PIN all'avviso in arrivo",
+			"too many wrong PINs today, the PIN is locked until midnight; then, or once the administrator unlocks it, reply with the PIN to the notice that follows"
+	case HoldSpent:
+		return "il codice dell'app e' gia' stato usato; rispondere con il prossimo all'avviso in arrivo",
+			"the code of the app was used already; reply with the next one to the notice that follows"
+	}
+	return "serve il PIN; rispondere con il PIN all'avviso in arrivo", "it needs the PIN; reply with the PIN to the notice that follows"
 }
 
 // replyPIN finds the PIN in a reply: a mark in its Subject, or else the first

@@ -235,7 +235,7 @@ func TestReplyReleases(t *testing.T) {
 		{"by a program", pinBox, notice, "Auto-Submitted: auto-replied\r\n" + message("Re: x", pin+"\r\n"), "mario", waits, "550-5.7.1 Nella risposta non c'e' un PIN", 0, 0},
 		{"another user's", pinBox, notice, message("Re: x", "111111\r\n"), "lucia", waits, "550-5.7.1 L'avviso", 0, 0},
 		{"no such token", pinBox, "confirm+x@pecgate.example.org", message("Re: x", "111111\r\n"), "mario", waits, "550-5.7.1 L'avviso", 0, 0},
-		{"once more", pinBox, notice, message("Re: x", "111111\r\n"), "mario", Waiting{ID: "held7", Mailbox: pinBox}, "250 2.0.0 Confermato, il messaggio held7", 0, 0},
+		{"once more", pinBox, notice, message("Re: x", "111111\r\n"), "mario", Waiting{ID: "held7", Mailbox: pinBox}, "250 2.0.0 Era gia' confermato: il messaggio held7 e' gia' partito", 0, 0},
 		{"cancelled", pinBox, notice, message("Re: x", "111111\r\n"), "mario", Waiting{ID: "held7", Mailbox: pinBox, Ended: true}, "550-5.7.1 L'avviso", 0, 0},
 		{"the right to send is gone", "mario.rossi@example.org", notice, message("Re: x", pin+"\r\n"), "mario", Waiting{ID: "held7", Mailbox: "scaduto@pec.example.org", Waits: true}, "550-5.7.1 ", 0, 0},
 	} {
@@ -353,4 +353,48 @@ func FuzzReplyPIN(f *testing.F) {
 			t.Errorf("%q", got)
 		}
 	})
+}
+
+// fixedPIN is an Auth whose CheckPIN finds always the same.
+type fixedPIN struct {
+	Auth
+	err error
+}
+
+func (f fixedPIN) CheckPIN(context.Context, string, string, auth.Use) (bool, error) {
+	return false, f.err
+}
+
+// TestG4_TheAnswerSaysWhatThePINLacks: in both languages, whether the message is
+// held or refused.
+func TestG4_TheAnswerSaysWhatThePINLacks(t *testing.T) {
+	for n, c := range []struct {
+		ways []string
+		err  error
+		want []string // besides the code
+		held Lack
+	}{
+		{[]string{"subject", "reply"}, nil, []string{"250 2.0.0 Trattenuto", "il PIN dato e' errato", "the PIN that was given is wrong"}, HoldWrong},
+		{[]string{"subject", "reply"}, auth.ErrPINLocked, []string{"250 2.0.0 Trattenuto", "bloccato fino a mezzanotte", "locked until midnight"}, HoldLocked},
+		{[]string{"subject", "reply"}, auth.ErrCodeSpent, []string{"250 2.0.0 Trattenuto", "gia' stato usato", "was used already"}, HoldSpent},
+		{[]string{"subject"}, auth.ErrPINLocked, []string{"550-5.7.1 ", "bloccato fino a mezzanotte", "locked until midnight"}, ""},
+		{[]string{"subject"}, auth.ErrCodeSpent, []string{"550-5.7.1 ", "gia' stato usato", "was used already"}, ""},
+	} {
+		p := people(t)
+		p.Mailboxes[0].PINMethods = c.ways
+		s, l := ruled(t, p, nil, func(o *Options) { o.Auth = fixedPIN{o.Auth, c.err} })
+		cl := newClient(t, l.dial(900+n))
+		cl.login()
+		cl.envelope(pinBox, other)
+		cl.send(stuff(pinHeader("prova [PIN:111111]", "")))
+		got := cl.reply()
+		for _, want := range c.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("%v %v: answered %q without %q", c.ways, c.err, got, want)
+			}
+		}
+		if kept := s.store.all(); len(kept) > 1 || (len(kept) == 1) != (c.held != "") || len(kept) == 1 && kept[0].held != c.held {
+			t.Errorf("%v %v: kept %d", c.ways, c.err, len(kept))
+		}
+	}
 }

@@ -64,6 +64,8 @@ func (s *Server) reply(err error, ses *session) error {
 		r = refuse(454, "4.7.0", "Accesso non ancora possibile: rivolgersi all'amministratore di sistema o riprovare piu' tardi.", "Logging in is not possible yet: ask the system administrator or try again later.", "closed")
 	case errors.Is(err, auth.ErrPINLocked):
 		r = refuse(550, "5.7.1", "Troppi PIN errati oggi: il PIN e' bloccato fino a mezzanotte, rivolgersi all'amministratore.", "Too many wrong PINs today: the PIN is locked until midnight, ask the administrator.", "pin-locked")
+	case errors.Is(err, auth.ErrCodeSpent):
+		r = refuse(550, "5.7.1", "Il codice dell'app e' gia' stato usato: ognuno vale una volta sola; attendere il prossimo (30 secondi) e inviare di nuovo.", "The code of the app was used already: each is good once; wait for the next one (30 seconds) and send again.", "code-spent")
 	case errors.Is(err, ErrNoSpace):
 		r = refuse(452, "4.3.1", "Spazio insufficiente, riprovare piu' tardi.", "Not enough space, try again later.", "no-space")
 	case errors.Is(err, ErrDraining), errors.Is(err, context.Canceled):

@@ -27,6 +27,7 @@ type submission struct {
 	rules    rules    // by which the header was judged
 	parts    parts    // of the body, as far as they must be known
 	delivery Delivery // nil until the header was found good
+	lack     Lack     // why it is held for its PIN; empty: it is not
 	proved   bool     // a PIN was asked for, and was right
 	edited   int64    // octets of the edited header
 	rest     int64    // octets after the header
@@ -84,6 +85,7 @@ func (in *submission) receive() (r Receipt, err error) {
 	if r, err = in.delivery.Commit(in.srv.ctx); err != nil && !planted.Is(planted.CommitErrorIgnored) {
 		return Receipt{}, err
 	}
+	r.Lack = in.lack
 	if r.Replaced {
 		in.mail.edits = append(in.mail.edits, "Message-ID replaced")
 		in.srv.opt.Events.MessageIDReplaced(r.ID, in.who.User, in.from, in.c.Remote())
