@@ -22,9 +22,11 @@ const (
 	// connection.
 	listenLater = time.Hour
 	// hintFirst and hintMost are the shortest times between two rounds that hints
-	// asked for; doubled while they come close after one another: each round is a
-	// login. hintCalm is the silence after which the first one is for nothing again.
-	hintFirst = 500 * time.Millisecond
+	// asked for: the first for hintFree rounds, so that receipts are seen within a
+	// second, then doubled, since each round is a login. hintCalm is the silence
+	// after which all begins anew.
+	hintFirst = 200 * time.Millisecond
+	hintFree  = 10
 	hintMost  = 8 * time.Second
 	hintCalm  = time.Minute
 )
@@ -88,17 +90,20 @@ func (w *worker) hint() {
 
 // hinted keeps the rounds apart that hints ask for.
 type hinted struct {
-	last time.Time // when the last one was asked for
-	gap  time.Duration
+	last  time.Time // when the last one was asked for
+	gap   time.Duration
+	count int // since the last calm
 }
 
 // next returns how long the round is to wait that a hint of now asks for.
 func (h *hinted) next(now time.Time) time.Duration {
 	if h.last.IsZero() || now.Sub(h.last) > hintCalm || now.Before(h.last) {
-		h.last, h.gap = now, 0
+		h.last, h.gap, h.count = now, hintFirst, 1
 		return 0
 	}
-	h.gap = min(max(2*h.gap, hintFirst), hintMost)
+	if h.count++; h.count > hintFree {
+		h.gap = min(2*h.gap, hintMost)
+	}
 	wait := max(h.gap-now.Sub(h.last), 0)
 	h.last = now.Add(wait)
 	return wait

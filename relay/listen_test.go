@@ -131,14 +131,22 @@ func TestHinted(t *testing.T) {
 	var h hinted
 	now := time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
 	var waits []time.Duration
-	for range 8 {
+	for range hintFree + 7 {
 		d := h.next(now)
 		waits = append(waits, d)
 		now = now.Add(d)
 	}
-	for i, want := range []time.Duration{0, 500, 1000, 2000, 4000, 8000, 8000, 8000} {
-		if waits[i] != want*time.Millisecond {
-			t.Errorf("wait %d is %s", i, waits[i])
+	if waits[0] != 0 {
+		t.Errorf("the first waits %s", waits[0])
+	}
+	for i, d := range waits[1:hintFree] {
+		if d != hintFirst {
+			t.Errorf("wait %d is %s", i, d)
+		}
+	}
+	for i, want := range []time.Duration{400, 800, 1600, 3200, 6400, 8000, 8000} {
+		if d := waits[hintFree+i]; d != want*time.Millisecond {
+			t.Errorf("wait %d is %s", hintFree+i, d)
 		}
 	}
 	if d := h.next(now.Add(hintCalm + time.Second)); d != 0 {

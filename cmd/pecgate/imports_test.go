@@ -38,6 +38,7 @@ func roomsAllowed() map[string][]string {
 		"relay":                       append([]string{"policy", "relay/submit", "relay/fetch"}, store...),
 		"relay/upstream":              {"mailbox/netconn"},
 		"relay/upstream/upstreamtest": {"relay/upstream"},
+		"relay/upstream/dovecottest":  {},
 		"relay/submit":                {"relay/upstream", "mailbox/netconn"},
 		"relay/fetch":                 {"relay/upstream", "relay/pop3", "mailbox/netconn", "mailbox/events"},
 		"relay/pop3":                  {},

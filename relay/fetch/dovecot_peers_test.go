@@ -4,183 +4,35 @@ package fetch
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"pecgate/relay/upstream/dovecottest"
 	"pecgate/relay/upstream/upstreamtest"
 )
-
-// dovecot is a private Dovecot on loopback with one mailbox.
-type dovecot struct {
-	dir   string
-	ports map[string]int // imaps, imap, pop3s, pop3
-}
-
-const dovecotConf = `
-base_dir = %[1]s/run
-state_dir = %[1]s/state
-log_path = %[1]s/log
-listen = 127.0.0.1
-protocols = imap pop3
-ssl = required
-ssl_cert = <%[1]s/cert.pem
-ssl_key = <%[1]s/key.pem
-mail_location = maildir:%[1]s/mail
-disable_plaintext_auth = yes
-auth_mechanisms = plain login
-passdb {
-  driver = passwd-file
-  args = scheme=PLAIN username_format=%%u %[1]s/users
-}
-userdb {
-  driver = static
-  args = uid=nobody gid=nogroup home=%[1]s
-}
-mail_plugins = quota
-protocol imap {
-  mail_plugins = quota imap_quota
-}
-plugin {
-  quota = maildir:User quota
-  quota_rule = *:storage=100M
-}
-service imap-login {
-  chroot =
-  inet_listener imap {
-    port = %[2]d
-  }
-  inet_listener imaps {
-    port = %[3]d
-    ssl = yes
-  }
-}
-service pop3-login {
-  chroot =
-  inet_listener pop3 {
-    port = %[4]d
-  }
-  inet_listener pop3s {
-    port = %[5]d
-    ssl = yes
-  }
-}
-`
 
 // startDovecot runs Dovecot with these messages in the inbox.
 func startDovecot(t *testing.T, messages ...string) *dovecot {
 	t.Helper()
-	d := &dovecot{dir: t.TempDir(), ports: map[string]int{}}
-	// Its processes run as other users and have to get here.
-	for dir := d.dir; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var ports []any
-	var held []net.Listener
-	for _, name := range []string{"imap", "imaps", "pop3", "pop3s"} {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		held = append(held, ln) // until all have one of their own
-		d.ports[name] = ln.Addr().(*net.TCPAddr).Port
-		ports = append(ports, d.ports[name])
-	}
-	for _, ln := range held {
-		ln.Close()
-	}
-	cert := authority().Server(t, nil)
-	key, err := x509.MarshalECPrivateKey(cert.PrivateKey.(*ecdsa.PrivateKey))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var chain strings.Builder
-	for _, c := range cert.Certificate {
-		chain.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c}))
-	}
-	d.write(t, "cert.pem", chain.String())
-	d.write(t, "key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: key})))
-	d.write(t, "users", registerLogin+":{PLAIN}"+registerPassword+"\n")
-	d.write(t, "dovecot.conf", fmt.Sprintf(dovecotConf, append([]any{d.dir}, ports...)...))
-	for i, m := range messages {
-		// As a provider's own software stores it: lines end in LF.
-		d.write(t, fmt.Sprintf("mail/cur/%d.M%d.host:2,", 1_700_000_000+i, i), strings.ReplaceAll(m, "\r\n", "\n"))
-	}
-	d.write(t, "mail/new/.keep", "")
-	d.write(t, "mail/tmp/.keep", "")
-	const nobody = 65534 // on every Debian
-	err = filepath.WalkDir(filepath.Join(d.dir, "mail"), func(path string, _ os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return os.Chown(path, nobody, -1)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	cmd := exec.Command("dovecot", "-F", "-c", filepath.Join(d.dir, "dovecot.conf"))
-	var said strings.Builder
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil || t.Failed() {
-			log, _ := os.ReadFile(filepath.Join(d.dir, "log"))
-			t.Logf("dovecot ended: %v\n%s\n%s", err, &said, log)
-		}
-	})
-	for _, port := range d.ports {
-		up := false
-		for i := 0; i < 400 && !up; i++ {
-			c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-			if up = err == nil; up {
-				c.Close()
-				continue
-			}
-			time.Sleep(50 * time.Millisecond) // until it listens
-		}
-		if !up {
-			t.Fatal("dovecot does not listen")
-		}
-	}
-	return d
+	return &dovecot{dovecottest.Start(t, dovecottest.Options{Certificate: authority().Server(t, nil), Login: registerLogin, Password: registerPassword}, messages...)}
 }
 
-func (d *dovecot) write(t *testing.T, name, text string) {
-	t.Helper()
-	path := filepath.Join(d.dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
+// dovecot is a private Dovecot on loopback with one mailbox.
+type dovecot struct{ *dovecottest.Server }
 
 const registerLogin, registerPassword = "protocollo", "segreta b"
 
 func (d *dovecot) server(name, security string) Server {
 	return Server{
-		Host: upstreamtest.Host, Port: d.ports[name], Security: security, Roots: authority().Roots(),
+		Host: upstreamtest.Host, Port: d.Ports[name], Security: security, Roots: authority().Roots(),
 		Username: registerLogin, Password: registerPassword, Timeout: 20 * time.Second,
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", strconv.Itoa(d.ports[name])))
+			return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", strconv.Itoa(d.Ports[name])))
 		},
 	}
 }
