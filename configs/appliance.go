@@ -122,11 +122,18 @@ type Smarthost struct {
 	Host string `yaml:"host"`
 	// Default 25.
 	Port int `yaml:"port" default:"25"`
-	// starttls (default) or tls.
-	Security string `yaml:"security" default:"starttls" oneof:"tls,starttls"`
+	// starttls (default), tls, or none where host is a loopback address like 127.0.0.1.
+	Security string `yaml:"security" default:"starttls" oneof:"tls,starttls,none"`
 	// PEM file of CAs in place of the system's roots. Default none.
 	CA string `yaml:"ca"`
+	// Login, if the server asks for one; not with security none. Default none.
+	Username string `yaml:"username"`
+	// File that holds its password, one line; mode 0600 or 0640. Required with username.
+	PasswordFile string `yaml:"password_file"`
 }
+
+// Password reads the password of the login.
+func (s Smarthost) Password() (string, error) { return Secret{File: s.PasswordFile}.Resolve() }
 
 // Location is the time zone of the key `timezone`.
 func (a *Appliance) Location() *time.Location {

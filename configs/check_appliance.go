@@ -95,6 +95,7 @@ func (f *findings) checkAppliance(d *decoder, a *Appliance) {
 			d.refuse("outgoing.smarthost.ca", "ca: file %s: %v", shownName(name), err)
 		}
 	}
+	f.smarthost(d, a)
 	f.laterAppliance(d, a)
 }
 
@@ -274,4 +275,28 @@ func isHost(s string, ip bool) bool {
 		}
 	}
 	return true
+}
+
+// smarthost checks how the smarthost is spoken to.
+func (f *findings) smarthost(d *decoder, a *Appliance) {
+	const at = "outgoing.smarthost."
+	s := &a.Outgoing.Smarthost
+	ip := net.ParseIP(s.Host)
+	if s.Security == "none" && (ip == nil || !ip.IsLoopback()) {
+		d.refuse(at+"security", "security: none needs a loopback address as host, like 127.0.0.1; elsewhere write starttls or tls")
+	}
+	if s.Username != "" && s.Security == "none" {
+		d.refuse(at+"username", "username: no login is sent without TLS: write security: starttls or tls")
+	}
+	if (s.Username == "") != (s.PasswordFile == "") {
+		d.refuse(at+"username", "username and password_file belong together")
+	}
+	if s.PasswordFile == "" {
+		return
+	}
+	name := s.PasswordFile
+	s.PasswordFile = a.Path(name)
+	if _, err := f.keepers.readPrivate(s.PasswordFile, maxSecret); err != nil {
+		d.refuse(at+"password_file", "password_file: file %s: %v", shownName(name), err)
+	}
 }

@@ -44,6 +44,7 @@ func (c *policyCheck) all() {
 	if len(c.policy.Mailboxes) == 0 && !c.bad["mailboxes"] && !c.hollow[""] {
 		c.refuse("mailboxes", "there are no mailboxes")
 	}
+	c.byMail()
 	c.laterPolicy()
 }
 
@@ -105,6 +106,9 @@ func (c *policyCheck) users() {
 		if slices.Contains(u.Deliver, "forward") && u.Email == "" {
 			c.refuse(path+"deliver", "deliver: forward needs an email")
 		}
+		if u.NotifyNew && u.Email == "" {
+			c.refuse(path+"notify_new", "notify_new needs an email")
+		}
 	}
 	for email, i := range emails {
 		if other, ok := c.logins[email]; ok && other != i {
@@ -162,6 +166,13 @@ func (c *policyCheck) mailbox(i int) {
 	if m.ReplyTo != "" {
 		if _, err := policy.ParseAddress(m.ReplyTo); err != nil {
 			c.refuse(path+"reply_to", "reply_to: %s is %v", quote(m.ReplyTo), err)
+		}
+	}
+	if to := m.Ordinary.ForwardTo; to != "" {
+		if _, err := policy.ParseAddress(to); err != nil {
+			c.refuse(path+"ordinary.forward_to", "forward_to: %s is %v", quote(to), err)
+		} else if _, ok := c.boxes[strings.ToLower(to)]; ok {
+			c.refuse(path+"ordinary.forward_to", "forward_to: %s is a PEC mailbox: needs an ordinary address", quote(to))
 		}
 	}
 	if m.ProviderCopyReceipts.Mode == "" {

@@ -31,6 +31,7 @@ func exampleHouse(t testing.TB) string {
 	write(t, filepath.Join(dir, "exchange-ca.pem"), string(b), 0o644)
 	write(t, filepath.Join(dir, "provider-ca.pem"), string(b), 0o644)
 	write(t, filepath.Join(dir, "secrets/ufficio.acquisti"), "hunter2\n", 0o600)
+	write(t, filepath.Join(dir, "secrets/smarthost"), "hunter2\n", 0o600)
 	return config
 }
 
@@ -50,7 +51,6 @@ func TestExamplesLoad(t *testing.T) {
 	}
 	want := []string{
 		"api has no effect in this version: no HTTP service is started",
-		"outgoing has no effect in this version: notices and forwarded messages are not sent",
 		"relays has no effect in this version: no relay listener is started",
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -208,6 +208,7 @@ func TestEnvironmentSetsEveryKey(t *testing.T) {
 		"smtp.max_message_size": "50MiB", "imap.imaps": "127.0.0.1:1993,[::1]:1993", "api.listen": "127.0.0.1:9443", "autoconfig.listen": "127.0.0.1:7443", "proxy_protocol.from": "192.0.2.9/32,192.0.2.10",
 		"provider_trust": "pec-ca.pem,exchange-ca.pem", "outgoing.smarthost.host": "mail.example.org",
 		"outgoing.smarthost.port": "2525", "outgoing.smarthost.security": "tls", "outgoing.smarthost.ca": "pec-ca.pem",
+		"outgoing.smarthost.username": "gateway", "outgoing.smarthost.password_file": "secrets/smarthost",
 	}
 	for _, k := range leafKeys("", reflect.TypeFor[Appliance]()) {
 		if values[k.path] == "" {
@@ -232,7 +233,7 @@ func TestEnvironmentSetsEveryKey(t *testing.T) {
 			50 << 20},
 		IMAP: IMAP{[]string{"127.0.0.1:1993", "[::1]:1993"}}, API: API{"127.0.0.1:9443"}, Autoconfig: Autoconfig{"127.0.0.1:7443"},
 		ProviderTrust: []string{filepath.Join(dir, "pec-ca.pem"), filepath.Join(dir, "exchange-ca.pem")},
-		Outgoing:      Outgoing{Smarthost{"mail.example.org", 2525, "tls", filepath.Join(dir, "pec-ca.pem")}},
+		Outgoing:      Outgoing{Smarthost{"mail.example.org", 2525, "tls", filepath.Join(dir, "pec-ca.pem"), "gateway", filepath.Join(dir, "secrets/smarthost")}},
 		ProxyProtocol: ProxyProtocol{From: []string{"192.0.2.9/32", "192.0.2.10"}},
 	}
 	if !reflect.DeepEqual(a, want) {
@@ -325,7 +326,7 @@ func TestWarnings(t *testing.T) {
 		{"no pin where required", "    admin", "    pin_required: true\n    admin", ""},
 		{"split", "    admin", "    split: blind\n    admin", ""},
 		{"keep", "    admin", "    keep: 3650d\n    admin", ""},
-		{"forward", "    email", "    deliver: [imap, forward]\n    email", "3:14: deliver: forward has no effect in this version: the messages are read by IMAP"},
+		{"forward", "    email", "    deliver: [imap, forward]\n    email", "3:14: deliver: forward, but pecgate.yaml has no outgoing.smarthost: the messages are read by IMAP"},
 		{"weak hash", "m=65536,t=3", "m=8192,t=1", "4:15: password: the hash is weaker than m=19456,t=2: make it anew with `pecgate password`"},
 		{"no password", "    password: " + hash + "\n", "", `2:5: user "mario" has no password and cannot log in`},
 		{"environment", "{file: secrets/protocollo}", "{env: NO_SUCH_VARIABLE}", `9:21: environment variable "NO_SUCH_VARIABLE" is not set here`},

@@ -39,6 +39,8 @@ type User struct {
 	TOTP Sealed `yaml:"totp"`
 	// Where this user's messages go: imap (default), forward, or both.
 	Deliver []string `yaml:"deliver" default:"imap" oneof:"imap,forward"`
+	// A notice by ordinary mail, without content, of each PEC that arrives in a mailbox that the user reads. Default false.
+	NotifyNew bool `yaml:"notify_new" default:"false"`
 
 	At Position `yaml:"-"`
 }
@@ -122,6 +124,8 @@ type Mailbox struct {
 	PINMethods []string `yaml:"pin_methods" default:"subject" oneof:"subject,reply,header,password"`
 	// What the provider allows; what is written here wins over the preset.
 	Limits Limits `yaml:"limits"`
+	// Ordinary mail that arrives, which stands in Anomalie.
+	Ordinary Ordinary `yaml:"ordinary"`
 	// Put a copy of what was sent into the provider's own Sent folder. Default false.
 	ProviderSentCopy bool `yaml:"provider_sent_copy" default:"false"`
 	// \Seen is common to all members. Default false.
@@ -200,6 +204,12 @@ type Watchdogs struct {
 	Unread Patience `yaml:"unread" default:"off"`
 	// Since the mailbox could be read at the provider; told to the administrator. 10m to 30d, default 1h.
 	Fetch Patience `yaml:"fetch" default:"1h"`
+}
+
+// Ordinary says what becomes of ordinary mail that arrives in a mailbox, beside that it is kept.
+type Ordinary struct {
+	// Ordinary address that gets it by the smarthost, unaltered; not what machines wrote. Default none.
+	ForwardTo string `yaml:"forward_to"`
 }
 
 // Limits of a provider.

@@ -85,7 +85,7 @@ func TestConflictWarnings(t *testing.T) {
 		{"two deny, one gives", groups, "      - {group: segreteria, anomalies: false}\n      - {group: capi, anomalies: false}\n      - {user: lucia, anomalies: true}\n",
 			[]string{`19:9: protocollo@pec.example.org: the lines of user "lucia" disagree: line 17 denies anomalies and wins over line 19`}},
 		{"send only", groups, "      - {user: lucia, preset: send only}\n      - {group: segreteria, receive: true}\n",
-			[]string{`17:31: preset: send only: IMAP is refused, but in this version the receipts do not go by mail`,
+			[]string{`17:31: preset: send only, but pecgate.yaml has no outgoing.smarthost: IMAP is refused and the receipts do not go by mail`,
 				`18:9: protocollo@pec.example.org: the lines of user "lucia" disagree: line 17 denies receive and wins over line 18`}},
 		{"the first end", groups, "      - {group: segreteria, expires: 2090-01-01}\n      - {user: mario}\n      - {user: anna}\n",
 			[]string{`18:9: protocollo@pec.example.org: the lines of user "mario" disagree: line 17 ends first and ends all`}},

@@ -61,8 +61,10 @@ type Options struct {
 	Policy   func() *policy.Policy
 	Accounts func() []relay.Account
 	Codes    func(login, sealed string) ([]byte, error) // opens the secret of a user's one-time codes; nil: there are none
-	Schedule relay.Schedule                             // zero: the default
-	Log      *slog.Logger
+	// Smarthost is the way to ordinary mailboxes; nil: there is none.
+	Smarthost *relay.Smarthost
+	Schedule  relay.Schedule // zero: the default
+	Log       *slog.Logger
 }
 
 // drainTime is how long open connections may finish what they are doing.
@@ -124,7 +126,8 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		},
 		Policy:      o.Policy,
 		Readers:     func(box string) []relay.Reader { return readers(o.Policy(), box, time.Now()) },
-		Certificate: g.cert.Expires,
+		Certificate: g.cert.Expires, Smarthost: o.Smarthost,
+		Person: func(login string) relay.Correspondent { return correspondent(o.Policy(), login) },
 	})
 	// Before anything is accepted: what comes in now is not of the backup.
 	if err := g.relay.Restored(ctx); err != nil {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"time"
 
 	"pecgate/gateway/imapd"
@@ -23,9 +24,21 @@ func readers(p *policy.Policy, address string, now time.Time) (all []relay.Reade
 			continue
 		}
 		all = append(all, relay.Reader{
-			Login: u.Login,
-			Sees:  func(role mailbox.Role) (mailbox.Scope, bool) { return imapd.Shared(role, rights, box) },
+			Correspondent: correspondent(p, u.Login), Login: u.Login, NotifyNew: u.NotifyNew, Approves: rights.Approve,
+			Sees: func(role mailbox.Role) (mailbox.Scope, bool) { return imapd.Shared(role, rights, box) },
 		})
 	}
 	return all
+}
+
+// correspondent is how ordinary mail reaches a login.
+func correspondent(p *policy.Policy, login string) relay.Correspondent {
+	u, ok := p.User(login)
+	if !ok {
+		return relay.Correspondent{}
+	}
+	return relay.Correspondent{
+		Email: u.Email, Forward: slices.Contains(u.Deliver, "forward"),
+		NoIMAP: func(box string) bool { return p.Rights(u.Login, box, time.Now()).SendOnly },
+	}
 }

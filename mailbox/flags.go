@@ -88,6 +88,25 @@ func (tx *Tx) SeenByAny(p Place, who []Person) (bool, error) {
 	return false, nil
 }
 
+// Shows tells whether a viewer sees what stands at a place; not what stands there
+// no more.
+func (tx *Tx) Shows(p Place, v Viewer) (bool, error) {
+	e, err := tx.entry(p.Folder, p.UID)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && v.sees(e), err
+}
+
+// FolderKey is which folder has an id.
+func (tx *Tx) FolderKey(id FolderID) (FolderKey, error) {
+	f, err := tx.folderByID(id)
+	if err != nil {
+		return FolderKey{}, err
+	}
+	return f.Key, nil
+}
+
 // personOnes returns the flags that stand under one person; 0 is everybody, for
 // whom only \Seen counts, where the mailbox has it common.
 func (tx *Tx) personOnes(f FolderID, p Person, uid UID, e entry) (byte, error) {

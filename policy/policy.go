@@ -25,7 +25,9 @@ type User struct {
 	PIN      string   // argon2id hash; empty: this user has no fixed PIN
 	TOTP     string   // sealed secret of one-time codes, which are in place of the PIN; empty: there are none
 	Deliver  []string // imap, forward
-	Line     string   // file:line, for explain
+	// NotifyNew: told by ordinary mail of each PEC that arrives.
+	NotifyNew bool
+	Line      string // file:line, for explain
 }
 
 // Mailbox is one PEC mailbox (casella).

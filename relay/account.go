@@ -35,6 +35,7 @@ type Account struct {
 	PerMinute      int           // most hand-overs a minute; 0: no limit
 	Copy           CopyRule      // what becomes of the provider's copy of a message
 	CopyReceipts   CopyRule      // the same of a receipt
+	OrdinaryTo     string        // address that gets what ordinary mail arrives; "": none. Read at each message
 	Watch          Watch         // whose silence is told; read at each round
 	HistoryUnseen  bool          // what stood at the provider before us looks new
 }

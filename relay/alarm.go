@@ -43,6 +43,8 @@ type alarm struct {
 
 	sub *Submission // it is about this one, which is described below the text; nil: about none
 
+	refuses string // address of which it tells that it refuses mail; "": of none
+
 	// quiet is how long after its end the same alarm is raised again without being
 	// told: for what comes and goes. 0: each time is told.
 	quiet time.Duration
@@ -341,6 +343,6 @@ func alarmNotice(a alarm, o Options) *notice {
 	n.subject, n.to = plain(n.subject, maxSubject), cmp.Or(a.box, o.Address)
 	sum := sha256.Sum256([]byte(alarmKey(a.box, a.kind, a.about)))
 	n.name = "alarm." + hex.EncodeToString(sum[:8])
-	n.also = onceEach(a.to)
+	n.also, n.refuses = onceEach(a.to), a.refuses
 	return n
 }

@@ -71,7 +71,8 @@ func keepForApproval(tx *mailbox.Tx, s *Submission, t Ticket, m *mailbox.Message
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.fileKept(tx, m), h.put(tx, s), save(tx, s, nil))
+	return errors.Join(s.fileKept(tx, m), h.put(tx, s), save(tx, s, nil),
+		noteForward(tx, routed{Message: m.ID, What: routeApproval, Box: s.Box, Submission: s.ID}))
 }
 
 // put writes the record of a hold that begins, in place of the one before.

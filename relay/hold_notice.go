@@ -94,10 +94,11 @@ func holdWordsItalian() holdWords {
 	return holdWords{
 		title:   "Confermare con il PIN",
 		notSent: "Il messaggio qui sotto è trattenuto e non è ancora partito.",
-		confirm: "Per inviarlo: rispondere a questo avviso scrivendo il PIN, e nient'altro, nella prima riga della risposta.",
-		cancel:  "Per annullarlo: eliminarlo dalla cartella %q.",
-		until:   "Senza conferma entro il %s viene annullato; un avviso lo dirà.",
-		from:    "Da", to: "A", cc: "Cc", subject: "Oggetto", date: "Data", size: "Dimensione", octets: "%d byte",
+		confirm: "Per inviarlo: rispondere a questo avviso scrivendo il PIN, e nient'altro, nella prima riga della risposta. " +
+			"La risposta va inviata con l'account PEC di pecgate: dalla casella di posta ordinaria per ora non ha effetto.",
+		cancel: "Per annullarlo: eliminarlo dalla cartella %q.",
+		until:  "Senza conferma entro il %s viene annullato; un avviso lo dirà.",
+		from:   "Da", to: "A", cc: "Cc", subject: "Oggetto", date: "Data", size: "Dimensione", octets: "%d byte",
 		files: "Allegati", more: "e altri %d allegati",
 		gets: "Lo ricevono in tutto %d", hidden: "di cui nascosti (non stanno in A e Cc)", each: "Messaggi in cui viene diviso", others: "e altri %d destinatari",
 		toConfirm: "Da confermare",
@@ -114,10 +115,11 @@ func holdWordsEnglish() holdWords {
 	return holdWords{
 		title:   "Confirm with your PIN",
 		notSent: "The message below is held and has not left yet.",
-		confirm: "To send it: reply to this notice with the PIN, and nothing else, in the first line of the reply.",
-		cancel:  "To cancel it: delete it from the folder %q.",
-		until:   "Without a confirmation by %s it is cancelled, and a notice will say so.",
-		from:    "From", to: "To", cc: "Cc", subject: "Subject", date: "Date", size: "Size", octets: "%d bytes",
+		confirm: "To send it: reply to this notice with the PIN, and nothing else, in the first line of the reply. " +
+			"Send the reply by the pecgate account: from the ordinary mailbox it has no effect for now.",
+		cancel: "To cancel it: delete it from the folder %q.",
+		until:  "Without a confirmation by %s it is cancelled, and a notice will say so.",
+		from:   "From", to: "To", cc: "Cc", subject: "Subject", date: "Date", size: "Size", octets: "%d bytes",
 		files: "Attachments", more: "and %d more attachments",
 		gets: "It goes to %d in all", hidden: "of these hidden (not in To and Cc)", each: "Messages into which it is split", others: "and %d more recipients",
 		toConfirm: "To confirm",

@@ -274,6 +274,11 @@ func (s *Service) sortIn(tx *mailbox.Tx, acc Account, r *pec.Report, found *find
 			return line, err
 		}
 	}
+	if !m.History {
+		if err := noteForward(tx, routed{Message: m.ID, What: routeArrival, Box: acc.Box}); err != nil {
+			return line, err
+		}
+	}
 	return line, giveTo(tx, m, whom.inbox)
 }
 

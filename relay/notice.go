@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pecgate/mailbox"
+	"pecgate/relay/forward"
 	"pecgate/relay/submit"
 )
 
@@ -27,6 +28,7 @@ type notice struct {
 	name                string         // in its Message-ID
 	refers              string         // Message-ID it refers to
 	at                  time.Time
+	refuses             string // address of which it tells that it refuses mail
 	// instead are those who get it in place of user, where that one has left; nil:
 	// nobody does.
 	instead func(*mailbox.Tx) ([]addressee, error)
@@ -89,6 +91,7 @@ func (n *notice) bytes() []byte {
 		header("References", "<"+n.refers+">")
 	}
 	header("Auto-Submitted", "auto-generated") // RFC 3834
+	header(forward.LoopHeader, n.from)
 	header("MIME-Version", "1.0")
 	header("Content-Type", "text/plain; charset=utf-8")
 	header("Content-Transfer-Encoding", "base64")
@@ -171,7 +174,7 @@ func (n *notice) record(ctx context.Context, store *mailbox.Store, st *mailbox.S
 				return err
 			}
 		}
-		return nil
+		return noteForward(tx, routed{Message: m.ID, What: routeNotice, Box: n.box, Refuses: n.refuses})
 	})
 	if errors.Is(err, errNothingToTell) {
 		return store.Update(ctx, func(tx *mailbox.Tx) error { _, err := with(tx); return err })

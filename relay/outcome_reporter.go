@@ -154,6 +154,11 @@ func (s *Service) reportOne(ctx context.Context, d dueReport) error {
 		if err := tx.FileGenerated(outcomesOf(now.Box), m, r.Message, how, r.Shown.worse(shown)); err != nil {
 			return err
 		}
+		if shown.Ended && !r.Shown.Ended { // one copy, of the last
+			if err := noteForward(tx, routed{Message: m.ID, What: routeReport, Box: now.Box}); err != nil {
+				return err
+			}
+		}
 		sp := tx.Space(room)
 		if err := sp.Delete(dueKey(r.Due, id)); err != nil {
 			return err

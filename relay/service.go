@@ -35,13 +35,20 @@ type Options struct {
 	Policy func() *policy.Policy
 	// Readers are the people who may see something of a mailbox by now. nil: nobody is known.
 	Readers func(box string) []Reader
+	// Person is how ordinary mail reaches a login by now; nil: nobody is reached.
+	Person func(login string) Correspondent
+	// Smarthost is the way to ordinary mailboxes; nil: there is none.
+	Smarthost *Smarthost
 	// Certificate is when the gateway's own certificate ends; nil: it is not watched.
 	Certificate func() time.Time
 }
 
 // Reader is a person who may see something of a mailbox.
 type Reader struct {
-	Login string
+	Correspondent
+	Login     string
+	NotifyNew bool // asked for a notice of each PEC that arrives
+	Approves  bool // may approve what others wrote
 	// Sees says what they see of a folder, exactly as it is by IMAP.
 	Sees func(role mailbox.Role) (mailbox.Scope, bool)
 }
@@ -142,6 +149,7 @@ func (s *Service) Run(ctx context.Context) error {
 			s.faults("", err) // the next start tries again
 		}
 	})
+	reporter.Go(func() { s.keepForwards(ctx) })
 	for {
 		if err := s.holdRemoved(ctx); err != nil && ctx.Err() == nil {
 			s.faults("", err) // each is looked at again before it is sent

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pecgate/mailbox"
+	"pecgate/relay/forward"
 	"pecgate/relay/submit"
 )
 
@@ -50,8 +51,9 @@ func (b BoxStatus) MarshalJSON() ([]byte, error) {
 type Status struct {
 	Mailboxes []BoxStatus   `json:"mailboxes"`
 	Queue     map[State]int `json:"queue"`
-	Overdue   int           `json:"overdue"` // recipients that a receipt is late for
-	Alarms    []Alarm       `json:"alarms"`  // that stand, the first thousand
+	Overdue   int           `json:"overdue"`  // recipients that a receipt is late for
+	Alarms    []Alarm       `json:"alarms"`   // that stand, the first thousand
+	Forwards  int           `json:"forwards"` // wait for the smarthost
 	Space     Space         `json:"space"`
 }
 
@@ -96,6 +98,9 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 			return true, nil
 		})
 		if err != nil {
+			return err
+		}
+		if st.Forwards, err = forward.Waiting(tx); err != nil {
 			return err
 		}
 		if st.Alarms, err = Alarms(tx, 1000); err != nil {

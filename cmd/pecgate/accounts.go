@@ -44,7 +44,7 @@ func accountsOf(l *configs.Loaded) ([]relay.Account, error) {
 			Box: m.Address, Active: m.Active, Admin: m.Admin, Username: m.Username, Password: m.Password.Resolve,
 			SMTP:  relay.Endpoint{Host: m.SMTP.Host, Port: m.SMTP.Port, Security: m.SMTP.Security, Roots: smtpRoots, Timeout: m.SMTP.Timeout},
 			Every: m.Incoming.Every, UncertainAfter: m.UncertainAfter, Resend: m.Uncertain == "resend", PerMinute: m.Limits.PerMinute,
-			Watch: watchOf(m.Watch), Copy: copyRuleOf(m.ProviderCopy), CopyReceipts: copyRuleOf(m.ProviderCopyReceipts),
+			OrdinaryTo: m.Ordinary.ForwardTo, Watch: watchOf(m.Watch), Copy: copyRuleOf(m.ProviderCopy), CopyReceipts: copyRuleOf(m.ProviderCopyReceipts),
 		}
 		a.HistoryUnseen = m.History == "unseen"
 		a.Expires, a.SMTPLogin, a.FetchLogin = m.Password.Expires.End(l.Appliance.Location()), loginOf(l, m.SMTP.Username, m.SMTP.Password), loginOf(l, m.Incoming.Username, m.Incoming.Password)
@@ -85,4 +85,28 @@ func loginOf(l *configs.Loaded, username string, s configs.Secret) relay.Login {
 // copyRuleOf is what becomes of the provider's copy.
 func copyRuleOf(c configs.CopyRule) relay.CopyRule {
 	return relay.CopyRule{Delete: c.Mode == "delete" || c.Mode == "after", After: c.After}
+}
+
+// smarthostOf is the way to ordinary mailboxes; nil: there is none.
+func smarthostOf(l *configs.Loaded) (*relay.Smarthost, error) {
+	h := l.Appliance.Outgoing.Smarthost
+	if h.Host == "" {
+		return nil, nil
+	}
+	out := &relay.Smarthost{Endpoint: relay.Endpoint{Host: h.Host, Port: h.Port, Security: h.Security, Timeout: time.Minute}, Username: h.Username}
+	if h.Username != "" {
+		out.Password = h.Password
+	}
+	if h.CA == "" {
+		return out, nil
+	}
+	b, err := os.ReadFile(h.CA)
+	if err != nil {
+		return nil, fmt.Errorf("outgoing.smarthost.ca: %w", err)
+	}
+	out.Roots = x509.NewCertPool()
+	if !out.Roots.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("outgoing.smarthost.ca: %s holds no certificate", h.CA)
+	}
+	return out, nil
 }

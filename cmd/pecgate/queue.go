@@ -30,7 +30,7 @@ the user and process that asked for it.`,
 		Args: noArguments("use `queue list`, `show`, `retry`, `hold`, `cancel`, `approve` or `reject`"),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newQueueListCommand(app), newQueueShowCommand(app),
+	c.AddCommand(newQueueListCommand(app), newQueueShowCommand(app), newQueueForwardsCommand(app),
 		newQueueChangeCommand(app, "retry", "send what is held, or what waits for its next attempt, now",
 			`Puts submissions that are held back into the queue, and lets those that wait for
 their next attempt be tried at once. It does not release what waits for a PIN or

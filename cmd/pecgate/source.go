@@ -22,6 +22,8 @@ type inUse struct {
 	loaded   *configs.Loaded
 	policy   *policy.Policy
 	accounts []relay.Account
+	// smarthost is that of the start: pecgate.yaml is not read again.
+	smarthost *relay.Smarthost
 }
 
 // newSource returns a source of a loaded configuration.
@@ -36,7 +38,11 @@ func (s *source) use(l *configs.Loaded) error {
 	if err != nil {
 		return err
 	}
-	s.now.Store(&inUse{loaded: l, policy: policyOf(l), accounts: accounts})
+	smarthost, err := smarthostOf(l)
+	if err != nil {
+		return err
+	}
+	s.now.Store(&inUse{loaded: l, policy: policyOf(l), accounts: accounts, smarthost: smarthost})
 	return nil
 }
 
@@ -110,8 +116,9 @@ func (s *source) gatewayOptions(log *slog.Logger) (gateway.Options, error) {
 			s := s.now.Load().loaded.Sums
 			return gateway.Sums{Config: s.Config, Policy: s.Policy}
 		},
-		Policy:   func() *policy.Policy { return s.now.Load().policy },
-		Accounts: func() []relay.Account { return s.now.Load().accounts },
-		Codes:    func(login, sealed string) ([]byte, error) { return s.now.Load().loaded.OpenCode(login, sealed) },
+		Policy:    func() *policy.Policy { return s.now.Load().policy },
+		Accounts:  func() []relay.Account { return s.now.Load().accounts },
+		Smarthost: s.now.Load().smarthost,
+		Codes:     func(login, sealed string) ([]byte, error) { return s.now.Load().loaded.OpenCode(login, sealed) },
 	}, nil
 }

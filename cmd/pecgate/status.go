@@ -101,7 +101,7 @@ func printStatus(out io.Writer, st relay.Status, running bool, loc *time.Locatio
 	if len(queue) == 0 {
 		queue = append(queue, "none")
 	}
-	fmt.Fprintf(out, "\nTimes are of %s.\nSubmissions: %s\nOverdue recipients: %d\n", loc, strings.Join(queue, ", "), st.Overdue)
+	fmt.Fprintf(out, "\nTimes are of %s.\nSubmissions: %s\nOverdue recipients: %d\nWaiting for ordinary mailboxes: %d\n", loc, strings.Join(queue, ", "), st.Overdue, st.Forwards)
 	if err := printAlarms(out, st.Alarms, loc); err != nil {
 		return err
 	}

@@ -29,6 +29,28 @@ func (c *Control) queueRoutes(mux *http.ServeMux) {
 			return c.opt.Relay.Cancel(ctx, id, knows, by)
 		})(r)
 	}))
+	mux.Handle("GET /v1/queue/forwards", c.audited("forward list", func(r *http.Request) (a answer) {
+		a.value, a.err = relay.Forwards(r.Context(), c.opt.Store, forwardsShown)
+		return a
+	}))
+	mux.Handle("POST /v1/queue/forwards/retry", c.audited("forward retry", c.forwardChanged(c.opt.Relay.ForwardRetry)))
+	mux.Handle("POST /v1/queue/forwards/drop", c.audited("forward drop", c.forwardChanged(c.opt.Relay.ForwardDrop)))
+}
+
+// forwardsShown is how many of what waits for ordinary mailboxes are listed.
+const forwardsShown = 10_000
+
+// forwardChanged makes a question of a change to what waits for an ordinary mailbox.
+func (c *Control) forwardChanged(do func(context.Context, string, relay.Hand) (*relay.Forward, error)) func(*http.Request) answer {
+	return func(r *http.Request) answer {
+		id := r.URL.Query().Get("id")
+		peer, _ := r.Context().Value(peerKey{}).(string)
+		it, err := do(context.WithoutCancel(r.Context()), id, relay.Hand{Actor: "control socket", From: peer})
+		if err != nil {
+			return answer{subject: id, err: err}
+		}
+		return answer{box: it.Box, subject: id, value: it, noted: true}
+	}
 }
 
 func (c *Control) queueList(r *http.Request) (a answer) {

@@ -140,3 +140,13 @@ func (l *Log) RelayPanic(room, mailbox, stack string) {
 func (l *Log) ClockBack(room, mailbox string, records int) {
 	l.out.Warn("the clock was put back", "room", room, "mailbox", mailbox, "records", records)
 }
+
+// Forwarded is an attempt to bring something to an ordinary mailbox.
+func (l *Log) Forwarded(id, kind, mailbox, class, stage string, code, attempts int, err error) {
+	args := []any{"id", id, "kind", kind, "mailbox", mailbox, "class", class, "stage", stage, "code", code, "attempts", attempts}
+	if err != nil {
+		l.out.Warn("forward", append(args, "error", Clip(err.Error()))...)
+		return
+	}
+	l.out.Info("forward", args...)
+}

@@ -29,10 +29,12 @@ func checkAddress(s string) error {
 	return nil
 }
 
-// checkEnvelope checks sender and recipients.
-func checkEnvelope(from string, to []string) error {
-	if err := checkAddress(from); err != nil {
-		return fmt.Errorf("envelope sender: %w", err)
+// checkEnvelope checks sender and recipients; null: the sender may be empty.
+func checkEnvelope(from string, null bool, to []string) error {
+	if from != "" || !null { // RFC 5321 section 4.5.5
+		if err := checkAddress(from); err != nil {
+			return fmt.Errorf("envelope sender: %w", err)
+		}
 	}
 	if len(to) == 0 {
 		return errors.New("envelope without recipients")

@@ -48,7 +48,7 @@ func (s *session) finish(ctx context.Context, err error) {
 
 func (s *session) run(ctx context.Context, from string, to []string, body Body, h Hooks) error {
 	s.res.Stage = StageMail
-	if err := checkEnvelope(from, to); err != nil {
+	if err := checkEnvelope(from, s.srv.Ordinary, to); err != nil {
 		return permanent("%w", err)
 	}
 	if strings.ContainsFunc(s.srv.Hello, func(r rune) bool { return r <= ' ' || r > '~' }) {
@@ -85,7 +85,7 @@ func (s *session) run(ctx context.Context, from string, to []string, body Body, 
 // open connects.
 func (s *session) open(ctx context.Context) error {
 	s.res.Stage = StageConnect
-	if s.srv.Security != "tls" && s.srv.Security != "starttls" {
+	if s.srv.Security != "tls" && s.srv.Security != "starttls" && !s.srv.clear() {
 		return &stop{class: TLSFailed, err: fmt.Errorf("security %q: neither tls nor starttls", s.srv.Security)}
 	}
 	conn, err := upstream.Dial(ctx, s.options())
@@ -124,6 +124,12 @@ func (s *session) login(ctx context.Context) error {
 		}
 	}
 	s.res.Stage = StageAuth
+	if s.srv.Ordinary && s.srv.Username == "" {
+		return nil
+	}
+	if s.srv.clear() {
+		return &stop{class: TLSFailed, err: errors.New("no login without TLS")}
+	}
 	if ask := s.srv.BeforeLogin; ask != nil {
 		if err := ask(ctx); err != nil {
 			return temporary("login: %w", err)

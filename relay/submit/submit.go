@@ -61,6 +61,16 @@ type Server struct {
 	// was taken. nil: nobody.
 	BeforeLogin func(ctx context.Context) error
 	LoggedIn    func()
+	// Ordinary: it is a smarthost for ordinary mail and no provider. The sender may be
+	// empty (a null return path), an empty Username means no login, and Security may be
+	// "none" where Host is a loopback address.
+	Ordinary bool
+}
+
+// clear tells whether the line may be without TLS.
+func (s *Server) clear() bool {
+	ip := net.ParseIP(s.Host)
+	return s.Ordinary && s.Security == "none" && ip != nil && ip.IsLoopback()
 }
 
 // Body is the message as it was accepted. Its bytes must not change during

@@ -1,0 +1,185 @@
+// Package forward brings stored messages to ordinary mailboxes, by the smarthost of
+// the appliance and by nothing else: never by a PEC provider.
+//
+// It owns the queue of what goes there (an item is one stored message for one
+// address), its schedule, and the one field that is put above a message. Who gets
+// what is decided in relay.
+//
+// Invariants:
+//   - The stored bytes follow the trace field unaltered (relay/submit writes them).
+//   - The return path is null: nothing that fails comes back as mail.
+//   - An item goes when the smarthost said 2xx to the dot, or when it is given up;
+//     then the administrator is told, once for an address. A line that broke after the
+//     dot is tried again, so a copy may arrive twice, never less than once.
+//   - What bears our mark is not taken again (Marked).
+//   - The queue holds at most MaxItems; what comes on top is counted and not kept.
+//   - A clock that jumps gives nothing up: that takes attempts on several days too.
+//   - One service at a time has an item: the lease of another opening of the store is
+//     void.
+//
+// It must not import relay, gateway or configs.
+package forward
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"pecgate/mailbox"
+)
+
+// Records of the queue, in a space of its own:
+//
+//	i/<id>            Item
+//	d/<due>/<id>      nothing: when it is due; milliseconds since 1970, 16 hexadecimal digits
+//	m/<message>/<to>  id: so that a message goes to an address once
+//	n                 count
+//	bell              written to wake the sender
+const space = "forward"
+
+// MaxItems bounds the queue.
+const MaxItems = 100_000
+
+// Item is one message for one address.
+type Item struct {
+	ID       string            `json:"id"`
+	Message  mailbox.MessageID `json:"message"`
+	To       string            `json:"to"`
+	Kind     string            `json:"kind"` // notice, copy, ordinary
+	Box      string            `json:"mailbox,omitempty"`
+	Person   mailbox.Person    `json:"person,omitempty"` // whose address it is
+	Queued   time.Time         `json:"queued"`
+	Due      time.Time         `json:"due"`
+	Attempts int               `json:"attempts"`
+	Days     int               `json:"days,omitempty"` // different days on which it was tried
+	Last     time.Time         `json:"last,omitzero"`  // attempt
+	Error    string            `json:"error,omitempty"`
+	Holder   string            `json:"holder,omitempty"` // who works on it
+	Lease    time.Time         `json:"lease,omitzero"`   // until then
+}
+
+// count is how many items there are.
+type count struct {
+	Items   int `json:"items"`
+	Dropped int `json:"dropped,omitempty"` // not kept, since the queue was full
+}
+
+// ErrNotFound says that there is no such item.
+var ErrNotFound = errors.New("forward: no such item")
+
+func itemKey(id string) string { return "i/" + id }
+
+func dueKey(it *Item) string { return fmt.Sprintf("d/%016x/%s", max(it.Due.UnixMilli(), 0), it.ID) }
+
+func onceKey(it *Item) string {
+	return fmt.Sprintf("m/%016x/%s", uint64(it.Message), strings.ToLower(it.To))
+}
+
+// Add queues a message for an address, in the caller's transaction. ID is made
+// from the message and a number. It does nothing for a message that waits for that
+// address already, and counts only what is above MaxItems.
+func Add(tx *mailbox.Tx, it Item) error {
+	sp := tx.Space(space)
+	var old string
+	switch err := sp.Get(onceKey(&it), &old); {
+	case err == nil:
+		return nil
+	case !errors.Is(err, mailbox.ErrNotFound):
+		return err
+	}
+	var n count
+	if err := sp.Get("n", &n); err != nil && !errors.Is(err, mailbox.ErrNotFound) {
+		return err
+	}
+	if n.Items >= MaxItems {
+		n.Dropped++
+		return sp.Put("n", n)
+	}
+	n.Items++
+	it.Queued = tx.Now().UTC()
+	it.Due = it.Queued
+	for i := 0; ; i++ {
+		it.ID = fmt.Sprintf("f%x-%d", uint64(it.Message), i)
+		var other Item
+		err := sp.Get(itemKey(it.ID), &other)
+		if errors.Is(err, mailbox.ErrNotFound) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return errors.Join(sp.Put(itemKey(it.ID), it), sp.Put(dueKey(&it), true), sp.Put(onceKey(&it), it.ID), sp.Put("n", n), sp.Put("bell", it.ID))
+}
+
+// Waiting tells how many items wait.
+func Waiting(tx *mailbox.Tx) (int, error) {
+	var n count
+	err := tx.Space(space).Get("n", &n)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		err = nil
+	}
+	return n.Items, err
+}
+
+// List returns at most most items, by message.
+func List(tx *mailbox.Tx, most int) ([]Item, error) {
+	out := []Item{}
+	err := tx.Space(space).Scan("i/", func(_ string, raw []byte) (bool, error) {
+		var it Item
+		if err := json.Unmarshal(raw, &it); err != nil {
+			return false, fmt.Errorf("record of what is forwarded: %w", err)
+		}
+		out = append(out, it)
+		return len(out) < most, nil
+	})
+	return out, err
+}
+
+func load(tx *mailbox.Tx, id string) (*Item, error) {
+	it := new(Item)
+	err := tx.Space(space).Get(itemKey(id), it)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	return it, err
+}
+
+// put writes an item with another time to be due.
+func (it *Item) put(tx *mailbox.Tx, due time.Time) error {
+	sp := tx.Space(space)
+	err := sp.Delete(dueKey(it))
+	it.Due = due.UTC()
+	return errors.Join(err, sp.Put(itemKey(it.ID), it), sp.Put(dueKey(it), true))
+}
+
+// remove takes an item off the queue.
+func (it *Item) remove(tx *mailbox.Tx) error {
+	sp := tx.Space(space)
+	var n count
+	if err := sp.Get("n", &n); err != nil {
+		return err
+	}
+	n.Items = max(n.Items-1, 0)
+	return errors.Join(sp.Delete(itemKey(it.ID)), sp.Delete(dueKey(it)), sp.Delete(onceKey(it)), sp.Put("n", n))
+}
+
+// Retry has an item tried now.
+func Retry(tx *mailbox.Tx, id string) (*Item, error) {
+	it, err := load(tx, id)
+	if err != nil {
+		return nil, err
+	}
+	return it, errors.Join(it.put(tx, tx.Now()), tx.Space(space).Put("bell", id))
+}
+
+// Drop takes an item off the queue: it is not sent.
+func Drop(tx *mailbox.Tx, id string) (*Item, error) {
+	it, err := load(tx, id)
+	if err != nil {
+		return nil, err
+	}
+	return it, it.remove(tx)
+}

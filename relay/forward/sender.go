@@ -1,0 +1,338 @@
+package forward
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"pecgate/mailbox"
+	"pecgate/relay/submit"
+)
+
+// Schedule of the queue.
+const (
+	first     = time.Minute        // after the first failure; doubled each time
+	most      = 2 * time.Hour      // longest wait
+	giveUp    = 5 * 24 * time.Hour // RFC 5321 section 4.5.4.1
+	giveUpDay = 4                  // and tried on so many different days
+	hostFirst = 30 * time.Second   // after the smarthost itself failed; doubled each time
+	hostMost  = 15 * time.Minute
+	idle      = 10 * time.Minute
+	lease     = 20 * time.Minute // longer than an attempt
+	atOnce    = 4                // connections
+	inGo      = 64
+	noteAgain = 10 * time.Second // after a fault of the store
+)
+
+// Failure is an item that was given up.
+type Failure struct {
+	Item   Item
+	Reason string // the smarthost's words
+	Final  bool   // refused for good; else tried for too long
+}
+
+// Options is what the sender needs.
+type Options struct {
+	Store    *mailbox.Store
+	Hostname string // ours, in the trace field
+	// Server is the smarthost by now, with its password; ok is false where there is none.
+	Server func() (srv submit.Server, ok bool, err error)
+	// Failed is told of what was given up, after it is off the queue; Sent of what went.
+	Failed func(ctx context.Context, f Failure) error
+	Sent   func(ctx context.Context, it Item) error
+	// Down is told when the smarthost cannot be used, and with nil when it can again.
+	Down func(ctx context.Context, why error) error
+	// Full is told how many items were not kept.
+	Full func(ctx context.Context, dropped int) error
+	Log  func(it Item, r submit.Result)
+	// Fault is told of errors of the gateway itself.
+	Fault func(error)
+}
+
+// Sender sends what is queued.
+type Sender struct {
+	opt    Options
+	holder string
+
+	mu      sync.Mutex
+	fails   int       // of the smarthost, one after the other
+	retryAt time.Time // before that the smarthost is left alone
+}
+
+// NewSender returns a sender that does nothing before Run.
+func NewSender(o Options) *Sender {
+	return &Sender{opt: o, holder: o.Store.Opened() + "/" + rand.Text()}
+}
+
+// Run sends until ctx ends.
+func (s *Sender) Run(ctx context.Context) {
+	wake, stop := s.opt.Store.WatchSpace(space, "bell")
+	defer stop()
+	for {
+		wait, err := s.Round(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.opt.Fault(err)
+			wait = max(wait, noteAgain)
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		case <-wake:
+			t.Stop()
+		}
+	}
+}
+
+// Round sends what is due, and returns how long nothing more is.
+func (s *Sender) Round(ctx context.Context) (time.Duration, error) {
+	srv, ok, err := s.opt.Server()
+	if err != nil {
+		return time.Minute, errors.Join(err, s.opt.Down(ctx, err))
+	}
+	if !ok {
+		return idle, nil // what is queued waits for a smarthost
+	}
+	if err := s.full(ctx); err != nil {
+		return noteAgain, err
+	}
+	for {
+		now := s.opt.Store.Now()
+		s.mu.Lock()
+		hostAt := s.retryAt
+		s.mu.Unlock()
+		if left := hostAt.Sub(now); left > 0 && left <= hostMost { // a clock that was put back does not count
+			return left, nil
+		}
+		items, next, err := s.due(ctx)
+		if err != nil {
+			return noteAgain, err
+		}
+		if len(items) == 0 {
+			if next.IsZero() {
+				return idle, nil
+			}
+			return min(max(next.Sub(now), time.Millisecond), idle), nil
+		}
+		if s.failing() > 0 {
+			items = items[:1] // one asks whether it is there again
+		}
+		if err := s.some(ctx, srv, items); err != nil {
+			return noteAgain, err
+		}
+		if ctx.Err() != nil {
+			return idle, ctx.Err()
+		}
+	}
+}
+
+func (s *Sender) failing() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fails
+}
+
+// full tells of what was not kept.
+func (s *Sender) full(ctx context.Context) error {
+	var n count
+	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		err := tx.Space(space).Get("n", &n)
+		if errors.Is(err, mailbox.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	if err != nil || n.Dropped == 0 {
+		return err
+	}
+	if err := s.opt.Full(ctx, n.Dropped); err != nil {
+		return err
+	}
+	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+		if err := tx.Space(space).Get("n", &n); err != nil {
+			return err
+		}
+		n.Dropped = 0
+		return tx.Space(space).Put("n", n)
+	})
+}
+
+// due returns ids that are due, and when the next of the others is.
+func (s *Sender) due(ctx context.Context) (ids []string, next time.Time, err error) {
+	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		ids, next = nil, time.Time{}
+		now := tx.Now()
+		return tx.Space(space).Scan("d/", func(k string, _ []byte) (bool, error) {
+			at, id, _ := strings.Cut(strings.TrimPrefix(k, "d/"), "/")
+			var ms int64
+			if _, err := fmt.Sscanf(at, "%x", &ms); err != nil {
+				return false, fmt.Errorf("record of what is forwarded: %q", k)
+			}
+			if due := time.UnixMilli(ms); due.After(now) && due.Sub(now) <= most+lease {
+				next = due
+				return false, nil
+			} // what is further off than any wait was put there by a clock that jumped
+			ids = append(ids, id)
+			return len(ids) < inGo, nil
+		})
+	})
+	return ids, next, err
+}
+
+// some sends some items, a few at once.
+func (s *Sender) some(ctx context.Context, srv submit.Server, ids []string) error {
+	errs := make([]error, len(ids))
+	var wg sync.WaitGroup
+	turn := make(chan struct{}, atOnce)
+	for i, id := range ids {
+		turn <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turn }()
+			errs[i] = s.one(ctx, srv, id)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// take gets an item for this sender; nil: somebody else has it, or it is gone.
+func (s *Sender) take(ctx context.Context, id string) (it *Item, err error) {
+	err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+		if it, err = load(tx, id); errors.Is(err, ErrNotFound) {
+			it = nil
+			return nil
+		} else if err != nil {
+			return err
+		}
+		now := tx.Now().UTC()
+		opened, _, _ := strings.Cut(it.Holder, "/")
+		if left := it.Lease.Sub(now); it.Holder != s.holder && opened == s.opt.Store.Opened() && left > 0 && left <= lease {
+			it = nil
+			return nil
+		}
+		if it.Last.IsZero() || now.Format(time.DateOnly) != it.Last.Format(time.DateOnly) {
+			it.Days++
+		}
+		it.Attempts++
+		it.Last, it.Holder, it.Lease = now, s.holder, now.Add(lease)
+		return it.put(tx, now.Add(lease))
+	})
+	return it, err
+}
+
+// one makes one attempt at one item.
+func (s *Sender) one(ctx context.Context, srv submit.Server, id string) error {
+	it, err := s.take(ctx, id)
+	if err != nil || it == nil {
+		return err
+	}
+	m, err := s.opt.Store.Message(ctx, it.Message)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return it.remove(tx) }) // removed meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	body, err := s.opt.Store.Open(m)
+	if err != nil {
+		return err
+	}
+	msg := &traced{field: trace(s.opt.Hostname, it.ID, it.To, it.Last), body: body, size: m.Size()}
+	r := submit.Send(ctx, srv, "", []string{it.To}, msg, submit.Hooks{})
+	if err := body.Close(); err != nil {
+		return err
+	}
+	s.opt.Log(*it, r)
+	// The end is recorded also when the gateway is stopping meanwhile.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	return s.conclude(ctx, it, r)
+}
+
+// ofHost tells whether a result is about the smarthost and not about the message.
+func ofHost(r submit.Result) bool {
+	switch r.Stage {
+	case submit.StageConnect, submit.StageTLS, submit.StageGreeting, submit.StageHello, submit.StageAuth:
+		return r.Err != nil
+	}
+	return false
+}
+
+// conclude records what an attempt came to.
+func (s *Sender) conclude(ctx context.Context, it *Item, r submit.Result) error {
+	var host error
+	if ofHost(r) {
+		host = r.Err
+	}
+	if err := s.host(ctx, host); err != nil {
+		return err
+	}
+	it.Error = ""
+	if r.Err != nil {
+		it.Error = words(r)
+	}
+	final := r.Class == submit.Permanent && host == nil
+	over := final
+	if r.Class != submit.HandedOver && !final {
+		over = it.Days >= giveUpDay && s.opt.Store.Now().Sub(it.Queued) > giveUp
+	}
+	if over { // told before it goes, so that a crash between the two leaves nobody in the dark
+		if err := s.opt.Failed(ctx, Failure{Item: *it, Reason: it.Error, Final: final}); err != nil {
+			return err
+		}
+	}
+	err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+		now, err := load(tx, it.ID)
+		if errors.Is(err, ErrNotFound) {
+			return nil // dropped by a person
+		}
+		if err != nil || now.Holder != s.holder {
+			return err
+		}
+		if over || r.Class == submit.HandedOver {
+			return now.remove(tx)
+		}
+		now.Lease, now.Error = time.Time{}, it.Error
+		return now.put(tx, tx.Now().Add(wait(first, most, now.Attempts)))
+	})
+	if err == nil && r.Class == submit.HandedOver {
+		return s.opt.Sent(ctx, *it)
+	}
+	return err
+}
+
+// host keeps how the smarthost stands, and tells when that changes.
+func (s *Sender) host(ctx context.Context, why error) error {
+	s.mu.Lock()
+	if why == nil {
+		s.fails, s.retryAt = 0, time.Time{}
+	} else {
+		s.fails++
+		s.retryAt = s.opt.Store.Now().Add(wait(hostFirst, hostMost, s.fails))
+	}
+	s.mu.Unlock()
+	return s.opt.Down(ctx, why)
+}
+
+// wait is doubled with each failure.
+func wait(first, most time.Duration, fails int) time.Duration {
+	d := first
+	for i := 1; i < fails && d < most; i++ {
+		d *= 2
+	}
+	return min(d, most)
+}
+
+// words are the smarthost's, or what went wrong.
+func words(r submit.Result) string {
+	if r.Code != 0 {
+		return fmt.Sprintf("%s: %d %s %s", r.Stage, r.Code, r.Enhanced, r.Text)
+	}
+	return fmt.Sprintf("%s: %v", r.Stage, r.Err)
+}

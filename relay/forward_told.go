@@ -1,0 +1,147 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"pecgate/mailbox"
+	"pecgate/relay/forward"
+	"pecgate/relay/submit"
+)
+
+// Correspondent is a person as ordinary mail reaches them.
+type Correspondent struct {
+	Email   string // "": not at all
+	Forward bool   // copies of what they see go there
+	// NoIMAP tells of a mailbox that the person sees nothing of it by IMAP.
+	NoIMAP func(box string) bool
+}
+
+// SendOnly tells whether what concerns the person in a mailbox reaches them by
+// ordinary mail alone.
+func (c Correspondent) SendOnly(box string) bool { return c.NoIMAP != nil && c.NoIMAP(box) }
+
+// Smarthost is an SMTP server that takes ordinary mail.
+type Smarthost struct {
+	Endpoint
+	Username string
+	Password func() (string, error) // read at each use; nil: no login
+}
+
+// smarthost is the way to ordinary mailboxes, if there is one.
+func (s *Service) smarthost() (srv submit.Server, ok bool, err error) {
+	h := s.opt.Smarthost
+	if h == nil {
+		return srv, false, nil
+	}
+	srv = submit.Server{
+		Host: h.Host, Port: h.Port, Security: h.Security, Roots: h.Roots, Timeout: h.Timeout, Hello: s.opt.Hello,
+		Username: h.Username, Ordinary: true,
+	}
+	if h.Password != nil {
+		if srv.Password, err = h.Password(); err != nil {
+			return srv, false, fmt.Errorf("password of the smarthost: %w", err)
+		}
+	}
+	return srv, true, nil
+}
+
+// forwarder sends what is queued for ordinary mailboxes.
+func (s *Service) forwarder() *forward.Sender {
+	return forward.NewSender(forward.Options{
+		Store: s.opt.Store, Hostname: s.opt.Hello, Server: s.smarthost,
+		Failed: s.forwardFailed,
+		Sent: func(ctx context.Context, it forward.Item) error {
+			return errors.Join(s.ended(ctx, "", "forward-refused", it.To), s.ended(ctx, "", "forward-expired", it.To))
+		},
+		Down: s.smarthostDown,
+		Full: func(ctx context.Context, dropped int) error {
+			return s.raise(ctx, alarm{
+				kind: "forward-full", about: s.opt.Store.Now().Format("2006-01-02 15"), to: s.admins(),
+				subjectIT: "Coda della posta ordinaria piena", subjectEN: "The queue of ordinary mail is full",
+				it:     fmt.Sprintf("Più di %d messaggi attendono lo smarthost: gli altri non vengono inoltrati. Restano tutti leggibili con IMAP. Controllare lo smarthost (pecgate status).", forward.MaxItems),
+				en:     fmt.Sprintf("More than %d messages wait for the smarthost: the others are not forwarded. All can be read by IMAP. Look at the smarthost (pecgate status).", forward.MaxItems),
+				detail: fmt.Sprint(dropped),
+			})
+		},
+		Log: func(it forward.Item, r submit.Result) {
+			s.opt.Events.Forwarded(it.ID, it.Kind, it.Box, string(r.Class), string(r.Stage), r.Code, it.Attempts, r.Err)
+		},
+		Fault: func(err error) { s.opt.Events.Fault("forward", "", err) },
+	})
+}
+
+// forwardFailed tells the administrator of an address to which something was given
+// up, once until something reaches it again. There is no bounce: nothing that is
+// forwarded has a sender to tell.
+func (s *Service) forwardFailed(ctx context.Context, f forward.Failure) error {
+	it := f.Item
+	to := s.adminOf(it.Box)
+	if len(to) == 0 {
+		to = s.admins()
+	}
+	a := alarm{
+		kind: "forward-refused", about: it.To, to: to, refuses: it.To,
+		subjectIT: "Posta ordinaria rifiutata per " + it.To, subjectEN: "Ordinary mail refused for " + it.To,
+		it:     "Lo smarthost ha rifiutato un messaggio per questo indirizzo; non viene riprovato. Il messaggio resta leggibile con IMAP. Correggere l'indirizzo in policy.yaml o le regole dello smarthost. Questo avviso non si ripete finché un messaggio non arriva.",
+		en:     "The smarthost has refused a message for this address; it is not tried again. The message can be read by IMAP. Correct the address in policy.yaml, or the rules of the smarthost. This notice is not repeated until a message gets through.",
+		detail: fmt.Sprintf("%s %s: %s", it.ID, it.Kind, plain(f.Reason, maxWords)),
+	}
+	if !f.Final {
+		a.kind = "forward-expired"
+		a.subjectIT, a.subjectEN = "Posta ordinaria non consegnata in 5 giorni a "+it.To, "Ordinary mail not delivered in 5 days to "+it.To
+		a.it = "Per 5 giorni lo smarthost non ha preso un messaggio per questo indirizzo: non viene più riprovato. Il messaggio resta leggibile con IMAP."
+		a.en = "For 5 days the smarthost has not taken a message for this address: it is not tried any more. The message can be read by IMAP."
+	}
+	return errors.Join(s.raise(ctx, a), s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+		return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "forward given up", Box: it.Box, Subject: it.ID, Result: it.To, Reason: plain(f.Reason, maxWords)})
+	}))
+}
+
+// smarthostDown tells that the smarthost cannot be used, once until it can again.
+// It is told in the INBOX; by mail it comes when the smarthost is there again.
+func (s *Service) smarthostDown(ctx context.Context, why error) error {
+	if why == nil {
+		return s.ended(ctx, "", "smarthost", "")
+	}
+	return s.raise(ctx, alarm{
+		kind: "smarthost", to: s.admins(), quiet: fetchQuiet,
+		subjectIT: "Smarthost della posta ordinaria non raggiungibile", subjectEN: "The smarthost for ordinary mail cannot be used",
+		it:     "Avvisi e copie per le caselle ordinarie attendono in coda e partono da soli quando lo smarthost risponde. Le PEC non ne dipendono. Controllare outgoing.smarthost in pecgate.yaml.",
+		en:     "Notices and copies for ordinary mailboxes wait in the queue and leave by themselves when the smarthost answers. PEC does not depend on it. Look at outgoing.smarthost in pecgate.yaml.",
+		detail: plain(why.Error(), maxWords),
+	})
+}
+
+// Forward is what waits for an ordinary mailbox.
+type Forward = forward.Item
+
+// Forwards returns what waits for the smarthost, at most most items.
+func Forwards(ctx context.Context, store *mailbox.Store, most int) (out []Forward, err error) {
+	err = store.View(ctx, func(tx *mailbox.Tx) error { out, err = forward.List(tx, most); return err })
+	return out, err
+}
+
+// ForwardRetry has an item for an ordinary mailbox tried now.
+func (s *Service) ForwardRetry(ctx context.Context, id string, by Hand) (*Forward, error) {
+	return s.forwardHand(ctx, id, by, "forward retry", forward.Retry)
+}
+
+// ForwardDrop takes an item for an ordinary mailbox off the queue.
+func (s *Service) ForwardDrop(ctx context.Context, id string, by Hand) (*Forward, error) {
+	return s.forwardHand(ctx, id, by, "forward drop", forward.Drop)
+}
+
+func (s *Service) forwardHand(ctx context.Context, id string, by Hand, event string, do func(*mailbox.Tx, string) (*Forward, error)) (it *Forward, err error) {
+	err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+		if it, err = do(tx, id); err != nil {
+			return err
+		}
+		return tx.Audit(mailbox.AuditLine{Actor: by.Actor, From: by.From, Event: event, Box: it.Box, Subject: it.ID, Result: it.To})
+	})
+	if errors.Is(err, forward.ErrNotFound) {
+		return nil, refuse("there is no %s in the queue for ordinary mailboxes; `pecgate queue forwards` lists it", id)
+	}
+	return it, err
+}
