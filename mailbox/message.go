@@ -3,7 +3,9 @@ package mailbox
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -79,6 +81,18 @@ func (tx *Tx) PutMessage(m *Message) error {
 
 func msgidKey(m *Message) []byte {
 	return key("ms", strings.ToLower(m.Box), clipKey(m.MessageID), m.ID)
+}
+
+// ScanMessages calls fn for the records of messages behind a number, ascending,
+// until it returns false.
+func (tx *Tx) ScanMessages(after MessageID, fn func(*Message) (bool, error)) error {
+	return tx.r.Scan(key("m"), key("m", after+1), func(_, b []byte) (bool, error) {
+		m := new(Message)
+		if err := json.Unmarshal(b, m); err != nil {
+			return false, fmt.Errorf("record of a message: %w", err)
+		}
+		return fn(m)
+	})
 }
 
 // ByContent returns the messages with these bytes, oldest first.

@@ -35,6 +35,8 @@
 //   - Of each submission at most one report of its outcome stands (outcome.go). It is
 //     written from the state alone, after the change, and replaces the one before
 //     in one transaction; history has none.
+//   - One connection at a time looks at what stands in a mailbox: reconcile.go works in
+//     the fetcher's place.
 //   - What was not sent from here has at most one recovered original, which is of
 //     nobody (original.go).
 //   - Of a batch (batch.go) each message follows from the batch and its number, has

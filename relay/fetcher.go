@@ -69,6 +69,9 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 			if !pause(ctx, heard.next(time.Now())) {
 				return
 			}
+		case j := <-w.jobs:
+			timer.Stop()
+			s.work(ctx, w, j)
 		case <-w.hurry:
 			timer.Stop()
 			quick = s.opt.Schedule.Hurry

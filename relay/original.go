@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pecgate/mailbox"
+	"pecgate/mailbox/mime"
 	"pecgate/mailbox/pec"
 	"pecgate/relay/fetch"
 )
@@ -208,7 +209,7 @@ func (s *Service) search(ctx context.Context, acc Account, o missing, f *sentFol
 		return false, nil
 	}
 	return f.find(ctx, facts.MsgIDs()[0], func(ctx context.Context, folder string, it fetch.Item) error {
-		return s.keepOriginal(ctx, acc, facts, it.Body, fromProvider, "folder "+folder+" of the provider")
+		return s.keepOriginal(ctx, acc, facts, it.Body, fromProvider, "folder "+folder+" of the provider", time.Time{})
 	})
 }
 
@@ -234,30 +235,39 @@ func (s *Service) outOfReceipt(ctx context.Context, acc Account, m *mailbox.Mess
 		return r, false, nil
 	}
 	inner := io.NewSectionReader(body, r.Inner.Off, r.Inner.Size)
-	return r, true, s.keepOriginal(ctx, acc, r, inner, fromReceipt, "the complete receipt of "+plain(r.Recipient, maxAddress))
+	return r, true, s.keepOriginal(ctx, acc, r, inner, fromReceipt, "the complete receipt of "+plain(r.Recipient, maxAddress), time.Time{})
 }
 
 // errOtherID: what was found has another Message-ID.
 var errOtherID = errors.New("relay: another message")
 
-// keepOriginal stores an original and makes its submission.
-func (s *Service) keepOriginal(ctx context.Context, acc Account, r *pec.Report, from io.Reader, how, where string) error {
+// keepOriginal stores an original and makes its submission. Message-ID, recipients
+// and time are those of r or, where no receipt tells (nil), of its own header and
+// of at.
+func (s *Service) keepOriginal(ctx context.Context, acc Account, r *pec.Report, from io.Reader, how, where string, at time.Time) error {
 	in, err := s.opt.Store.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer in.Abort() // no effect after Store
-	if _, err := io.Copy(in, from); err != nil {
+	head := new(head)
+	if _, err := io.Copy(in, io.TeeReader(from, head)); err != nil {
 		return err
 	}
 	o := mailbox.Origin{
 		Box: acc.Box, Direction: mailbox.Out, Submission: NewID(s.opt.Store.Now()), From: acc.Box,
-		Folder: string(mailbox.RoleSent), Name: how, Alias: pec.NormalizeID(r.MsgIDs()[0]), Date: r.When().UTC(),
+		Folder: string(mailbox.RoleSent), Name: how, Date: at.UTC(),
 	}
-	for _, to := range r.Recipients {
-		if len(o.To) < MaxBatch {
+	if r != nil {
+		o.Alias, o.Date = pec.NormalizeID(r.MsgIDs()[0]), r.When().UTC()
+		for _, to := range r.Recipients {
 			o.To = append(o.To, to.Address)
 		}
+	} else {
+		o.Alias, o.To = headOfSent(*head)
+	}
+	if o.To = o.To[:min(len(o.To), MaxBatch)]; o.Alias == "" || len(o.To) == 0 {
+		return errors.New("it has no Message-ID or no recipient")
 	}
 	st, err := in.Store(ctx, o)
 	if err != nil {
@@ -275,6 +285,23 @@ func (s *Service) keepOriginal(ctx context.Context, acc Account, r *pec.Report, 
 		return nil // it is there by now
 	}
 	return err
+}
+
+// headOfSent reads Message-ID and recipients out of the beginning of a message.
+func headOfSent(head []byte) (msgid string, to []string) {
+	for _, f := range mime.Fields(head) {
+		switch strings.ToLower(f.Name) {
+		case "message-id":
+			msgid = pec.NormalizeID(f.Body())
+		case "to", "cc", "bcc":
+			for _, a := range mime.AddressList(f.Body()) {
+				if a.Local != "" && a.Domain != "" {
+					to = append(to, a.Local+"@"+a.Domain)
+				}
+			}
+		}
+	}
+	return msgid, to
 }
 
 // originalOf makes the submission of a recovered original from its origin, and

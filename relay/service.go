@@ -84,6 +84,8 @@ type worker struct {
 	acc   Account
 	stop  context.CancelFunc
 	done  sync.WaitGroup
+	jobs  chan *job     // for the fetcher, between two rounds
+	over  chan struct{} // closed when the fetcher has stopped
 	hurry chan struct{} // something was sent: receipts will come
 	hints chan struct{} // the provider says that something happened
 	well  chan struct{} // a round of the fetcher ended well
@@ -203,13 +205,20 @@ func (s *Service) fit(ctx context.Context) {
 	}
 }
 
+func newWorker(a Account, stop context.CancelFunc) *worker {
+	return &worker{jobs: make(chan *job), over: make(chan struct{}), acc: a, logins: newLogins(a), stop: stop, hurry: make(chan struct{}, 1), hints: make(chan struct{}, 1), well: make(chan struct{}, 1), tries: map[spot]int{}, lookedTo: map[string]string{}, sought: map[string]again{}, facts: BoxStatus{Address: a.Box}}
+}
+
 func (s *Service) start(ctx context.Context, a Account) *worker {
 	ctx, stop := context.WithCancel(ctx)
-	w := &worker{acc: a, logins: newLogins(a), stop: stop, hurry: make(chan struct{}, 1), hints: make(chan struct{}, 1), well: make(chan struct{}, 1), tries: map[spot]int{}, lookedTo: map[string]string{}, sought: map[string]again{}, facts: BoxStatus{Address: a.Box}}
+	w := newWorker(a, stop)
 	w.done.Go(func() {
 		var both sync.WaitGroup
 		both.Go(func() { s.send(ctx, w) })
-		both.Go(func() { s.fetch(ctx, w) })
+		both.Go(func() {
+			defer close(w.over)
+			s.fetch(ctx, w)
+		})
 		both.Go(func() { s.listen(ctx, w) })
 		both.Wait()
 		w.ended.Store(true)

@@ -54,6 +54,7 @@ func commands(a *app) []*cobra.Command {
 		newUserCommand(a),
 		newQueueCommand(a),
 		newProviderCommand(a),
+		newReconcileCommand(a),
 		newVerifyCommand(a),
 		newAuditCommand(a),
 		newFsckCommand(a),

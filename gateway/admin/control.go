@@ -102,6 +102,7 @@ func Listen(o Options) (*Control, error) {
 	c.peopleRoutes(mux)
 	c.pinRoutes(mux)
 	c.backupRoutes(mux)
+	c.reconcileRoutes(mux)
 	mux.Handle("/", c.audited("unknown", c.unknown))
 	c.http = &http.Server{
 		Handler:           mux,

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/emersion/go-imap/v2" // commands and answers
+	"github.com/emersion/go-imap/v2/imapclient"
 )
 
 // Folder is one folder of the provider.
@@ -62,4 +63,59 @@ func (s *Session) Folders(ctx context.Context) ([]Folder, error) {
 		}
 	}
 	return out, nil
+}
+
+// Standing is a message of a folder as the provider lists it.
+type Standing struct {
+	UID       uint32
+	Size      int64  // -1: not told
+	MessageID string // by Named only; without brackets
+}
+
+// Standing lists the first most messages of a folder behind a UID, ascending, each
+// once, and how the folder stands. It fetches nothing.
+func (s *Session) Standing(ctx context.Context, folder string, after uint32, most int) (st State, out []Standing, err error) {
+	if st, err = s.examine(ctx, folder); err != nil {
+		return st, nil, err
+	}
+	all, more, err := s.listNew(ctx, st, after, min(most, maxNew))
+	for _, m := range all {
+		out = append(out, Standing{UID: m.uid, Size: m.size})
+	}
+	st.More = more
+	return st, out, err
+}
+
+// Named fills in the Message-IDs of listed messages of the folder that was listed
+// last. What the provider does not tell stays empty.
+func (s *Session) Named(ctx context.Context, all []Standing) error {
+	if len(all) == 0 {
+		return nil
+	}
+	var set imap.UIDSet
+	at := map[uint32]int{}
+	for i, m := range all {
+		set.AddNum(imap.UID(m.UID))
+		at[m.UID] = i
+	}
+	return s.do(ctx, "ask for Message-IDs", func() error {
+		cmd := s.c.Fetch(set, &imap.FetchOptions{UID: true, Envelope: true})
+		for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
+			uid, id := uint32(0), ""
+			for item := msg.Next(); item != nil; item = msg.Next() {
+				switch item := item.(type) {
+				case imapclient.FetchItemDataUID:
+					uid = uint32(item.UID)
+				case imapclient.FetchItemDataEnvelope:
+					if item.Envelope != nil {
+						id = strings.Trim(item.Envelope.MessageID, "<> ")
+					}
+				}
+			}
+			if i, ok := at[uid]; ok {
+				all[i].MessageID = id[:min(len(id), 1000)]
+			}
+		}
+		return cmd.Close()
+	})
 }

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra" // home of the command line
+
+	"pecgate/configs"
+	"pecgate/gateway/admin"
+	"pecgate/mailbox"
+	"pecgate/relay"
+)
+
+func newReconcileCommand(app *app) *cobra.Command {
+	var asJSON, bringIn bool
+	c := &cobra.Command{
+		Use:   "reconcile BOX",
+		Short: "compares a PEC mailbox at its provider with the store, both ways",
+		Long: `Lists everything that stands in the mailbox at its provider (by IMAP every
+folder, fetched or not; by POP3 the inbox) and compares it with the store: what
+was never taken in, what was sent by webmail or past the gateway, receipts that
+are tied to nothing, what the provider's rule or somebody else deleted there. It
+changes nothing and marks nothing as read.
+
+--bring-in takes in what is missing, as history: filed, verified and tied, with no
+notice and no register number. Originals of what was not sent through the gateway
+are recovered from its receipts or from the provider's sent mail, and stand in
+Posta inviata with the keyword $PecRecovered. What is there already is known by
+its content: a second run brings in nothing.
+
+Exit status 0 if it was compared (and, with --bring-in, everything taken in), 1 if
+not.`,
+		Example: "  pecgate reconcile protocollo@pec.example.org\n  pecgate reconcile protocollo@pec.example.org --bring-in",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 || args[0] == "" {
+				return errors.New("reconcile takes the address of one PEC mailbox: pecgate reconcile BOX")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			l, err := configs.Load(app.config)
+			if err != nil {
+				return err
+			}
+			bar := newBar(c.ErrOrStderr())
+			found, err := reconciled(c.Context(), l, args[0], bringIn, func(done, total int64) { bar.draw(done * 1000 / max(total, 1)) })
+			bar.clear()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = json.NewEncoder(c.OutOrStdout()).Encode(found)
+			} else {
+				err = printReconciled(c.OutOrStdout(), found, bringIn)
+			}
+			if err == nil && found.Failed > 0 {
+				err = fmt.Errorf("%d messages could not be taken in: `--json` and the log say which and why", found.Failed)
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	c.Flags().BoolVar(&bringIn, "bring-in", false, "take in what is missing, as history")
+	return c
+}
+
+// reconciled asks the running appliance, or works on the store where nothing runs.
+func reconciled(ctx context.Context, l *configs.Loaded, box string, bringIn bool, progress func(done, total int64)) (found *relay.Reconciled, err error) {
+	a := l.Appliance
+	found, err = admin.NewClient(a.Path(a.DataDir)).Reconcile(ctx, box, bringIn, progress)
+	if !errors.Is(err, admin.ErrNotRunning) {
+		return found, controlError(a, err)
+	}
+	err = withStore(a, func(store *mailbox.Store) error {
+		r, err := relayOn(l, store)
+		if err != nil {
+			return err
+		}
+		if err := r.Restored(ctx); err != nil {
+			return err
+		}
+		found, err = r.Reconcile(ctx, box, relay.ReconcileOptions{
+			BringIn: bringIn, Progress: progress,
+			By: relay.Hand{Actor: "pecgate reconcile", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())},
+		})
+		return err
+	})
+	return found, err
+}
+
+func printReconciled(out io.Writer, r *relay.Reconciled, bringIn bool) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "Mailbox\t%s, by %s\n", r.Mailbox, r.Protocol)
+	for _, f := range r.Folders {
+		about := ""
+		if f.Configured {
+			about = ", fetched"
+		}
+		if f.Sent {
+			about += ", sent mail"
+		}
+		switch {
+		case f.Error != "":
+			fmt.Fprintf(w, "Folder\t%s: %s\n", f.Name, f.Error)
+		case f.Name == "":
+			fmt.Fprintf(w, "At the provider\t%s\n", count(f.Messages, "message", "messages"))
+		default:
+			fmt.Fprintf(w, "Folder\t%s%s: %s, %d not noted but in the store, %d unknown\n", f.Name, about, count(f.Messages, "message", "messages"), f.Elsewhere, f.Unknown)
+		}
+	}
+	fmt.Fprintf(w, "In the store\t%s that arrived\n", count(r.Store, "message", "messages"))
+	for _, x := range []struct {
+		n    int
+		what string
+	}{
+		{r.Both, "in both"}, {r.Waiting, "new at the provider, which the next round takes in"},
+		{r.NeverTaken, "at the provider and not in the store"}, {r.SetAside, "of these set aside, since they cannot be taken in"},
+		{r.SentElsewhere, "in the provider's sent mail and not sent through the gateway"},
+		{r.Unmatched, "receipts tied to nothing"}, {r.GoneByRule, "deleted at the provider by the rule"},
+		{r.GoneByAnother, "deleted or moved at the provider by somebody else"},
+		{r.LetGo, "of which nothing is known at the provider any more"},
+	} {
+		if x.n > 0 {
+			fmt.Fprintf(w, "  %d\t%s\n", x.n, x.what)
+		}
+	}
+	if bringIn {
+		fmt.Fprintf(w, "Brought in\t%s, %d originals recovered, %d failed\n", count(r.BroughtIn, "message", "messages"), r.Originals, r.Failed)
+	}
+	for i, it := range r.Items {
+		if i == 50 {
+			fmt.Fprintf(w, "  and %d more: see --json\n", len(r.Items)-50+r.More)
+			break
+		}
+		at := fmt.Sprintf("%s %d", it.Folder, it.UID)
+		if it.UIDL != "" {
+			at = it.UIDL
+		} else if it.UID == 0 {
+			at = fmt.Sprintf("message %d of the store", it.Message)
+		}
+		line := at
+		if it.MsgID != "" {
+			line += ", <" + it.MsgID + ">"
+		}
+		if it.Trouble != "" {
+			line += ": " + it.Trouble
+		}
+		fmt.Fprintf(w, "  %s\t%s\n", it.What, line)
+	}
+	if !bringIn && r.NeverTaken+r.SentElsewhere+r.Unmatched > 0 {
+		fmt.Fprintf(w, "\t--bring-in takes in what is missing\n")
+	}
+	return w.Flush()
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"pecgate/relay"
+	"pecgate/relay/submit"
+)
+
+// reconcile runs the command and decodes what it found.
+func (h *house) reconcile(args ...string) (r relay.Reconciled) {
+	h.t.Helper()
+	state, out, errs := program(h.t, "", append([]string{"--config", h.config(), "reconcile", "--json"}, args...)...)
+	if state != exitGood {
+		h.t.Fatalf("reconcile %q: %d %s", args, state, errs)
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		h.t.Fatalf("%s: %v", out, err)
+	}
+	return r
+}
+
+// TestReconcileIMAP: a message in a folder that is not fetched, one that was sent
+// by webmail, and one that somebody moved are found, and found again until they are
+// brought in: byte for byte, once, without a notice. It works while the appliance
+// runs and while nothing does.
+func TestReconcileIMAP(t *testing.T) {
+	h := newHouse(t, mailboxText(boxA, false, "", "mario"), mailboxText(boxB, false, "", "lucia"))
+	const folder = "INBOX.Pratiche"
+	if err := h.provider.CreateFolder(boxA, folder); err != nil {
+		t.Fatal(err)
+	}
+	away := func() string {
+		t.Helper()
+		in, err := h.provider.Folder(boxA, "INBOX")
+		if err != nil || len(in) == 0 {
+			t.Fatalf("%d messages, %v", len(in), err)
+		}
+		m := in[len(in)-1]
+		if err := h.provider.Move(boxA, m.UID, folder); err != nil {
+			t.Fatal(err)
+		}
+		return string(m.Raw)
+	}
+	if err := h.provider.SendFromOutside("x@pec.altra.example", boxA, "Atto", "testo"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.provider.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	never := away()
+	webmail := mail(boxA, boxB, "Da webmail", "web9@alfa.example")
+	h.inSent(boxA, webmail)
+	h.start()
+	h.until("it was fetched", func() bool { return h.fetched(boxA) && h.fetched(boxB) })
+	if r := h.send("mario", "mariomario", boxA, []string{boxB}, mail(boxA, boxB, "Nota", "rc1@alfa.example")); r.Class != submit.HandedOver {
+		t.Fatalf("%+v", r)
+	}
+	h.until("it is delivered", func() bool {
+		s, err := h.shown("rc1@alfa.example")
+		return err == nil && s.State == relay.Accepted && s.Recipients[0].State == relay.Delivered
+	})
+	moved := away()
+	what := func(r relay.Reconciled) (words []string) {
+		for _, it := range r.Items {
+			words = append(words, it.What+" "+it.Folder)
+		}
+		slices.Sort(words)
+		return words
+	}
+	r := h.reconcile(boxA)
+	if got := strings.Join(what(r), ", "); got != "gone-by-another INBOX, never-taken "+folder+", sent-elsewhere INBOX.Inviata" {
+		t.Errorf("%s\n%+v", got, r)
+	}
+	if r.Store != 2 || r.Both != 1 || r.NeverTaken != 1 || r.SentElsewhere != 1 || r.GoneByAnother != 1 || r.LetGo+r.GoneByRule+r.BroughtIn+r.Failed != 0 {
+		t.Errorf("%+v", r)
+	}
+	// Text, and refusals.
+	if state, out, errs := program(t, "", "--config", h.config(), "reconcile", boxA); state != exitGood ||
+		!strings.Contains(out, "deleted or moved at the provider by somebody else") || !strings.Contains(out, "--bring-in takes in what is missing") {
+		t.Errorf("%d %s %s", state, out, errs)
+	}
+	if state, _, errs := program(t, "", "--config", h.config(), "reconcile", "nessuno@pec.example"); state != exitFailed ||
+		errs != "pecgate: nessuno@pec.example is no PEC mailbox of the policy\n" {
+		t.Errorf("%d %q", state, errs)
+	}
+	r = h.reconcile(boxA, "--bring-in")
+	if r.BroughtIn != 1 || r.Originals != 1 || r.Failed != 0 {
+		t.Errorf("%+v", r)
+	}
+	if got := h.folder("mario", treeA+"Posta in arrivo"); len(got) != 1 || got[0] != never {
+		t.Errorf("%d in the inbox", len(got))
+	}
+	if got := h.folder("mario", treeA+"Posta inviata"); len(got) != 2 || !slices.Contains(got, webmail) {
+		t.Errorf("sent: %q", got)
+	}
+	if got := h.folder("mario", treeA+"Ricevute/Consegna"); !slices.Contains(got, moved) && !slices.Contains(h.folder("mario", treeA+"Ricevute/Accettazione"), moved) {
+		t.Error("what was moved is not what is in the store")
+	}
+	if n := len(h.folder("mario", "INBOX")); n != 0 {
+		t.Errorf("%d notices", n)
+	}
+	if s, err := h.shown("web9@alfa.example"); err != nil || s.Recovered != "provider" || len(s.Recipients) != 1 || s.Recipients[0].Address != boxB {
+		t.Errorf("%+v, %v", s, err)
+	}
+	// Again, and with nothing running: nothing is brought in twice.
+	h.stop()
+	r = h.reconcile(boxA, "--bring-in")
+	if r.BroughtIn+r.Originals+r.NeverTaken+r.SentElsewhere+r.Failed != 0 || r.Store != 3 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestReconcilePOP3: what is new waits for the next round, which tells of it, and
+// is not brought in as history; what somebody took out of the maildrop is told.
+func TestReconcilePOP3(t *testing.T) {
+	h := newHouse(t, byPOP3(mailboxText(boxA, false, "", "mario")), mailboxText(boxB, false, "", "lucia"))
+	h.start()
+	h.until("it was fetched", func() bool { return h.fetched(boxA) })
+	h.stop()
+	for range 3 {
+		if err := h.provider.SendFromOutside("x@pec.altra.example", boxA, "Atto", "testo"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.provider.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r := h.reconcile(boxA, "--bring-in"); r.Protocol != "pop3" || r.Waiting != 3 || r.NeverTaken+r.BroughtIn+r.Store != 0 {
+		t.Errorf("before the next round: %+v", r)
+	}
+	h.start()
+	h.until("they are there", func() bool { return len(h.folder("mario", treeA+"Posta in arrivo")) == 3 })
+	if r := h.reconcile(boxA, "--bring-in"); r.Both != 3 || r.Store != 3 || len(r.Items) != 0 || r.BroughtIn != 0 {
+		t.Errorf("%+v", r)
+	}
+	h.stop()
+	in, err := h.provider.Folder(boxA, "INBOX")
+	if err == nil {
+		err = h.provider.Move(boxA, in[0].UID, h.provider.SentFolder())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := h.reconcile(boxA); r.Both != 2 || r.GoneByAnother != 1 || r.Store != 3 || len(r.Items) != 1 {
+		t.Errorf("%+v", r)
+	}
+}
