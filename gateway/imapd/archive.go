@@ -274,13 +274,5 @@ func (s *session) archiveStatus(n node) (mailbox.Status, error) {
 
 // errArchive refuses to change an archive.
 func (s *session) errArchive() error {
-	return no(imap.ResponseCodeNoPerm, s.say("L'archivio si riempie da solo e si puo' solo leggere", "The archive fills itself and can only be read"))
-}
-
-// say chooses the words for the user's language.
-func (s *session) say(italian, english string) string {
-	if s.srv.opt.Language == "en" {
-		return english
-	}
-	return italian
+	return no(imap.ResponseCodeNoPerm, "The archive fills itself and can only be read")
 }

@@ -93,7 +93,7 @@ func TestArchiveInEnglish(t *testing.T) {
 	h.furnish()
 	c := h.login("mario/" + protocollo)
 	c.ok("SELECT Archive/2026/03")
-	if _, answer := c.cmd(`STORE 1 +FLAGS (\Seen)`); answer != "NO [NOPERM] The archive fills itself and can only be read" {
+	if _, answer := c.cmd(`STORE 1 +FLAGS (\Seen)`); answer != "NO [NOPERM] L'archivio si riempie da solo e si puo' solo leggere / The archive fills itself and can only be read" {
 		t.Error(answer)
 	}
 	if _, answer := c.cmd("SELECT Archivio/2026/03"); !strings.HasPrefix(answer, "NO [NONEXISTENT]") {

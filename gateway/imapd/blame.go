@@ -23,5 +23,5 @@ func (f *filter) blame(p []byte) []byte {
 	case "FETCH", "STORE", "SEARCH", "EXPUNGE", "COPY", "MOVE":
 		return []byte(f.tag + " BAD [CLIENTBUG] A word of this command is unknown or written wrong\r\n")
 	}
-	return []byte(f.tag + " NO [CANNOT] A name of this command is written wrong\r\n")
+	return []byte(f.tag + " NO [CANNOT] " + both("A name of this command is written wrong") + "\r\n")
 }

@@ -184,7 +184,7 @@ func (s *session) subscribe(name string, on bool) error {
 	}
 	n, err := s.lookup(name)
 	if err == nil && on && n.period != nil {
-		return no(imap.ResponseCodeCannot, s.say("L'archivio non si sottoscrive: mostrare tutte le cartelle", "The archive is never subscribed: show all folders"))
+		return no(imap.ResponseCodeCannot, "The archive is never subscribed: show all folders")
 	}
 	if isNoFolder(err) && !on {
 		if k, kerr := s.newKey(name); kerr == nil {

@@ -294,7 +294,7 @@ func (f *filter) sayBye(text string) {
 	if f.bye != "" || f.closed {
 		return
 	}
-	f.bye = text
+	f.bye = both(text)
 	// A time in the past wakes a waiting read; the reading goroutine then says
 	// good-bye itself.
 	_ = f.raw.SetReadDeadline(time.Unix(1, 0))

@@ -126,7 +126,7 @@ func TestFailedLoginsEndTheConnection(t *testing.T) {
 	h := newHouse(t)
 	c := h.connect()
 	for range maxFailures {
-		if _, answer := c.cmd("LOGIN mario wrong"); answer != "NO [AUTHENTICATIONFAILED] Authentication failed" {
+		if _, answer := c.cmd("LOGIN mario wrong"); answer != "NO [AUTHENTICATIONFAILED] Nome utente o password non accettati / Authentication failed" {
 			t.Error(answer)
 		}
 	}
@@ -170,7 +170,7 @@ func TestShutdownSaysBye(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []*client{idle, quiet, busy} {
-		if bye := c.gone(); bye != "* BYE "+byeStopping {
+		if bye := c.gone(); bye != "* BYE "+both(byeStopping) {
 			t.Error(bye)
 		}
 	}

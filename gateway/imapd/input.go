@@ -333,7 +333,7 @@ func (f *filter) refusal(size int64) string {
 	case !f.isLoggedIn():
 		return "BAD [CLIENTBUG] Log in first"
 	case size > f.srv.opt.MaxAppend:
-		return "NO [TOOBIG] This message is too big"
+		return "NO [TOOBIG] " + both("This message is too big")
 	}
 	return ""
 }

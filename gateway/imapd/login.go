@@ -3,8 +3,7 @@ package imapd
 import (
 	"errors"
 
-	"github.com/emersion/go-imap/v2"            // response codes
-	"github.com/emersion/go-imap/v2/imapserver" // its error of a failed login
+	"github.com/emersion/go-imap/v2" // response codes
 
 	"pecgate/gateway/auth"
 	"pecgate/policy"
@@ -31,7 +30,7 @@ func (s *session) Login(name, password string) error {
 		if s.failures++; s.failures >= maxFailures {
 			s.f.sayBye("Too many failed logins")
 		}
-		return imapserver.ErrAuthFailed
+		return no(imap.ResponseCodeAuthenticationFailed, "Authentication failed")
 	}
 	person, err := s.srv.opt.Store.Person(s.ctx, e.User)
 	if err != nil {

@@ -106,10 +106,10 @@ func TestG12_SessionEndsWithItsLogin(t *testing.T) {
 				busy.ok("NOOP")
 				return
 			}
-			if bye := idle.gone(); bye != "* BYE "+byeLogin {
+			if bye := idle.gone(); bye != "* BYE "+both(byeLogin) {
 				t.Errorf("%q", bye)
 			}
-			if bye := busy.gone(); bye != "* BYE "+byeLogin {
+			if bye := busy.gone(); bye != "* BYE "+both(byeLogin) {
 				t.Errorf("%q", bye)
 			}
 		})

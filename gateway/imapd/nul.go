@@ -33,7 +33,7 @@ import (
 
 // errNUL ends a FETCH that has left sections out.
 func errNUL() error {
-	return no(imap.ResponseCodeCannot, "Un messaggio contiene byte NUL, che si leggono solo con BINARY / A message holds NUL bytes, which only BINARY can give")
+	return no(imap.ResponseCodeCannot, "A message holds NUL bytes, which only BINARY can give")
 }
 
 // withoutNUL is data for a literal of a listing.

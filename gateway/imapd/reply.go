@@ -13,7 +13,7 @@ import (
 // type is a pointer that nobody should share. No text holds what a client sent.
 
 func no(code imap.ResponseCode, text string) *imap.Error {
-	return &imap.Error{Type: imap.StatusResponseTypeNo, Code: code, Text: text}
+	return &imap.Error{Type: imap.StatusResponseTypeNo, Code: code, Text: both(text)}
 }
 
 func badCommand(text string) *imap.Error {
@@ -103,5 +103,5 @@ func errSomeGone(all bool) error {
 	if all {
 		return no("EXPUNGEISSUED", someGone)
 	}
-	return &imap.Error{Type: imap.StatusResponseTypeOK, Code: "EXPUNGEISSUED", Text: someGone}
+	return &imap.Error{Type: imap.StatusResponseTypeOK, Code: "EXPUNGEISSUED", Text: both(someGone)}
 }

@@ -173,7 +173,7 @@ func TestG12_RightsOnOpenConnections(t *testing.T) {
 			}
 			h.change(c.change)
 			for _, cl := range []*client{silent, idle} {
-				if bye := cl.gone(); bye != "* BYE Access to this folder has ended" {
+				if bye := cl.gone(); bye != "* BYE L'accesso a questa cartella e' terminato / Access to this folder has ended" {
 					t.Errorf("%q", bye)
 				}
 			}

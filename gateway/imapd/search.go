@@ -71,7 +71,7 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 	}
 	switch {
 	case sr.missed && !byUID:
-		s.f.retell("OK "+library+" completed", "OK [EXPUNGEISSUED] "+someGone)
+		s.f.retell("OK "+library+" completed", "OK [EXPUNGEISSUED] "+both(someGone))
 	case then != nil:
 		s.f.retell("OK "+library, "OK "+s.f.cur.name)
 	}

@@ -167,7 +167,7 @@ func (l listener) Accept() (net.Conn, error) {
 const byeStopping = "The server is stopping"
 
 // Busy is the whole answer to a connection for which there is no room.
-const Busy = "* BYE [UNAVAILABLE] Too many connections, try again later\r\n"
+const Busy = "* BYE [UNAVAILABLE] Troppe connessioni, riprovare piu' tardi / Too many connections, try again later\r\n"
 
 func (s *Server) enter(f *filter) bool {
 	s.mu.Lock()
