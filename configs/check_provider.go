@@ -29,6 +29,7 @@ func (c *policyCheck) provider(i int, m *Mailbox, path string) {
 		}
 	}
 	known := !c.bad[path+"provider"]
+	m.Replies, m.SentFolder = p.Replies, p.Sent
 	c.server(&m.SMTP, p.SMTP, path+"smtp", known, defaultPorts{tls: 465, starttls: 587})
 
 	in := &m.Incoming

@@ -18,8 +18,8 @@ func (f *findings) laterAppliance(d *decoder, a *Appliance) {
 func (c *policyCheck) laterPolicy() {
 	for i := range c.policy.Mailboxes {
 		m, path := &c.policy.Mailboxes[i], fmt.Sprintf("mailboxes[%d].", i)
-		if m.ProviderSentCopy {
-			c.later(path+"provider_sent_copy", "provider_sent_copy", "the sent copy is kept by the gateway alone")
+		if m.ProviderSentCopy && m.Incoming.Protocol == "pop3" {
+			c.later(path+"provider_sent_copy", "provider_sent_copy", "POP3 cannot put anything into a folder; write incoming: {protocol: imap}")
 		}
 	}
 	if len(c.policy.Relays) > 0 {

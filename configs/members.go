@@ -88,6 +88,9 @@ type Mailbox struct {
 	Username string `yaml:"username"`
 	// Password at the provider. Required while active.
 	Password Secret `yaml:"password"`
+	// What password is at the provider: password (default), or xoauth2, an OAuth 2.0 access token, which is read anew at
+	// each login: something else keeps the file fresh.
+	Auth string `yaml:"auth" default:"password" oneof:"password,xoauth2"`
 	// Server for sending; what is written here wins over the preset.
 	SMTP Server `yaml:"smtp"`
 	// Server for fetching; what is written here wins over the preset.
@@ -145,6 +148,10 @@ type Mailbox struct {
 	// Who may use the mailbox. At least one must receive. Where several lines speak of one person, each right is what
 	// one of them says and none denies, from the last of their beginnings until the first of their ends.
 	Members []Member `yaml:"members"`
+
+	// From the preset.
+	Replies    []Reply `yaml:"-"`
+	SentFolder string  `yaml:"-"`
 
 	At Position `yaml:"-"`
 }

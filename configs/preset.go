@@ -22,6 +22,10 @@ type preset struct {
 	POP3 presetServer `yaml:"pop3"`
 	// What the login is: address (default), or own, a user id that the mailbox has to name.
 	Username string `yaml:"username" default:"address" oneof:"address,own"`
+	// What the provider means by refusals of its own, where that is not what their code says.
+	Replies []Reply `yaml:"replies"`
+	// The folder of what was sent, where the provider does not mark it (RFC 6154).
+	Sent string `yaml:"sent"`
 	// Limits that the provider has published; absent ones are the defaults of Limits.
 	Limits Limits `yaml:"limits"`
 }
@@ -58,4 +62,14 @@ func loadPresets() (map[string]preset, error) {
 		out[strings.TrimSuffix(path.Base(file), ".yaml")] = p
 	}
 	return out, nil
+}
+
+// Reply is a refusal at the provider's submission service.
+type Reply struct {
+	// 400 to 599.
+	Code int `yaml:"code"`
+	// All of them stand in its text, whatever their case.
+	Words []string `yaml:"words"`
+	// What it means: temporary or permanent.
+	Means string `yaml:"means" oneof:"temporary,permanent"`
 }

@@ -4,6 +4,8 @@ import (
 	"crypto/x509"
 	"slices"
 	"time"
+
+	"pecgate/relay/submit"
 )
 
 // Endpoint is a server of the provider.
@@ -25,6 +27,7 @@ type Account struct {
 	Expires        time.Time              // the first instant at which the password is none any more; zero: never
 	SMTPLogin      Login                  // where it differs
 	FetchLogin     Login                  // the same, for IMAP or POP3
+	XOAuth2        bool                   // Password is an OAuth 2.0 access token
 	SMTP, IMAP     Endpoint
 	POP3           Endpoint      // with a Host: fetched from there in place of IMAP
 	Folders        []string      // of the provider, polled; nil: INBOX
@@ -38,6 +41,11 @@ type Account struct {
 	OrdinaryTo     string        // address that gets what ordinary mail arrives; "": none. Read at each message
 	Watch          Watch         // whose silence is told; read at each round
 	HistoryUnseen  bool          // what stood at the provider before us looks new
+
+	// Ways of this provider.
+	Replies    []submit.ReplyRule // what it means by replies of its own
+	SentCopy   bool               // what was sent is put into its folder for that
+	SentFolder string             // the name of that, where it does not say which it is
 }
 
 // CopyRule says what becomes of the provider's copy of a message that is ours:
@@ -64,10 +72,19 @@ func (a Account) same(b Account) bool {
 		a.Expires.Equal(b.Expires) && a.SMTPLogin.Expires.Equal(b.SMTPLogin.Expires) && a.FetchLogin.Expires.Equal(b.FetchLogin.Expires) &&
 		a.SMTPLogin.Username == b.SMTPLogin.Username && a.FetchLogin.Username == b.FetchLogin.Username &&
 		a.SMTP.same(b.SMTP) && a.IMAP.same(b.IMAP) && a.POP3.same(b.POP3) && a.Copy == b.Copy && a.CopyReceipts == b.CopyReceipts && slices.Equal(a.Folders, b.Folders) &&
-		a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.Resend == b.Resend && a.MaxMessage == b.MaxMessage && a.PerMinute == b.PerMinute && a.HistoryUnseen == b.HistoryUnseen
+		a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.Resend == b.Resend && a.XOAuth2 == b.XOAuth2 &&
+		a.SentCopy == b.SentCopy && a.SentFolder == b.SentFolder && slices.EqualFunc(a.Replies, b.Replies, submit.ReplyRule.Same) && a.MaxMessage == b.MaxMessage && a.PerMinute == b.PerMinute && a.HistoryUnseen == b.HistoryUnseen
 }
 
 func (e Endpoint) same(o Endpoint) bool {
 	roots := e.Roots == o.Roots || (e.Roots != nil && o.Roots != nil && e.Roots.Equal(o.Roots))
 	return roots && e.Host == o.Host && e.Port == o.Port && e.Security == o.Security && e.Timeout == o.Timeout
+}
+
+// secrets gives what the password file holds as what it is.
+func (a Account) secrets(held string) (password, token string) {
+	if a.XOAuth2 {
+		return "", held
+	}
+	return held, ""
 }

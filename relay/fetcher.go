@@ -133,7 +133,8 @@ func loggedIn[T any](ctx context.Context, s *Service, w *worker, srv fetch.Serve
 	if err != nil {
 		return session, err
 	}
-	srv.Username, srv.Password, srv.BeforeLogin = login.username, login.password, login.before
+	srv.Username, srv.BeforeLogin = login.username, login.before
+	srv.Password, srv.Token = w.acc.secrets(login.password)
 	if session, err = dial(ctx, srv); err == nil {
 		login.taken(ctx)
 		return session, nil

@@ -144,9 +144,10 @@ func (s *Service) attempt(stopping context.Context, w *worker, sub *Submission) 
 	defer cancel()
 	unlink := context.AfterFunc(stopping, cancel)
 	defer unlink()
+	secret, token := w.acc.secrets(login.password)
 	r := s.handOver(ctx, submit.Server{
 		Host: e.Host, Port: e.Port, Security: e.Security, Roots: e.Roots, Timeout: e.Timeout,
-		Username: login.username, Password: login.password, Hello: s.opt.Hello,
+		Username: login.username, Password: secret, Token: token, Replies: w.acc.Replies, Hello: s.opt.Hello,
 		BeforeLogin: login.before, LoggedIn: func() { login.taken(ctx) },
 	}, sub.Box, to, body, submit.Hooks{BeforeDot: func(ctx context.Context) error {
 		if !unlink() {

@@ -64,7 +64,13 @@ func (s *Service) lookFolders(ctx context.Context, w *worker, session *fetch.Ses
 	}
 	for _, one := range all {
 		for _, folder := range folders {
-			if err := s.lookInFolder(ctx, w, session, folder, one); err != nil {
+			err := s.lookInFolder(ctx, w, session, folder, one)
+			if errors.Is(err, fetch.ErrNoFolder) {
+				// Renamed or deleted: the others are searched, and what may lie in this
+				// one is reason enough not to send again.
+				err = s.quoted(ctx, one.id, "a folder could not be searched: "+err.Error())
+			}
+			if err != nil {
 				return fmt.Errorf("search for the receipt of %s: %w", one.id, err)
 			}
 		}

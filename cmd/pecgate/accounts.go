@@ -9,6 +9,7 @@ import (
 
 	"pecgate/configs"
 	"pecgate/relay"
+	"pecgate/relay/submit"
 )
 
 // accountsOf turns the mailboxes of the policy into accounts at their
@@ -46,6 +47,7 @@ func accountsOf(l *configs.Loaded) ([]relay.Account, error) {
 			Every: m.Incoming.Every, UncertainAfter: m.UncertainAfter, Resend: m.Uncertain == "resend", PerMinute: m.Limits.PerMinute,
 			OrdinaryTo: m.Ordinary.ForwardTo, Watch: watchOf(m.Watch), Copy: copyRuleOf(m.ProviderCopy), CopyReceipts: copyRuleOf(m.ProviderCopyReceipts),
 		}
+		a.XOAuth2, a.Replies, a.SentCopy, a.SentFolder = m.Auth == "xoauth2", repliesOf(m.Replies), m.ProviderSentCopy, m.SentFolder
 		a.HistoryUnseen = m.History == "unseen"
 		a.Expires, a.SMTPLogin, a.FetchLogin = m.Password.Expires.End(l.Appliance.Location()), loginOf(l, m.SMTP.Username, m.SMTP.Password), loginOf(l, m.Incoming.Username, m.Incoming.Password)
 		in := relay.Endpoint{Host: m.Incoming.Host, Port: m.Incoming.Port, Security: m.Incoming.Security, Roots: inRoots, Timeout: m.Incoming.Timeout}
@@ -78,6 +80,18 @@ func loginOf(l *configs.Loaded, username string, s configs.Secret) relay.Login {
 	out := relay.Login{Username: username}
 	if !s.IsZero() {
 		out.Password, out.Expires = s.Resolve, s.Expires.End(l.Appliance.Location())
+	}
+	return out
+}
+
+// repliesOf is what a provider means by replies of its own.
+func repliesOf(all []configs.Reply) (out []submit.ReplyRule) {
+	for _, r := range all {
+		class := submit.Temporary
+		if r.Means == "permanent" {
+			class = submit.Permanent
+		}
+		out = append(out, submit.ReplyRule{Code: r.Code, Words: r.Words, Class: class})
 	}
 	return out
 }

@@ -180,14 +180,17 @@ func (s *Session) readLine(conn net.Conn, r *bufio.Reader) (string, error) {
 	return strings.TrimRight(string(line), "\r\n"), err
 }
 
-// login sends the login, once. LOGIN is what every provider knows; AUTHENTICATE
+// login sends the login, once: XOAUTH2 where there is a token. Else LOGIN is what every provider knows; AUTHENTICATE
 // PLAIN (RFC 4616) is for characters that LOGIN can carry only as a literal, and
 // where LOGIN is switched off.
 func (s *Session) login() error {
 	user, password := s.srv.Username, s.srv.Password
 	b64 := base64.StdEncoding.EncodeToString
-	s.secrets = []string{b64([]byte("\x00" + user + "\x00" + password)), b64([]byte(password)), password}
-	if user == "" || strings.ContainsAny(user+password, "\x00\r\n") {
+	bearer := xoauth2{"user=" + user + "\x01auth=Bearer " + s.srv.Token + "\x01\x01"}
+	s.secrets = []string{
+		b64([]byte("\x00" + user + "\x00" + password)), b64([]byte(bearer.answer)), b64([]byte(password)), b64([]byte(s.srv.Token)), password, s.srv.Token,
+	}
+	if user == "" || strings.ContainsAny(user+password+s.srv.Token, "\x00\x01\r\n") {
 		return fmt.Errorf("%w: no usable user name and password", ErrAuthRefused)
 	}
 	caps := s.c.Caps()
@@ -198,6 +201,10 @@ func (s *Session) login() error {
 	ascii := !strings.ContainsFunc(user+password, func(r rune) bool { return r > '~' })
 	var err error
 	switch {
+	case s.srv.Token != "" && !caps.Has(imap.AuthCap(mechanismXOAUTH2)):
+		return errors.New("login: the provider does not offer XOAUTH2")
+	case s.srv.Token != "":
+		err = s.c.Authenticate(bearer)
 	case !caps.Has(imap.CapLoginDisabled) && (ascii || !plain):
 		err = s.c.Login(user, password).Wait()
 	case plain:
@@ -219,3 +226,15 @@ func (s *Session) login() error {
 var passing = []imap.ResponseCode{
 	imap.ResponseCodeUnavailable, imap.ResponseCodeInUse, imap.ResponseCodeLimit, imap.ResponseCodeServerBug,
 }
+
+const mechanismXOAUTH2 = "XOAUTH2"
+
+// xoauth2 is a login with an access token. A refusal comes in a challenge, which
+// an empty answer ends.
+type xoauth2 struct{ answer string }
+
+// Start gives the mechanism and the one answer.
+func (x xoauth2) Start() (string, []byte, error) { return mechanismXOAUTH2, []byte(x.answer), nil }
+
+// Next answers whatever the provider says with nothing.
+func (x xoauth2) Next([]byte) ([]byte, error) { return []byte{}, nil }

@@ -53,6 +53,7 @@ type Server struct {
 	Roots    *x509.CertPool // nil: those of the system
 	Username string
 	Password string
+	Token    string   // OAuth 2.0 access token, in place of Password (XOAUTH2)
 	Folders  []string // those to poll; empty: INBOX. Idle listens to the first
 	// Timeout is how long the provider may be silent while an answer is due,
 	// also in the middle of a message; 0 is 2 minutes.

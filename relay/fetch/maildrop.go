@@ -65,7 +65,7 @@ func DialMaildrop(ctx context.Context, srv Server) (*Maildrop, error) {
 	}
 	d := &Maildrop{}
 	d.c, err = pop3.New(ctx, socket, pop3.Options{
-		Security: srv.Security, Username: srv.Username, Password: srv.Password, Timeout: srv.Timeout, MaxMessage: srv.MaxMessage,
+		Security: srv.Security, Username: srv.Username, Password: srv.Password, Token: srv.Token, Timeout: srv.Timeout, MaxMessage: srv.MaxMessage,
 		BeforeLogin: srv.BeforeLogin,
 		Secure: func(ctx context.Context, conn net.Conn) (net.Conn, error) {
 			secured, facts, err := upstream.Handshake(ctx, conn, o)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"pecgate/relay/upstream"
@@ -110,22 +111,55 @@ func cutEnhanced(line string, code int) (enhanced, rest string) {
 	return word, rest
 }
 
-// refusedAs says what a 4xx or 5xx reply means for a message that was not taken.
-func (r reply) refusedAs() Class {
+// ReplyRule says what a provider means by a 4xx or 5xx reply, where that is not
+// what the code says.
+type ReplyRule struct {
+	Code  int      // 400 to 599
+	Words []string // all of them stand in its text, whatever their case
+	Class Class    // Temporary or Permanent
+}
+
+// Same tells whether two rules say the same.
+func (w ReplyRule) Same(o ReplyRule) bool {
+	return w.Code == o.Code && w.Class == o.Class && slices.Equal(w.Words, o.Words)
+}
+
+func (w ReplyRule) fits(code int, text string) bool {
+	if w.Code != code || w.Class != Temporary && w.Class != Permanent {
+		return false
+	}
+	for _, word := range w.Words {
+		if !strings.Contains(text, strings.ToLower(word)) {
+			return false
+		}
+	}
+	return true
+}
+
+// everyProvider are the rules that hold without any of the provider's own.
+func everyProvider() []ReplyRule {
+	return []ReplyRule{
+		// After a login that succeeded: the session is at fault, not the message.
+		{Code: 530, Class: Temporary},
+		// Legalmail, to a sender who is merely too fast: 550 MAIL from: ... blocked
+		// "Class Of Service" - Too much traffic from this sender.
+		{Code: 550, Words: []string{"class of service", "too much traffic"}, Class: Temporary},
+	}
+}
+
+// refusedAs says what a 4xx or 5xx reply means for a message that was not taken:
+// the provider's own rules, then those of all, then the code.
+func (r reply) refusedAs(own []ReplyRule) Class {
+	text := strings.ToLower(strings.Join(r.lines, " "))
+	for _, rules := range [][]ReplyRule{own, everyProvider()} {
+		for _, w := range rules {
+			if w.fits(r.code, text) {
+				return w.Class
+			}
+		}
+	}
 	if r.code >= 400 && r.code < 500 {
 		return Temporary
 	}
-	// 530 after a login that succeeded: the session is at fault, not the message.
-	if r.code == 530 || r.throttled() {
-		return Temporary
-	}
 	return Permanent
-}
-
-// throttled knows the permanent replies that providers give to a sender who is
-// merely too fast. Legalmail: 550 MAIL from: ... blocked "Class Of Service" -
-// Too much traffic from this sender (pec-format.md section 5, "Rate").
-func (r reply) throttled() bool {
-	text := strings.ToLower(strings.Join(r.lines, " "))
-	return r.code == 550 && strings.Contains(text, "class of service") && strings.Contains(text, "too much traffic")
 }

@@ -166,7 +166,7 @@ func (s *session) transaction(from string, to []string, size int64, eightBit boo
 		return err
 	}
 	if rep.code/100 != 2 {
-		return s.refused("MAIL", rep.refusedAs(), rep)
+		return s.refused("MAIL", rep.refusedAs(s.srv.Replies), rep)
 	}
 
 	s.res.Stage = StageRcpt
@@ -185,7 +185,7 @@ func (s *session) transaction(from string, to []string, size int64, eightBit boo
 	if rep.code < 400 {
 		return s.refused("DATA", Temporary, rep)
 	}
-	return s.refused("DATA", rep.refusedAs(), rep)
+	return s.refused("DATA", rep.refusedAs(s.srv.Replies), rep)
 }
 
 // recipients names all of them and goes on after a refusal, so that the sender
@@ -201,7 +201,7 @@ func (s *session) recipients(to []string) error {
 		if rep.code/100 == 2 {
 			continue
 		}
-		r := Refusal{Recipient: rcpt, Class: rep.refusedAs(), Code: rep.code}
+		r := Refusal{Recipient: rcpt, Class: rep.refusedAs(s.srv.Replies), Code: rep.code}
 		r.Enhanced, r.Text = rep.words(s.secrets)
 		s.res.Refused = append(s.res.Refused, r)
 		if first == nil || (class == Temporary && r.Class == Permanent) {
@@ -254,7 +254,7 @@ func (s *session) brokenBody(err error) error {
 		// A provider that will not have the message may say so and hang up
 		// before the end; its words are better than "broken pipe".
 		if rep, e := s.reply(time.Second); e == nil && rep.code >= 400 {
-			return s.refused("message", rep.refusedAs(), rep)
+			return s.refused("message", rep.refusedAs(s.srv.Replies), rep)
 		}
 	}
 	return temporary("message: %w", err)
@@ -281,7 +281,7 @@ func (s *session) dot() error {
 		s.res.Enhanced, s.res.Text = rep.words(s.secrets)
 		return nil
 	case 4, 5:
-		return s.refused("message", rep.refusedAs(), rep)
+		return s.refused("message", rep.refusedAs(s.srv.Replies), rep)
 	default:
 		return s.refused("final dot", Uncertain, rep)
 	}

@@ -47,6 +47,8 @@ type provider struct {
 	// on may answer a command (upper-case verb, whole line) in its own way;
 	// "" means the usual answer. Verbs besides commands: GREETING, DOT.
 	on func(c *conn, verb, line string) string
+	// login answers AUTH in its own way.
+	login func(c *conn, line string) string
 	// read reads DATA; nil is the strict reader.
 	read func(r *bufio.Reader) ([]byte, error)
 
@@ -238,6 +240,9 @@ func (p *provider) auth(c *conn, line string) bool {
 	p.mu.Lock()
 	p.logins++
 	p.mu.Unlock()
+	if p.login != nil {
+		return p.answer(c, "-", "", p.login(c, line))
+	}
 	good := base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + password))
 	ok := strings.HasSuffix(line, good)
 	if strings.EqualFold(line, "AUTH LOGIN") {

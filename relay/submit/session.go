@@ -215,19 +215,26 @@ func (s *session) options() upstream.Options {
 	return upstream.Options{Host: s.srv.Host, Port: s.srv.Port, Roots: s.srv.Roots, Timeout: s.srv.Timeout, Dial: s.srv.Dial}
 }
 
-// auth logs in with PLAIN (RFC 4616) or else LOGIN. It is called only on a
-// connection that came out of handshake. The lines it writes appear nowhere.
+// auth logs in with XOAUTH2 where there is a token, else with PLAIN (RFC 4616) or
+// LOGIN. It is called only on a connection that came out of handshake. The lines
+// it writes appear nowhere.
 func (s *session) auth() error {
 	b64 := base64.StdEncoding.EncodeToString
 	plain := b64([]byte("\x00" + s.srv.Username + "\x00" + s.srv.Password))
-	s.secrets = []string{plain, b64([]byte(s.srv.Password)), s.srv.Password}
+	bearer := b64([]byte("user=" + s.srv.Username + "\x01auth=Bearer " + s.srv.Token + "\x01\x01"))
+	s.secrets = []string{plain, bearer, b64([]byte(s.srv.Password)), b64([]byte(s.srv.Token)), s.srv.Password, s.srv.Token}
 
-	if s.srv.Username == "" || strings.ContainsRune(s.srv.Username+s.srv.Password, 0) {
+	if s.srv.Username == "" || strings.ContainsAny(s.srv.Username+s.srv.Password+s.srv.Token, "\x00\x01") {
 		return &stop{class: AuthRefused, err: errors.New("login: no usable user name and password")}
 	}
 	var steps []string
 	var first string
 	switch {
+	case s.srv.Token != "" && !s.offers("XOAUTH2"):
+		return temporary("login: the provider does not offer XOAUTH2")
+	case s.srv.Token != "":
+		// A refusal comes in a challenge, which an empty answer ends.
+		first, steps = "AUTH XOAUTH2 "+bearer, []string{""}
 	case s.offers("PLAIN"):
 		// The second time is for servers that ask again after the initial
 		// response of RFC 4954.

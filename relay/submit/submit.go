@@ -48,7 +48,11 @@ type Server struct {
 	Roots    *x509.CertPool // nil: those of the system
 	Username string
 	Password string
-	Hello    string // name given at EHLO; empty: the address literal of our end
+	Token    string // OAuth 2.0 access token, in place of Password (XOAUTH2)
+	// Replies are what this provider means by replies of its own, besides what
+	// every provider means.
+	Replies []ReplyRule
+	Hello   string // name given at EHLO; empty: the address literal of our end
 	// Timeout is for each command and reply, and for each block of the body;
 	// 0 is 5 minutes.
 	Timeout time.Duration
