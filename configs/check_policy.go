@@ -183,6 +183,7 @@ func (c *policyCheck) mailbox(i int) {
 	}
 	c.watch(&m.Watch, path+"watch.")
 	c.words(path+"pin_methods", m.PINMethods)
+	c.room(m, path)
 	c.provider(i, m, path)
 	c.secret(&m.Password, path+"password", m.Active && (m.SMTP.Password.IsZero() || m.Incoming.Password.IsZero()))
 	c.secret(&m.SMTP.Password, path+"smtp.password", false)
@@ -291,6 +292,18 @@ func (c *policyCheck) secret(s *Secret, at string, needed bool) {
 	if s.Env != "" && os.Getenv(s.Env) == "" {
 		// No fault: the shell of an administrator is not the environment of the service.
 		c.warn(c.where(at+".env"), "environment variable %s is not set here", quote(s.Env))
+	}
+}
+
+// room checks what is said of the room at the provider.
+func (c *policyCheck) room(m *Mailbox, path string) {
+	for i, share := range m.QuotaWarnings {
+		if share < 1 || share > 100 {
+			c.refuse(fmt.Sprintf("%squota_warnings[%d]", path, i), "quota_warnings: needs per cents from 1 to 100")
+		}
+	}
+	if c.written(path+"provider_quota") && m.ProviderQuota < 1e6 {
+		c.wrong(path+"provider_quota", "needs at least 1MB")
 	}
 }
 

@@ -183,7 +183,7 @@ func TestDefaults(t *testing.T) {
 		SMTP:     Server{Host: "smtps.pec.aruba.it", Port: 465, Security: "tls", Timeout: time.Minute},
 		Incoming: Incoming{Protocol: "imap", Host: "imaps.pec.aruba.it", Port: 993, Security: "tls", Timeout: time.Minute, Every: time.Minute},
 		Receipt:  "complete", ReceiptsTo: "sender", ProviderCopy: CopyRule{Mode: "keep"}, ProviderCopyReceipts: CopyRule{Mode: "keep"},
-		Keep: Retention{Forever: true}, Uncertain: "hold", UncertainAfter: 15 * time.Minute, Split: "never",
+		Keep: Retention{Forever: true}, WhenFull: "wait", QuotaWarnings: []int{70, 90}, Uncertain: "hold", UncertainAfter: 15 * time.Minute, Split: "never",
 		Auth: "password", SentFolder: "INBOX.Inviata", ApprovalPIN: true, PINMethods: []string{"subject"}, Limits: Limits{50, 100e6, 0}, History: "seen", Watch: Watchdogs{Patience(30 * time.Minute), Patience(12 * time.Hour), Patience(24 * time.Hour), 0, Patience(time.Hour)}, Admin: "mario", MaxMembers: 30, Inherit: true,
 		Members: []Member{{User: "mario", Send: true, Receive: true, Anomalies: true}},
 	}

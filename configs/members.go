@@ -109,6 +109,14 @@ type Mailbox struct {
 	ProviderCopy CopyRule `yaml:"provider_copy" default:"keep"`
 	// The same for receipts. Default as provider_copy.
 	ProviderCopyReceipts CopyRule `yaml:"provider_copy_receipts"`
+	// Room that the mailbox has at the provider, as 1GB. Needed with pop3, whose server does not tell; with imap what the
+	// provider tells counts, at most this. Default none: not known, and then nothing waits for room.
+	ProviderQuota Size `yaml:"provider_quota"`
+	// What has no room at the provider for the receipts it will bring: wait (default) until there is some, or send all the
+	// same, at the risk that receipts are lost.
+	WhenFull string `yaml:"when_full" default:"wait" oneof:"wait,send"`
+	// Per cent of the room at the provider at which the administrator is told. Default 70 and 90.
+	QuotaWarnings []int `yaml:"quota_warnings" default:"70,90"`
 	// Our own copy: forever (default) or an age since it arrived. What is under a legal hold or belongs to a submission
 	// that is not over stays. A new age counts once the clock has gone on evenly for three days.
 	Keep Retention `yaml:"keep" default:"forever"`

@@ -36,6 +36,10 @@ type Account struct {
 	Resend         bool          // then it is handed over once more, where the mailbox was readable throughout; false: held
 	MaxMessage     int64         // bytes, of one that is fetched
 	PerMinute      int           // most hand-overs a minute; 0: no limit
+	Receipt        string        // of a delivery, as is asked for: complete (or empty), brief, synthetic
+	ProviderQuota  int64         // bytes that the mailbox has at the provider; 0: only the provider says
+	WhenFullSend   bool          // what has no room for its receipts is sent all the same
+	QuotaWarnings  []int         // per cent of the room that are told
 	Copy           CopyRule      // what becomes of the provider's copy of a message
 	CopyReceipts   CopyRule      // the same of a receipt
 	OrdinaryTo     string        // address that gets what ordinary mail arrives; "": none. Read at each message
@@ -70,6 +74,7 @@ func (r CopyRule) String() string {
 func (a Account) same(b Account) bool {
 	return a.Box == b.Box && a.Active == b.Active && a.Admin == b.Admin && a.Username == b.Username &&
 		a.Expires.Equal(b.Expires) && a.SMTPLogin.Expires.Equal(b.SMTPLogin.Expires) && a.FetchLogin.Expires.Equal(b.FetchLogin.Expires) &&
+		a.Receipt == b.Receipt && a.ProviderQuota == b.ProviderQuota && a.WhenFullSend == b.WhenFullSend && slices.Equal(a.QuotaWarnings, b.QuotaWarnings) &&
 		a.SMTPLogin.Username == b.SMTPLogin.Username && a.FetchLogin.Username == b.FetchLogin.Username &&
 		a.SMTP.same(b.SMTP) && a.IMAP.same(b.IMAP) && a.POP3.same(b.POP3) && a.Copy == b.Copy && a.CopyReceipts == b.CopyReceipts && slices.Equal(a.Folders, b.Folders) &&
 		a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.Resend == b.Resend && a.XOAuth2 == b.XOAuth2 &&

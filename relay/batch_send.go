@@ -65,8 +65,9 @@ func paced(tx *mailbox.Tx, box string, perMinute int, even bool) error {
 // in the same transaction in which the batch goes on to the one behind it.
 func (s *Service) leaseNext(ctx context.Context, batch string, perMinute int) (*Submission, error) {
 	var sub *Submission
+	var lack *shortage
 	err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
-		sub = nil
+		sub, lack = nil, nil
 		b, err := headOf(tx, batch)
 		if errors.Is(err, ErrNotFound) {
 			return errLease
@@ -101,8 +102,18 @@ func (s *Service) leaseNext(ctx context.Context, batch string, perMinute int) (*
 		if sub == nil {
 			return errLease // cannot be: one without a record is left
 		}
+		if lack, err = s.noRoom(tx, sub); err != nil {
+			return err
+		}
+		if lack != nil {
+			sub = nil
+			return waitForRoomBatch(tx, b, lack)
+		}
 		if err := paced(tx, b.Box, perMinute, true); err != nil {
 			return err
+		}
+		if b.RestReason == ReasonRoom {
+			b.StateReason, b.RestReason = "", ""
 		}
 		b.Next++
 		b.Attempts++
@@ -118,6 +129,9 @@ func (s *Service) leaseNext(ctx context.Context, batch string, perMinute int) (*
 		}
 		return s.takeForAttempt(tx, sub)
 	})
+	if err == nil && lack != nil {
+		err = s.tellRoom(ctx, lack)
+	}
 	if err == nil && sub == nil {
 		err = errLease // it is held now
 	}

@@ -187,7 +187,14 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 	case ctx.Err() == nil:
 		s.opt.Events.PollFailed(w.acc.Box, &w.quotaTrouble, s.opt.Store.Now(), fmt.Errorf("ask for the quota: %w", err)) // all has been taken in
 	}
-	w.occupied(q)
+	if err == nil {
+		if q, err = w.acc.quotaOf(q, func() (int64, error) { return s.standingBytes(ctx, w.acc.Box) }); err == nil {
+			err = s.occupied(ctx, w, q)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.opt.Events.Fault("room", w.acc.Box, err) // all has been taken in
+		}
+	}
 	if missing != nil {
 		return false, missing
 	}

@@ -33,6 +33,18 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 	if err := s.meetMaildrop(ctx, w.acc.Box, list); err != nil {
 		return false, err
 	}
+	q, err := w.acc.quotaOf(fetch.Quota{}, func() (n int64, _ error) {
+		for _, l := range list {
+			n += l.Size
+		}
+		return n, nil
+	})
+	if err == nil {
+		err = s.occupied(ctx, w, q)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.opt.Events.Fault("room", w.acc.Box, err)
+	}
 	p, err := s.planMaildrop(ctx, w, list)
 	if err != nil {
 		return false, err

@@ -105,7 +105,7 @@ func Fingerprint(user, box, clientMsgID string, to []string, hashes ...string) s
 func begin(tx *mailbox.Tx, t Ticket, m *mailbox.Message, at time.Time) (*Submission, error) {
 	s := &Submission{
 		ID: t.ID, MsgID: t.MsgID, Alias: t.Alias, Box: strings.ToLower(t.Box), User: t.User, Person: t.Person,
-		Message: m.ID, SHA256: m.SHA256(), SubmittedAt: at, State: Queued, Since: at,
+		Message: m.ID, SHA256: m.SHA256(), Size: m.Ref.Size, SubmittedAt: at, State: Queued, Since: at,
 	}
 	for _, a := range t.To {
 		s.Recipients = append(s.Recipients, Recipient{Address: a, State: Waiting})

@@ -62,8 +62,9 @@ func (s *Service) lease(ctx context.Context, id string) (*Submission, error) {
 // turn since, and then is not.
 func (s *Service) leaseDue(ctx context.Context, id string, perMinute int) (sub *Submission, at time.Time, err error) {
 	var leased, overdue bool
+	var lack *shortage
 	err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) (err error) {
-		leased, overdue = false, false
+		leased, overdue, lack = false, false, nil
 		if sub, err = load(tx, id); err != nil {
 			return err
 		}
@@ -97,12 +98,24 @@ func (s *Service) leaseDue(ctx context.Context, id string, perMinute int) (sub *
 		if halted, err := s.stopped(tx, sub); err != nil || halted {
 			return err
 		}
+		if lack, err = s.noRoom(tx, sub); err != nil {
+			return err
+		}
+		if lack != nil {
+			return s.waitForRoom(tx, lack)
+		}
+		if sub.StateReason == ReasonRoom {
+			sub.Released = tx.Now().UTC() // the time of trying begins now
+		}
 		if err := paced(tx, sub.Box, perMinute, sub.child()); err != nil {
 			return err
 		}
 		leased = true
 		return s.takeForAttempt(tx, sub)
 	})
+	if err == nil && lack != nil {
+		err = s.tellRoom(ctx, lack)
+	}
 	if err == nil && overdue {
 		err = s.cutOff(ctx, id, sub.Fence, true, "the attempt ended without an outcome")
 	}

@@ -26,6 +26,7 @@ type Shown struct {
 	Resent      time.Time        `json:"resent,omitzero"` // when the gateway itself handed it over a second time (uncertain: resend)
 	Twice       string           `json:"twice,omitempty"` // identifier of a second acceptance: it went out twice
 	Counts      Counts           `json:"counts"`          // recipients, acceptances, deliveries, errors
+	Expected    Expected         `json:"expected"`        // receipts that are still to come
 	Recipients  []ShownRecipient `json:"recipients"`
 	Receipts    []ShownReceipt   `json:"receipts"` // about the whole: acceptance or non-acceptance
 	Events      []Event          `json:"events"`
@@ -33,6 +34,34 @@ type Shown struct {
 	// other. Children are the messages of a batch, empty for any other.
 	Batch    *ShownBatch  `json:"batch"`
 	Children []ShownChild `json:"children"`
+}
+
+// Expected are receipts that are still to come, and the room at the provider that
+// they take at most, in bytes: that of complete ones, which carry the original.
+type Expected struct {
+	Receipts int   `json:"receipts"`
+	Bytes    int64 `json:"bytes"`
+}
+
+// expects are the receipts that a submission, or all messages of a batch, will
+// still bring.
+func (s *Submission) expects() Expected {
+	e := s.awaited()
+	out := Expected{Receipts: e.Receipts, Bytes: e.bytes("complete")}
+	switch {
+	case s.batch():
+		n := s.Tally.Messages
+		for i := range s.Recipients {
+			if of := s.Recipients[i].Of; of == Accepted {
+				n-- // as near as the batch itself knows
+			}
+		}
+		n = max(n, 0)
+		out.Receipts, out.Bytes = e.Receipts+n, int64(e.Receipts)*receiptSize("complete", e.Size)+int64(n)*receiptOverhead
+	case e.Acceptance:
+		out.Receipts++
+	}
+	return out
 }
 
 // ShownRecipient is one recipient of a Shown.
@@ -62,7 +91,7 @@ func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, 
 		shown = Shown{
 			ID: s.ID, MsgID: s.MsgID, Alias: s.Alias, Identifier: s.Identifier, Mailbox: s.Box, User: s.User,
 			State: s.State, StateReason: s.StateReason, SubmittedAt: s.SubmittedAt, SHA256: s.SHA256, Resent: s.Resent, Twice: s.Twice, Recovered: s.Recovered, Counts: s.counts(),
-			Recipients: []ShownRecipient{}, Children: []ShownChild{},
+			Expected: s.expects(), Recipients: []ShownRecipient{}, Children: []ShownChild{},
 		}
 		if shown.Receipts, err = showReceipts(tx, s.ID, -1); err != nil {
 			return err

@@ -41,6 +41,7 @@ import (
 //	g/<mailbox>           since when which rule for the provider's copies holds
 //	l/<mailbox>           who fetches it, and until when: see lease.go
 //	login/<mailbox>/<service>  a login that the provider refused: see login.go
+//	quota/<mailbox>  expect/<mailbox>/<id>  its room at the provider: see room.go
 //	told/restored/<login> the restore of which the administrator was told
 //	bell/<mailbox>        written to wake the sender
 //	o/ od/ bell-outcomes  reports of outcomes: see outcome.go
@@ -64,6 +65,7 @@ type Submission struct {
 	Person      mailbox.Person    `json:"person"`
 	Message     mailbox.MessageID `json:"message"`
 	SHA256      string            `json:"sha256"`
+	Size        int64             `json:"size,omitempty"` // bytes of the original
 	SubmittedAt time.Time         `json:"submitted_at"`
 	State       State             `json:"state"`
 	StateReason Reason            `json:"state_reason,omitempty"`
@@ -275,6 +277,9 @@ func save(tx *mailbox.Tx, s *Submission, next *due) error {
 		if before, err = headOf(tx, s.ID); err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
+	}
+	if err := noteExpected(tx, s); err != nil {
+		return err
 	}
 	if err := register(tx, s); err != nil {
 		return err

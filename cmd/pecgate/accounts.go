@@ -50,6 +50,10 @@ func accountsOf(l *configs.Loaded) ([]relay.Account, error) {
 		a.XOAuth2, a.Replies, a.SentCopy, a.SentFolder = m.Auth == "xoauth2", repliesOf(m.Replies), m.ProviderSentCopy, m.SentFolder
 		a.HistoryUnseen = m.History == "unseen"
 		a.Expires, a.SMTPLogin, a.FetchLogin = m.Password.Expires.End(l.Appliance.Location()), loginOf(l, m.SMTP.Username, m.SMTP.Password), loginOf(l, m.Incoming.Username, m.Incoming.Password)
+		a.Receipt, a.ProviderQuota, a.WhenFullSend, a.QuotaWarnings = m.Receipt, int64(m.ProviderQuota), m.WhenFull == "send", m.QuotaWarnings
+		if m.ReceiptChoice {
+			a.Receipt = "complete" // the sender may ask for the largest
+		}
 		in := relay.Endpoint{Host: m.Incoming.Host, Port: m.Incoming.Port, Security: m.Incoming.Security, Roots: inRoots, Timeout: m.Incoming.Timeout}
 		if m.Incoming.Protocol == "pop3" {
 			a.POP3 = in

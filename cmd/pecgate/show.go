@@ -128,6 +128,9 @@ func printShown(out io.Writer, s relay.Shown, loc *time.Location) error {
 		fmt.Fprintf(w, "  %s\t%s, to %s\n", c.ID, stateText(c.State, c.StateReason, false), recipientsText(c.Recipients))
 	}
 	fmt.Fprintf(w, "Outcome\t%s (recipients, acceptances, deliveries, errors)\n", s.Counts)
+	if e := s.Expected; e.Receipts > 0 {
+		fmt.Fprintf(w, "Still to come\t%s, at most %s in the mailbox at the provider\n", count(e.Receipts, "receipt", "receipts"), megabytes(e.Bytes))
+	}
 	for _, r := range s.Receipts {
 		fmt.Fprintf(w, "  %s\t%s, signature %s\n", r.At.In(loc).Format(time.DateTime), r.Kind, r.Verdict)
 	}
