@@ -40,6 +40,7 @@ func roomsAllowed() map[string][]string {
 		"relay/upstream":              {"mailbox/netconn"},
 		"relay/upstream/upstreamtest": {"relay/upstream"},
 		"relay/upstream/dovecottest":  {},
+		"relay/submit/smarthosttest":  {},
 		"relay/submit":                {"relay/upstream", "mailbox/netconn"},
 		"relay/fetch":                 {"relay/upstream", "relay/pop3", "mailbox/netconn", "mailbox/events"},
 		"relay/pop3":                  {},

@@ -6,146 +6,27 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"pecgate/mailbox"
 	"pecgate/relay/submit"
+	"pecgate/relay/submit/smarthosttest"
 )
 
-// smarthost takes ordinary mail as the test says.
-type smarthost struct {
-	t    *testing.T
-	ln   net.Listener
-	done sync.WaitGroup
-
-	mu     sync.Mutex
-	got    []received
-	answer func(to string, n int) string // reply to the nth RCPT; nil: 250
-	rcpts  int
-	cutDot int // so many replies to the dot are lost
-}
-
-type received struct{ from, to, data string }
-
-func newSmarthost(t *testing.T) *smarthost {
+// server is the way to a smarthost.
+func server(t *testing.T, s *smarthosttest.Server) submit.Server {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	host, port, err := net.SplitHostPort(s.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &smarthost{t: t, ln: ln}
-	h.done.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			h.done.Go(func() { h.serve(c) })
-		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		h.done.Wait()
-	})
-	return h
-}
-
-func (h *smarthost) serve(c net.Conn) {
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second)) // a test that hangs ends
-	r := &lines{c: c}
-	say := func(s string) { fmt.Fprintf(c, "%s\r\n", s) }
-	say("220 exchange.example ESMTP")
-	var m received
-	for {
-		line, err := r.next()
-		if err != nil {
-			return
-		}
-		switch word := strings.ToUpper(line[:min(len(line), 4)]); word {
-		case "EHLO":
-			say("250-exchange.example\r\n250 8BITMIME")
-		case "MAIL":
-			m = received{from: line}
-			say("250 ok")
-		case "RCPT":
-			m.to = strings.TrimSuffix(strings.TrimPrefix(line, "RCPT TO:<"), ">")
-			h.mu.Lock()
-			h.rcpts++
-			reply := "250 ok"
-			if h.answer != nil {
-				if a := h.answer(m.to, h.rcpts); a != "" {
-					reply = a
-				}
-			}
-			h.mu.Unlock()
-			say(reply)
-		case "DATA":
-			say("354 go on")
-			var data strings.Builder
-			for {
-				l, err := r.next()
-				if err != nil {
-					return
-				}
-				if l == "." {
-					break
-				}
-				data.WriteString(strings.TrimPrefix(l, ".") + "\r\n")
-			}
-			m.data = data.String()
-			h.mu.Lock()
-			h.got = append(h.got, m)
-			cut := h.cutDot > 0
-			h.cutDot = max(h.cutDot-1, 0)
-			h.mu.Unlock()
-			if cut {
-				return
-			}
-			say("250 taken")
-		case "QUIT":
-			say("221 bye")
-			return
-		default:
-			say("250 ok")
-		}
+	p, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-// lines reads lines that end in CRLF.
-type lines struct {
-	c    net.Conn
-	rest string
-}
-
-func (l *lines) next() (string, error) {
-	for {
-		if line, rest, ok := strings.Cut(l.rest, "\r\n"); ok {
-			l.rest = rest
-			return line, nil
-		}
-		b := make([]byte, 4096)
-		n, err := l.c.Read(b)
-		if err != nil {
-			return "", err
-		}
-		l.rest += string(b[:n])
-	}
-}
-
-func (h *smarthost) all() []received {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return append([]received(nil), h.got...)
-}
-
-func (h *smarthost) server() submit.Server {
-	host, port, _ := net.SplitHostPort(h.ln.Addr().String())
-	var p int
-	fmt.Sscan(port, &p)
 	return submit.Server{Host: host, Port: p, Security: "none", Ordinary: true, Hello: "gateway.example", Timeout: 10 * time.Second}
 }
 
@@ -155,7 +36,7 @@ type house struct {
 	dir    string
 	store  *mailbox.Store
 	s      *Sender
-	host   *smarthost
+	host   *smarthosttest.Server
 	now    time.Time
 	failed []Failure
 	down   int
@@ -163,7 +44,7 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{t: t, dir: t.TempDir(), host: newSmarthost(t), now: time.Now()}
+	h := &house{t: t, dir: t.TempDir(), host: smarthosttest.New(t), now: time.Now()}
 	h.open()
 	t.Cleanup(func() {
 		if err := h.store.Close(); err != nil {
@@ -185,7 +66,7 @@ func (h *house) open() {
 
 func (h *house) sender() *Sender {
 	return NewSender(Options{
-		Store: h.store, Hostname: "gateway.example", Server: func() (submit.Server, bool, error) { return h.host.server(), true, nil },
+		Store: h.store, Hostname: "gateway.example", Server: func() (submit.Server, bool, error) { return server(h.t, h.host), true, nil },
 		Failed: func(_ context.Context, f Failure) error { h.failed = append(h.failed, f); return nil },
 		Sent:   func(context.Context, Item) error { return nil },
 		Down: func(_ context.Context, why error) error {
@@ -259,24 +140,24 @@ func TestBytesGoUnaltered(t *testing.T) {
 	h.put(envelope, "mario@example.org", "lucia@example.org")
 	h.round()
 	h.waiting(0)
-	got := h.host.all()
+	got := h.host.All()
 	if len(got) != 2 {
 		t.Fatalf("%d messages", len(got))
 	}
 	for _, m := range got {
-		if !strings.HasPrefix(m.from, "MAIL FROM:<>") {
-			t.Errorf("return path %q", m.from)
+		if !strings.HasPrefix(m.From, "MAIL FROM:<>") {
+			t.Errorf("return path %q", m.From)
 		}
-		field, ok := strings.CutSuffix(m.data, envelope)
+		field, ok := strings.CutSuffix(m.Data, envelope)
 		if !ok {
-			t.Fatalf("changed:\n%q", m.data)
+			t.Fatalf("changed:\n%q", m.Data)
 		}
-		if !strings.HasPrefix(field, "Received: by gateway.example (pecgate) id f") || strings.Count(field, "\r\n") != 2 || !strings.Contains(field, "for <"+m.to+">;") {
+		if !strings.HasPrefix(field, "Received: by gateway.example (pecgate) id f") || strings.Count(field, "\r\n") != 2 || !strings.Contains(field, "for <"+m.To+">;") {
 			t.Errorf("trace field %q", field)
 		}
 	}
 	h.round()
-	if n := len(h.host.all()); n != 2 {
+	if n := len(h.host.All()); n != 2 {
 		t.Errorf("%d messages after another round", n)
 	}
 }
@@ -285,7 +166,7 @@ func TestBytesGoUnaltered(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	h := newHouse(t)
 	tries := 0
-	h.host.answer = func(to string, _ int) string {
+	h.host.Answer = func(to string) string {
 		switch to {
 		case "full@example.org":
 			if tries++; tries < 3 {
@@ -302,7 +183,7 @@ func TestRefusals(t *testing.T) {
 		h.now = h.now.Add(10 * time.Minute)
 	}
 	h.waiting(0)
-	if got := h.host.all(); len(got) != 2 || tries != 3 {
+	if got := h.host.All(); len(got) != 2 || tries != 3 {
 		t.Errorf("%d messages, %d tries", len(got), tries)
 	}
 	if len(h.failed) != 1 || h.failed[0].Item.To != "nobody@example.org" || !h.failed[0].Final || !strings.Contains(h.failed[0].Reason, "550 5.1.1 no such user") {
@@ -314,7 +195,7 @@ func TestRefusals(t *testing.T) {
 // by a year gives nothing up.
 func TestJ1_GivenUpAfterDaysOfTrying(t *testing.T) {
 	h := newHouse(t)
-	h.host.answer = func(string, int) string { return "451 4.3.0 later" }
+	h.host.Answer = func(string) string { return "451 4.3.0 later" }
 	h.put(envelope, "mario@example.org")
 	h.round()
 	h.now = h.now.AddDate(1, 0, 0)
@@ -334,8 +215,8 @@ func TestJ1_GivenUpAfterDaysOfTrying(t *testing.T) {
 // goes when it is back.
 func TestSmarthostDown(t *testing.T) {
 	h := newHouse(t)
-	addr := h.host.ln.Addr().String()
-	h.host.ln.Close()
+	addr := h.host.Addr()
+	h.host.Close()
 	for i := range 20 {
 		h.put(strings.Replace(envelope, "x\r\n", fmt.Sprintf("%d\r\n", i), 1), "mario@example.org")
 	}
@@ -352,28 +233,13 @@ func TestSmarthostDown(t *testing.T) {
 	if err != nil || tried > 20 {
 		t.Errorf("%d attempts, %v", tried, err)
 	}
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	old := h.host
-	h.host = &smarthost{t: t, ln: ln}
-	defer func() { ln.Close(); h.host.done.Wait(); old.done.Wait() }()
-	h.host.done.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			h.host.done.Go(func() { h.host.serve(c) })
-		}
-	})
+	h.host = smarthosttest.On(t, addr)
 	for range 8 {
 		h.now = h.now.Add(20 * time.Minute)
 		h.round()
 	}
 	h.waiting(0)
-	if n := len(h.host.all()); n != 20 {
+	if n := len(h.host.All()); n != 20 {
 		t.Errorf("%d messages", n)
 	}
 }
@@ -382,7 +248,7 @@ func TestSmarthostDown(t *testing.T) {
 // smarthost took without our hearing of it comes twice.
 func TestRestartInTheMiddle(t *testing.T) {
 	h := newHouse(t)
-	h.host.cutDot = 1
+	h.host.CutDot = 1
 	id := h.put(envelope, "mario@example.org")
 	h.round() // taken, the reply lost
 	h.waiting(1)
@@ -415,7 +281,7 @@ func TestRestartInTheMiddle(t *testing.T) {
 	h.now = h.now.Add(time.Hour)
 	h.round()
 	h.waiting(0)
-	if got := h.host.all(); len(got) != 2 {
+	if got := h.host.All(); len(got) != 2 {
 		t.Errorf("%d messages", len(got))
 	}
 }
