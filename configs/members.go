@@ -41,6 +41,8 @@ type User struct {
 	Deliver []string `yaml:"deliver" default:"imap" oneof:"imap,forward"`
 	// A notice by ordinary mail, without content, of each PEC that arrives in a mailbox that the user reads. Default false.
 	NotifyNew bool `yaml:"notify_new" default:"false"`
+	// Time of the day, in the time zone of the appliance, of a digest of the user's mailboxes: HH:MM or off (default).
+	Digest Hour `yaml:"digest" default:"off"`
 
 	At Position `yaml:"-"`
 }

@@ -166,3 +166,23 @@ func (p *Patience) UnmarshalText(b []byte) error {
 	*p = Patience(d)
 	return nil
 }
+
+// Hour is a time of the day.
+type Hour struct {
+	Set bool          // false: off
+	At  time.Duration // since midnight
+}
+
+// UnmarshalText reads `off` or HH:MM.
+func (h *Hour) UnmarshalText(b []byte) error {
+	if string(b) == "off" {
+		*h = Hour{}
+		return nil
+	}
+	t, err := time.Parse("15:04", string(b))
+	if err != nil || len(b) != len("15:04") {
+		return errors.New("needs off or a time of the day in quotes, like \"07:30\"")
+	}
+	*h = Hour{Set: true, At: time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute}
+	return nil
+}

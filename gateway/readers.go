@@ -42,3 +42,14 @@ func correspondent(p *policy.Policy, login string) relay.Correspondent {
 		NoIMAP: func(box string) bool { return p.Rights(u.Login, box, time.Now()).SendOnly },
 	}
 }
+
+// digests are the times of the day at which logins want a digest.
+func digests(p *policy.Policy) map[string]time.Duration {
+	out := map[string]time.Duration{}
+	for _, u := range p.Users {
+		if u.Digested {
+			out[u.Login] = u.Digest
+		}
+	}
+	return out
+}

@@ -27,7 +27,9 @@ type User struct {
 	Deliver  []string // imap, forward
 	// NotifyNew: told by ordinary mail of each PEC that arrives.
 	NotifyNew bool
-	Line      string // file:line, for explain
+	Digested  bool          // wants a digest each day
+	Digest    time.Duration // at this time of the day
+	Line      string        // file:line, for explain
 }
 
 // Mailbox is one PEC mailbox (casella).

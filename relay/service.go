@@ -37,6 +37,9 @@ type Options struct {
 	Readers func(box string) []Reader
 	// Person is how ordinary mail reaches a login by now; nil: nobody is reached.
 	Person func(login string) Correspondent
+	// Digests are the logins that want a digest each day, and at what time of the day
+	// (in Location). nil: nobody.
+	Digests func() map[string]time.Duration
 	// Smarthost is the way to ordinary mailboxes; nil: there is none.
 	Smarthost *Smarthost
 	// Certificate is when the gateway's own certificate ends; nil: it is not watched.

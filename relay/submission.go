@@ -50,6 +50,7 @@ import (
 //	n/<mailbox>           its hand-overs of the last minute, where the provider limits them
 //	al/<mailbox>/<kind>/<about>  alarm that stands, or ended a while ago: see alarm.go
 //	fi/ bell-forward       what may go to ordinary mailboxes: see forwarding.go
+//	dg/<login>            daily digests: see digest.go
 //	wc wd/ wf/ ws/ wt/    watchdogs: see watch.go
 //	h/ ha/ hc hd/ ht/ bell-holds  what waits for a PIN, or for approval: see hold.go
 const room = "relay"

@@ -16,7 +16,7 @@ func policyOf(l *configs.Loaded) *policy.Policy {
 	for _, u := range l.Policy.Users {
 		p.Users = append(p.Users, policy.User{
 			Login: u.Login, Name: u.Name, Email: u.Email, Password: u.Password, PIN: u.PIN, TOTP: u.TOTP.Sealed,
-			Deliver: slices.Clone(u.Deliver), NotifyNew: u.NotifyNew, Line: u.At.FileLine(),
+			Deliver: slices.Clone(u.Deliver), NotifyNew: u.NotifyNew, Digested: u.Digest.Set, Digest: u.Digest.At, Line: u.At.FileLine(),
 		})
 	}
 	for _, m := range l.Policy.Mailboxes {
