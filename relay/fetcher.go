@@ -180,6 +180,7 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 	if err := s.recoverOriginals(ctx, w, session); err != nil {
 		return false, err
 	}
+	s.copySent(ctx, w, session)
 	q, err := session.Quota(ctx, folders[0])
 	switch {
 	case err == nil:

@@ -223,6 +223,11 @@ func (s *Service) sortIn(tx *mailbox.Tx, acc Account, r *pec.Report, found *find
 		switch {
 		case sub != nil:
 			m.Submission, line.Subject = sub.ID, sub.ID
+			if r.Kind == pec.Acceptance && sub.ByReceipt {
+				if err := wantSentCopy(tx, acc, sub); err != nil {
+					return line, err
+				}
+			}
 		case !pec.SameAddress(r.Sender, acc.Box):
 			// A genuine receipt of somebody else's message.
 			to, line.Reason = mailbox.RoleAnomalies, "the signed data name another mailbox as sender"

@@ -204,6 +204,9 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 		switch to {
 		case HandedOver:
 			now.HandedOver, now.ByReceipt = t, false
+			if err := wantSentCopy(tx, w.acc, now); err != nil {
+				return nil, false, err
+			}
 		case Uncertain:
 			next = &due{At: t.Add(w.acc.UncertainAfter)}
 		case Held:

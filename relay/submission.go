@@ -45,6 +45,7 @@ import (
 //	told/restored/<login> the restore of which the administrator was told
 //	bell/<mailbox>        written to wake the sender
 //	o/ od/ bell-outcomes  reports of outcomes: see outcome.go
+//	sc/<mailbox>/<id>     copy for the provider's own folder: see sent_copy.go
 //	v/<mailbox>/<id>      search for the receipt of an uncertain one: see uncertain.go
 //	y/<mailbox>/<id>/<what>/<to>  notice that is due: see uncertain_notice.go
 //	n/<mailbox>           its hand-overs of the last minute, where the provider limits them

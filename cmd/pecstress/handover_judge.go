@@ -60,8 +60,9 @@ func (w *world) judgeHandOvers(ctx context.Context, h *handed, quick bool) error
 	letters = slices.DeleteFunc(letters, func(m *letter) bool { return !w.ledger.isPromised(m.ID) })
 	h.Promised = len(letters)
 	stories := map[string]story{}
-	// The window of one minute in readable time, and what has to be read twice.
-	end := time.Now().Add(w.patience() + 2*time.Minute)
+	// The window of one minute in readable time, and the five minutes after which
+	// what was read in three rounds that were killed is read once more.
+	end := time.Now().Add(w.patience() + 8*time.Minute)
 	for {
 		open := 0
 		took := w.tookBy()
