@@ -12,10 +12,11 @@ import (
 
 // The legal floor of every provider (50 recipients, 30 MB of size x recipients), and our own waits.
 const (
-	defaultRecipients = 50
-	defaultProduct    = Size(30e6)
-	defaultTimeout    = time.Minute
-	defaultEvery      = time.Minute
+	defaultRecipients  = 50
+	defaultConnections = 10
+	defaultProduct     = Size(30e6)
+	defaultTimeout     = time.Minute
+	defaultEvery       = time.Minute
 )
 
 // provider completes the servers and limits of a mailbox: what is written, then the preset, then the defaults.
@@ -161,5 +162,12 @@ func (c *policyCheck) limits(l *Limits, p Limits, path string) {
 	}
 	if !c.written(path + "per_minute") {
 		l.PerMinute = p.PerMinute
+	}
+	if !c.written(path + "connections") {
+		if l.Connections = p.Connections; l.Connections == 0 {
+			l.Connections = defaultConnections
+		}
+	} else if l.Connections < 1 || l.Connections > 1000 {
+		c.wrong(path+"connections", "needs 1 to 1000")
 	}
 }

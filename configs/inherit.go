@@ -15,7 +15,7 @@ var ownKeys = []string{"address", "name", "username", "password", "inherit", "sm
 
 // providerKeys go with the provider.
 var providerKeys = []string{"provider", "smtp.host", "smtp.port", "smtp.security", "smtp.ca", "incoming.protocol", "incoming.host",
-	"incoming.port", "incoming.security", "incoming.ca", "limits.recipients", "limits.product", "limits.per_minute", "provider_quota"}
+	"incoming.port", "incoming.security", "incoming.ca", "limits.recipients", "limits.product", "limits.per_minute", "limits.connections", "provider_quota"}
 
 const defaultsPath = "defaults"
 

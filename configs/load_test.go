@@ -60,7 +60,7 @@ func TestExamplesLoad(t *testing.T) {
 		t.Errorf("defaults %+v", loaded.Policy.Mailboxes[0])
 	}
 	m := loaded.Policy.Mailboxes[1]
-	if m.ProviderCopy.After != 15*24*time.Hour || m.Limits != (Limits{50, 30e6, 6}) || m.SMTP.CA != filepath.Join(dir, "provider-ca.pem") {
+	if m.ProviderCopy.After != 15*24*time.Hour || m.Limits != (Limits{50, 30e6, 6, 10}) || m.SMTP.CA != filepath.Join(dir, "provider-ca.pem") {
 		t.Errorf("mailbox %+v", m)
 	}
 	if loaded.Appliance.TLS.Key != filepath.Join(dir, "tls/key.pem") || loaded.Appliance.SMTP.MaxMessageSize != 100<<20 {
@@ -184,7 +184,7 @@ func TestDefaults(t *testing.T) {
 		Incoming: Incoming{Protocol: "imap", Host: "imaps.pec.aruba.it", Port: 993, Security: "tls", Timeout: time.Minute, Every: time.Minute},
 		Receipt:  "complete", ReceiptsTo: "sender", ProviderCopy: CopyRule{Mode: "keep"}, ProviderCopyReceipts: CopyRule{Mode: "keep"},
 		Keep: Retention{Forever: true}, WhenFull: "wait", QuotaWarnings: []int{70, 90}, Uncertain: "hold", UncertainAfter: 15 * time.Minute, Split: "never",
-		Auth: "password", SentFolder: "INBOX.Inviata", ApprovalPIN: true, PINMethods: []string{"subject"}, Limits: Limits{50, 100e6, 0}, History: "seen", Watch: Watchdogs{Patience(30 * time.Minute), Patience(12 * time.Hour), Patience(24 * time.Hour), 0, Patience(time.Hour)}, Admin: "mario", MaxMembers: 30, Inherit: true,
+		Auth: "password", SentFolder: "INBOX.Inviata", ApprovalPIN: true, PINMethods: []string{"subject"}, Limits: Limits{50, 100e6, 0, 10}, History: "seen", Watch: Watchdogs{Patience(30 * time.Minute), Patience(12 * time.Hour), Patience(24 * time.Hour), 0, Patience(time.Hour)}, Admin: "mario", MaxMembers: 30, Inherit: true,
 		Members: []Member{{User: "mario", Send: true, Receive: true, Anomalies: true}},
 	}
 	if !reflect.DeepEqual(m, wantM) {
@@ -278,14 +278,14 @@ func TestPresets(t *testing.T) {
 		incoming string
 		limits   Limits
 	}{
-		{"", "aruba", "smtps.pec.aruba.it:465 tls", "imaps.pec.aruba.it:993 tls", Limits{50, 100e6, 0}},
-		{"username: M123456", "legalmail", "sendm.cert.legalmail.it:465 tls", "mbox.cert.legalmail.it:993 tls", Limits{50, 30e6, 6}},
-		{"username: 123456\n    limits: {per_minute: 0, recipients: 10}", "legalmail", "sendm.cert.legalmail.it:465 tls", "mbox.cert.legalmail.it:993 tls", Limits{10, 30e6, 0}},
-		{"", "poste", "mail.postecert.it:465 tls", "mail.postecert.it:993 tls", Limits{50, 30e6, 0}},
-		{"", "postel", "mail.postecertifica.it:465 tls", "mail.postecertifica.it:993 tls", Limits{50, 30e6, 0}},
-		{"smtp: {port: 1465}\n    incoming: {host: localhost}", "aruba", "smtps.pec.aruba.it:1465 tls", "localhost:993 tls", Limits{50, 100e6, 0}},
-		{"smtp: {security: starttls}\n    incoming: {security: starttls, port: 2143}", "aruba", "smtps.pec.aruba.it:587 starttls", "imaps.pec.aruba.it:2143 starttls", Limits{50, 100e6, 0}},
-		{"smtp: {host: 127.0.0.1, port: 1}\n    incoming: {host: \"::1\", security: starttls}", "", "127.0.0.1:1 tls", "::1:143 starttls", Limits{50, 30e6, 0}},
+		{"", "aruba", "smtps.pec.aruba.it:465 tls", "imaps.pec.aruba.it:993 tls", Limits{50, 100e6, 0, 10}},
+		{"username: M123456", "legalmail", "sendm.cert.legalmail.it:465 tls", "mbox.cert.legalmail.it:993 tls", Limits{50, 30e6, 6, 10}},
+		{"username: 123456\n    limits: {per_minute: 0, recipients: 10}", "legalmail", "sendm.cert.legalmail.it:465 tls", "mbox.cert.legalmail.it:993 tls", Limits{10, 30e6, 0, 10}},
+		{"", "poste", "mail.postecert.it:465 tls", "mail.postecert.it:993 tls", Limits{50, 30e6, 0, 10}},
+		{"", "postel", "mail.postecertifica.it:465 tls", "mail.postecertifica.it:993 tls", Limits{50, 30e6, 0, 10}},
+		{"smtp: {port: 1465}\n    incoming: {host: localhost}", "aruba", "smtps.pec.aruba.it:1465 tls", "localhost:993 tls", Limits{50, 100e6, 0, 10}},
+		{"smtp: {security: starttls}\n    incoming: {security: starttls, port: 2143}", "aruba", "smtps.pec.aruba.it:587 starttls", "imaps.pec.aruba.it:2143 starttls", Limits{50, 100e6, 0, 10}},
+		{"smtp: {host: 127.0.0.1, port: 1}\n    incoming: {host: \"::1\", security: starttls}", "", "127.0.0.1:1 tls", "::1:143 starttls", Limits{50, 30e6, 0, 10}},
 	}
 	config := house(t)
 	for i, c := range cases {

@@ -237,6 +237,8 @@ type Limits struct {
 	Product Size `yaml:"product"`
 	// Most messages handed over in a minute, default 0: no limit.
 	PerMinute int `yaml:"per_minute"`
+	// Most connections at once to one host of the provider, over all its mailboxes, 1 to 1000, default 10.
+	Connections int `yaml:"connections"`
 }
 
 // Member is what one user, or each user of a group, may do with one mailbox. A right that is not written has its default

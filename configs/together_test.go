@@ -153,9 +153,9 @@ func TestDefaultsAreInherited(t *testing.T) {
 	}
 	// The first has its own provider: no limits, port or host of defaults.
 	want := []string{
-		"mariobriefalways[subject header]{50 100MB 0}smtps.pec.aruba.it465 20simaps.pec.aruba.it5m0s240h0m0s2[mario 26  lucia 19 2027-03-31]",
-		"luciacompletealways[subject]{40 30MB 3}smtp.example.org1465 20simap.example.org5m0s240h0m0s2[anna 33  lucia 19 2027-03-31]",
-		"mariocompletenever[subject]{50 100MB 0}smtps.pec.aruba.it465 1m0simaps.pec.aruba.it1m0s0s30[anna 39 ]",
+		"mariobriefalways[subject header]{50 100MB 0 10}smtps.pec.aruba.it465 20simaps.pec.aruba.it5m0s240h0m0s2[mario 26  lucia 19 2027-03-31]",
+		"luciacompletealways[subject]{40 30MB 3 10}smtp.example.org1465 20simap.example.org5m0s240h0m0s2[anna 33  lucia 19 2027-03-31]",
+		"mariocompletenever[subject]{50 100MB 0 10}smtps.pec.aruba.it465 1m0simaps.pec.aruba.it1m0s0s30[anna 39 ]",
 	}
 	for i := range want {
 		if i >= len(got) || strings.ReplaceAll(got[i], " ", "") != strings.ReplaceAll(want[i], " ", "") {

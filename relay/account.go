@@ -36,6 +36,7 @@ type Account struct {
 	Resend         bool          // then it is handed over once more, where the mailbox was readable throughout; false: held
 	MaxMessage     int64         // bytes, of one that is fetched
 	PerMinute      int           // most hand-overs a minute; 0: no limit
+	Connections    int           // most connections at once to one host of the provider, over all mailboxes; 0: no limit
 	Receipt        string        // of a delivery, as is asked for: complete (or empty), brief, synthetic
 	ProviderQuota  int64         // bytes that the mailbox has at the provider; 0: only the provider says
 	WhenFullSend   bool          // what has no room for its receipts is sent all the same
@@ -78,7 +79,7 @@ func (a Account) same(b Account) bool {
 		a.SMTPLogin.Username == b.SMTPLogin.Username && a.FetchLogin.Username == b.FetchLogin.Username &&
 		a.SMTP.same(b.SMTP) && a.IMAP.same(b.IMAP) && a.POP3.same(b.POP3) && a.Copy == b.Copy && a.CopyReceipts == b.CopyReceipts && slices.Equal(a.Folders, b.Folders) &&
 		a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.Resend == b.Resend && a.XOAuth2 == b.XOAuth2 &&
-		a.SentCopy == b.SentCopy && a.SentFolder == b.SentFolder && slices.EqualFunc(a.Replies, b.Replies, submit.ReplyRule.Same) && a.MaxMessage == b.MaxMessage && a.PerMinute == b.PerMinute && a.HistoryUnseen == b.HistoryUnseen
+		a.SentCopy == b.SentCopy && a.SentFolder == b.SentFolder && slices.EqualFunc(a.Replies, b.Replies, submit.ReplyRule.Same) && a.MaxMessage == b.MaxMessage && a.PerMinute == b.PerMinute && a.Connections == b.Connections && a.HistoryUnseen == b.HistoryUnseen
 }
 
 func (e Endpoint) same(o Endpoint) bool {

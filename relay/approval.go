@@ -325,6 +325,9 @@ func (s *Submission) release(tx *mailbox.Tx, whose string, hand bool) (*due, err
 	}
 	now := tx.Now().UTC()
 	s.Released, s.Since = now, now
+	if err := s.begins(tx); err != nil {
+		return nil, err
+	}
 	return &due{At: now}, happened(tx, s, "approved", text)
 }
 

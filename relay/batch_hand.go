@@ -95,6 +95,9 @@ func (s *Service) turnBatch(ctx context.Context, id string, by Hand, t turn) err
 			if t.to == Queued {
 				text += b.releasedUnconfirmed()
 				b.Released = now
+				if err := b.begins(tx); err != nil {
+					return nil, err
+				}
 			}
 			b.rest(t.to, t.why, now)
 			if err := happened(tx, b, t.event, text+t.text); err != nil {
@@ -205,6 +208,9 @@ func (s *Service) retryBatch(ctx context.Context, id string, unconfirmed bool, b
 				return err
 			}
 			c.Released, c.Intent = now, false
+			if err := c.begins(tx); err != nil {
+				return err
+			}
 		}
 		return save(tx, c, &due{At: now})
 	}})

@@ -121,10 +121,16 @@ func (s *Service) poll(ctx context.Context, w *worker) (more bool, err error) {
 	if err := s.opt.Store.Room(); err != nil {
 		return false, err
 	}
-	if w.acc.POP3.Host != "" {
-		return s.pollMaildrop(ctx, w, w.server())
+	srv := w.server()
+	leave, err := s.gates.enter(ctx, srv.Host, w.acc.Connections)
+	if err != nil {
+		return false, err
 	}
-	return s.pollFolders(ctx, w, w.server())
+	defer leave()
+	if w.acc.POP3.Host != "" {
+		return s.pollMaildrop(ctx, w, srv)
+	}
+	return s.pollFolders(ctx, w, srv)
 }
 
 // loggedIn dials with the login of the service that the mailbox is fetched by.

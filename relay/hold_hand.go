@@ -106,6 +106,9 @@ func confirm(tx *mailbox.Tx, s *Submission, by Hand) error {
 		return err
 	}
 	s.Released, s.Since = now, now
+	if err := s.begins(tx); err != nil {
+		return err
+	}
 	if err := happened(tx, s, "confirmed", text); err != nil {
 		return err
 	}

@@ -94,10 +94,7 @@ func queued(t *testing.T, store *mailbox.Store, box string, n int) (ids []string
 func aWorker(acc Account) *worker {
 	acc.Active = true
 	acc.Password = func() (string, error) { return "segreta", nil }
-	return &worker{
-		acc: acc, logins: newLogins(acc), hurry: make(chan struct{}, 1),
-		tries: map[spot]int{}, lookedTo: map[string]string{},
-	}
+	return newWorker(acc, func() {})
 }
 
 // dots counts the final dots of each submission, in place of a provider.

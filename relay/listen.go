@@ -72,7 +72,13 @@ func (s *Service) listen(ctx context.Context, w *worker) {
 
 // listenOnce listens until the line breaks.
 func (s *Service) listenOnce(ctx context.Context, w *worker) (err error) {
-	session, err := loggedIn(ctx, s, w, w.server(), fetch.Dial)
+	srv := w.server()
+	leave, ok := s.gates.listen(srv.Host, w.acc.Connections)
+	if !ok {
+		return errors.New("no connection to the provider is free for it (limits.connections)")
+	}
+	defer leave()
+	session, err := loggedIn(ctx, s, w, srv, fetch.Dial)
 	if err != nil {
 		return err
 	}

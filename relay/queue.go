@@ -107,6 +107,9 @@ func begin(tx *mailbox.Tx, t Ticket, m *mailbox.Message, at time.Time) (*Submiss
 		ID: t.ID, MsgID: t.MsgID, Alias: t.Alias, Box: strings.ToLower(t.Box), User: t.User, Person: t.Person,
 		Message: m.ID, SHA256: m.SHA256(), Size: m.Ref.Size, SubmittedAt: at, State: Queued, Since: at,
 	}
+	if err := s.begins(tx); err != nil {
+		return nil, err
+	}
 	for _, a := range t.To {
 		s.Recipients = append(s.Recipients, Recipient{Address: a, State: Waiting})
 	}

@@ -188,6 +188,9 @@ func (s *Service) retry(ctx context.Context, name string, unconfirmed bool, by H
 					return nil, err
 				}
 				sub.Released, sub.Intent = now, false
+				if err := sub.begins(tx); err != nil {
+					return nil, err
+				}
 			}
 			return &due{At: now}, happened(tx, sub, "retry", text)
 		})

@@ -32,6 +32,9 @@ func (s *Service) send(ctx context.Context, w *worker) {
 				wait, reached, err = s.sendDue(ctx, w)
 				return err
 			})
+			if err == nil && reached && w.down == 0 {
+				err = s.endQueueLate(ctx, w)
+			}
 			if !reached {
 				ring = nil // a new submission would fare the same
 			}
@@ -128,21 +131,21 @@ func (s *Service) leaseDue(ctx context.Context, id string, perMinute int) (sub *
 // attempt hands a leased submission to the provider. It changes nothing but
 // the intent.
 func (s *Service) attempt(stopping context.Context, w *worker, sub *Submission) submit.Result {
-	fail := func(err error) submit.Result {
-		return submit.Result{Class: submit.Temporary, Stage: submit.StageConnect, Err: err}
+	fail := func(at submit.Stage, err error) submit.Result {
+		return submit.Result{Class: submit.Temporary, Stage: at, Err: err}
 	}
 	login, err := s.login(stopping, w, serviceSMTP)
 	if err != nil {
-		return fail(err)
+		return fail(submit.StageConnect, err)
 	}
 	body, err := content(stopping, s.opt.Store, sub)
 	if err != nil {
-		return fail(err)
+		return fail(submit.StageBody, err) // the next one may fare better
 	}
 	defer body.Close() // read-only handle: nothing to lose
 	if sub.child() {   // its bytes are stored nowhere: the intent records what they are
 		if sub.SHA256, err = body.sum(); err != nil {
-			return fail(err)
+			return fail(submit.StageBody, err)
 		}
 	}
 	to := make([]string, 0, len(sub.Recipients))
@@ -180,17 +183,30 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 	defer cancel()
 	w.sent(r)
 	s.opt.Events.Attempt(sub.Box, sub.ID, sub.Attempts, string(r.Class), string(r.Stage), r.Code, r.Err)
-	to, why := outcomeOf(r, s.opt.Store.Now().Sub(sub.begun()), s.opt.Schedule)
+	tried, err := s.triedFor(ctx, sub)
+	if err != nil {
+		return 0, err
+	}
+	to, why := outcomeOf(r, tried, s.opt.Schedule)
 	var wait time.Duration
 	if to == NotAccepted && sub.Doubt {
 		// This attempt ended without leaving, an earlier one may not have.
 		to, why = Held, ReasonUncertain
 	}
 	n := noticeOf(sub, to, r, s.opt)
+	putOff := to == Queued && r.Class == submit.Temporary && !unreachable(r)
+	if putOff && tried >= tellAfter && !sub.LateTold {
+		n = lateNotice(sub, r, s.opt)
+	}
+	if unreachable(r) {
+		w.down++
+	} else {
+		w.down = 0
+	}
 	if n != nil && s.batchToldOf(ctx, sub) {
 		n = nil
 	}
-	err := s.settle(ctx, sub, n, func(tx *mailbox.Tx, now *Submission) (*due, bool, error) {
+	err = s.settle(ctx, sub, n, func(tx *mailbox.Tx, now *Submission) (*due, bool, error) {
 		wait = 0
 		t := tx.Now().UTC()
 		if now.State != Attempting && !now.answeredLate(to) {
@@ -214,8 +230,12 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 				return nil, false, err
 			}
 		case Queued:
+			now.Intent, now.LateTold = false, now.LateTold || putOff && n != nil
+			if unreachable(r) { // says nothing about the message: it stays the first
+				wait, next = s.opt.Schedule.after(w.down), &due{At: t}
+				break
+			}
 			wait = s.opt.Schedule.after(now.Attempts)
-			now.Intent = false
 			next = &due{At: t.Add(wait)}
 		}
 		if n != nil {
@@ -249,7 +269,7 @@ func outcomeOf(r submit.Result, age time.Duration, sched Schedule) (State, Reaso
 		if planted.Is(planted.AnyAnswerIsGood) && r.Stage == submit.StageDot {
 			return HandedOver, ""
 		}
-		if age > sched.GiveUp {
+		if age > sched.GiveUp && !unreachable(r) {
 			return NotAccepted, ReasonExpired
 		}
 	}

@@ -36,7 +36,7 @@ func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, r
 				return 0, true, err
 			}
 			if r.unreachable {
-				return max(r.least(wait), s.opt.Schedule.First), false, nil
+				return s.unreached(ctx, w, r, append(single[i+1:], many...))
 			}
 			wait = r.least(wait)
 			if r.full {
@@ -56,7 +56,7 @@ func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, r
 				return 0, true, err
 			}
 			if r.unreachable {
-				return max(r.least(wait), s.opt.Schedule.First), false, nil
+				return s.unreached(ctx, w, r, append(many, single[min(i+1, len(single)):]...))
 			}
 			wait = r.least(wait)
 			if r.full {
@@ -83,6 +83,21 @@ func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, r
 	return wait, true, nil
 }
 
+// unreached sees to what needs no provider when it could not be reached, and returns
+// how long the mailbox waits: what is queued stays in its order.
+func (s *Service) unreached(ctx context.Context, w *worker, r turnEnd, rest []task) (time.Duration, bool, error) {
+	rest, err := s.withoutQueued(ctx, rest)
+	for _, t := range rest {
+		if err == nil && ctx.Err() == nil {
+			_, err = s.turnOf(ctx, w, t)
+		}
+	}
+	if err == nil && w.down > 0 {
+		err = s.tellQueueLate(ctx, w, r.why)
+	}
+	return max(r.wait, time.Second), false, err
+}
+
 // parted tells the messages of their own from the work of batches, which it puts
 // in order: each batch before its messages.
 func parted(all []task) (single, many []task) {
@@ -103,7 +118,7 @@ func (s *Service) withoutQueued(ctx context.Context, all []task) (out []task, er
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
 		out = nil
 		for _, t := range all {
-			if t.Batch {
+			if t.Batch || t.due.Queued {
 				continue
 			}
 			sub, err := headOf(tx, t.id)
@@ -125,6 +140,7 @@ type turnEnd struct {
 	sent        bool          // there was an attempt
 	unreachable bool          // which could not reach the provider
 	full        bool          // the provider's limit a minute is reached
+	why         string        // of unreachable
 }
 
 // least is the shorter of the waits that are known.
@@ -164,6 +180,11 @@ func (s *Service) turnOf(ctx context.Context, w *worker, t task) (end turnEnd, e
 // turn is turnOf; leased is the submission while it is under way.
 func (s *Service) turn(ctx context.Context, w *worker, t task, leased **Submission) (end turnEnd, err error) {
 	var sub *Submission
+	leave, err := s.gates.enter(ctx, w.acc.SMTP.Host, w.acc.Connections)
+	if err != nil {
+		return end, err
+	}
+	defer leave()
 	if t.Batch {
 		sub, err = s.leaseNext(ctx, t.id, w.acc.PerMinute)
 	} else {
@@ -185,9 +206,12 @@ func (s *Service) turn(ctx context.Context, w *worker, t task, leased **Submissi
 	}
 	*leased = sub
 	r := s.attempt(ctx, w, sub)
-	end.sent, end.unreachable = true, unreachable(r)
+	end.sent, end.unreachable, end.why = true, unreachable(r) || r.Code == 421, answer(r)
 	if end.wait, err = s.conclude(ctx, w, sub, r); err == nil {
 		*leased = nil
+	}
+	if end.unreachable && !unreachable(r) {
+		end.wait = s.opt.Schedule.First // 421: the provider has enough for now; then others have their turn
 	}
 	return end, err
 }

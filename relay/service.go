@@ -72,6 +72,7 @@ type Service struct {
 	// suspects lets one submission at a time be handled of those during which the
 	// gateway ended before.
 	suspects chan struct{}
+	gates    gates
 	// fetched is what the watch knows of mailboxes; the watch's alone.
 	fetched map[string]*fetchWatch
 	// roundFor is the constant of that name; tests take none.
@@ -94,7 +95,11 @@ type worker struct {
 	well  chan struct{} // a round of the fetcher ended well
 	tries map[spot]int  // of messages that cannot be fetched; the fetcher's alone
 	turn  string        // line of the batch that went last; the sender's alone
-	lease boxLease      // to fetch, as it was last written; the fetcher's alone
+	down  int           // attempts in a row that could not reach the provider; the sender's alone
+	late  bool          // its senders were told that nothing leaves, or may have been; the sender's alone
+	// looked is when it was last looked who waits for too long; the sender's alone.
+	looked time.Time
+	lease  boxLease // to fetch, as it was last written; the fetcher's alone
 	// lookedTo is how far it was looked for copies to delete, by prefix; the
 	// fetcher's alone.
 	lookedTo map[string]string
@@ -146,6 +151,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var reporter sync.WaitGroup
 	defer reporter.Wait()
 	reporter.Go(func() { s.report(ctx) })
+	reporter.Go(func() { s.ticks(ctx) })
 	reporter.Go(func() { s.keepHolds(ctx) })
 	reporter.Go(func() { s.watchExpiry(ctx) })
 	reporter.Go(func() { s.watchAll(ctx) })
@@ -209,7 +215,7 @@ func (s *Service) fit(ctx context.Context) {
 }
 
 func newWorker(a Account, stop context.CancelFunc) *worker {
-	return &worker{jobs: make(chan *job), over: make(chan struct{}), acc: a, logins: newLogins(a), stop: stop, hurry: make(chan struct{}, 1), hints: make(chan struct{}, 1), well: make(chan struct{}, 1), tries: map[spot]int{}, lookedTo: map[string]string{}, sought: map[string]again{}, facts: BoxStatus{Address: a.Box}}
+	return &worker{jobs: make(chan *job), over: make(chan struct{}), acc: a, logins: newLogins(a), stop: stop, hurry: make(chan struct{}, 1), hints: make(chan struct{}, 1), well: make(chan struct{}, 1), tries: map[spot]int{}, lookedTo: map[string]string{}, sought: map[string]again{}, late: true, facts: BoxStatus{Address: a.Box}}
 }
 
 func (s *Service) start(ctx context.Context, a Account) *worker {

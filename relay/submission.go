@@ -39,6 +39,7 @@ import (
 //	u/<mailbox>/<unique-id>   the same, by POP3: together they are the cursor. Without c/ the
 //	                      a/, d/ and u/ of a folder mean nothing: first contact drops them
 //	g/<mailbox>           since when which rule for the provider's copies holds
+//	clock                 how long the gateway has run: see runclock.go
 //	l/<mailbox>           who fetches it, and until when: see lease.go
 //	login/<mailbox>/<service>  a login that the provider refused: see login.go
 //	quota/<mailbox>  expect/<mailbox>/<id>  its room at the provider: see room.go
@@ -89,12 +90,14 @@ type Submission struct {
 	HandedOver  time.Time `json:"handed_over,omitzero"`
 	// Recovered: it was not sent through the gateway; where its original is from
 	// (original.go).
-	Recovered string    `json:"recovered,omitempty"`
-	Register  uint64    `json:"register,omitempty"` // number among what the mailbox sent in that year
-	Since     time.Time `json:"since"`              // of the present state
-	Events    int       `json:"events"`
-	Fence     uint64    `json:"fence"`             // number of the newest lease
-	Crashes   int       `json:"crashes,omitempty"` // in a row: attempts during which the gateway ended or panicked
+	Recovered string        `json:"recovered,omitempty"`
+	Register  uint64        `json:"register,omitempty"` // number among what the mailbox sent in that year
+	Since     time.Time     `json:"since"`              // of the present state
+	Events    int           `json:"events"`
+	Fence     uint64        `json:"fence"`               // number of the newest lease
+	Began     time.Duration `json:"began,omitempty"`     // how long the gateway had run when its trying began
+	LateTold  bool          `json:"late_told,omitempty"` // its sender was told that it waits
+	Crashes   int           `json:"crashes,omitempty"`   // in a row: attempts during which the gateway ended or panicked
 
 	// What receipts said of the whole; HandedOver follows from it where the
 	// provider's 250 is not on record.
@@ -192,6 +195,7 @@ type due struct {
 	Holder string    `json:"holder,omitempty"` // who; see Service.holder
 	Set    time.Time `json:"set,omitzero"`     // when this was written, by the clock of then
 	Batch  bool      `json:"batch,omitempty"`
+	Queued bool      `json:"queued,omitempty"` // it can do nothing but be handed over; false: look
 	// Suspect: the gateway ended during its handling. Of these one is handled at a time.
 	Suspect bool `json:"suspect,omitempty"`
 }
@@ -319,6 +323,7 @@ func save(tx *mailbox.Tx, s *Submission, next *due) error {
 		return nil
 	}
 	next.Batch, next.Suspect, next.Set = s.batch(), s.Crashes > 0, tx.Now().UTC()
+	next.Queued = s.State == Queued && !s.batch()
 	return sp.Put(queueKey(s.Box, s.ID), *next)
 }
 

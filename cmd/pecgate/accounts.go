@@ -44,7 +44,7 @@ func accountsOf(l *configs.Loaded) ([]relay.Account, error) {
 		a := relay.Account{
 			Box: m.Address, Active: m.Active, Admin: m.Admin, Username: m.Username, Password: m.Password.Resolve,
 			SMTP:  relay.Endpoint{Host: m.SMTP.Host, Port: m.SMTP.Port, Security: m.SMTP.Security, Roots: smtpRoots, Timeout: m.SMTP.Timeout},
-			Every: m.Incoming.Every, UncertainAfter: m.UncertainAfter, Resend: m.Uncertain == "resend", PerMinute: m.Limits.PerMinute,
+			Every: m.Incoming.Every, UncertainAfter: m.UncertainAfter, Resend: m.Uncertain == "resend", PerMinute: m.Limits.PerMinute, Connections: m.Limits.Connections,
 			OrdinaryTo: m.Ordinary.ForwardTo, Watch: watchOf(m.Watch), Copy: copyRuleOf(m.ProviderCopy), CopyReceipts: copyRuleOf(m.ProviderCopyReceipts),
 		}
 		a.XOAuth2, a.Replies, a.SentCopy, a.SentFolder = m.Auth == "xoauth2", repliesOf(m.Replies), m.ProviderSentCopy, m.SentFolder

@@ -1,0 +1,145 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"pecgate/mailbox"
+	"pecgate/relay/submit"
+)
+
+// Who waits for a message to leave is told when it has been tried in vain for
+// tellAfter (B5, B9): about a message that the provider puts off, its sender, once;
+// where the provider cannot be reached, the administrator and each sender once for
+// all that waits in the mailbox, however many that are.
+
+// tellAfter is how long.
+const tellAfter = 4 * time.Hour
+
+// queueLate is the kind of the alarm about a mailbox of which nothing leaves.
+const queueLate = "queue-late"
+
+// lateNotice tells the sender that the provider goes on putting a message off.
+func lateNotice(sub *Submission, r submit.Result, o Options) *notice {
+	return makeNotice(sub, o,
+		"PEC non ancora partita: il gestore la rimanda", "PEC not sent yet: the provider puts it off",
+		fmt.Sprintf("Da %d ore il gestore non prende questo messaggio e dice di riprovare. Il gateway riprova da sé, non occorre fare niente: non inviarlo di nuovo. "+
+			"Dopo %s senza esito il gateway rinuncia, e lo dice. Risposta del gestore:", int(tellAfter.Hours()), daysOf(o.Schedule.GiveUp, "giorni")),
+		fmt.Sprintf("For %d hours the provider has not taken this message and says to try again. The gateway tries again by itself, nothing is to be done: do not send it again. "+
+			"After %s without success the gateway gives up, and says so. The provider's words:", int(tellAfter.Hours()), daysOf(o.Schedule.GiveUp, "days")),
+		answer(r))
+}
+
+func daysOf(d time.Duration, word string) string {
+	return fmt.Sprintf("%d %s", int(d.Round(24*time.Hour)/(24*time.Hour)), word)
+}
+
+// lateLook is how often it is looked at most whose messages wait for too long.
+const lateLook = time.Hour
+
+// lateSenders is how many people are told of a mailbox at most; the others are
+// spoken for by the administrator.
+const lateSenders = 200
+
+// tellQueueLate tells of a mailbox whose provider cannot be reached, once its oldest
+// message has waited for long enough.
+func (s *Service) tellQueueLate(ctx context.Context, w *worker, why string) error {
+	now := s.opt.Store.Now()
+	if d := now.Sub(w.looked); d >= 0 && d < lateLook {
+		return nil
+	}
+	waiting, senders, err := s.lateIn(ctx, w.acc.Box)
+	if err != nil || waiting == 0 {
+		return err
+	}
+	w.looked = now
+	w.late = true
+	hours := int(tellAfter.Hours())
+	a := alarm{
+		box: w.acc.Box, kind: queueLate, to: s.adminOf(w.acc.Box),
+		subjectIT: "PEC ferme: il gestore non risponde", subjectEN: "PEC wait: the provider does not answer",
+		it: fmt.Sprintf("Da oltre %d ore da questa casella non parte niente: il gestore non si raggiunge. Il gateway riprova da sé e tiene l'ordine; nessun messaggio scade mentre si attende. "+
+			"Controllare la rete e lo stato del gestore; `pecgate queue list` mostra ciò che attende.", hours),
+		en: fmt.Sprintf("For more than %d hours nothing has left this mailbox: the provider cannot be reached. The gateway tries again by itself and keeps the order; no message expires meanwhile. "+
+			"Look at the network and at the provider's state; `pecgate queue list` shows what waits.", hours),
+		detail: plain(why, maxEventText),
+	}
+	if err := s.raise(ctx, a); err != nil {
+		return err
+	}
+	a.it = fmt.Sprintf("Da oltre %d ore il gestore non si raggiunge: i messaggi inviati da questa casella non sono ancora partiti. Il gateway riprova da sé: non inviarli di nuovo.", hours)
+	a.en = fmt.Sprintf("For more than %d hours the provider cannot be reached: what was sent from this mailbox has not left yet. The gateway tries again by itself: do not send it again.", hours)
+	for _, to := range senders {
+		a.about, a.to = to.user, []addressee{to}
+		if err := s.raise(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lateIn returns how many messages of a mailbox have waited for too long, of those
+// that are looked at in one go, and whose they are.
+func (s *Service) lateIn(ctx context.Context, box string) (n int, senders []addressee, err error) {
+	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		n, senders = 0, nil
+		ran, err := hasRun(tx)
+		if err != nil {
+			return err
+		}
+		looked, seen := 0, map[mailbox.Person]bool{}
+		return tx.Space(room).Scan(queueBox(box), func(k string, _ []byte) (bool, error) {
+			sub, err := headOf(tx, strings.TrimPrefix(k[strings.LastIndexByte(k, '/')+1:], "~"))
+			if err != nil {
+				return false, err
+			}
+			looked++
+			if sub.State != Queued || ran-sub.Began < tellAfter {
+				younger := sub.State == Queued && sub.Released.IsZero() && !sub.child() // and so are those behind it
+				return looked < inSight && !younger, nil
+			}
+			n++
+			if _, left, err := tx.Left(sub.Person); err == nil && !left && !seen[sub.Person] {
+				seen[sub.Person] = true
+				senders = append(senders, addressee{user: sub.User, person: sub.Person})
+			}
+			return looked < inSight && len(senders) < lateSenders, nil
+		})
+	})
+	return n, senders, err
+}
+
+// endQueueLate ends the alarms about a mailbox of which something leaves again, once
+// nothing is left that waited for too long.
+func (s *Service) endQueueLate(ctx context.Context, w *worker) error {
+	if !w.late {
+		return nil
+	}
+	if n, _, err := s.lateIn(ctx, w.acc.Box); err != nil || n > 0 {
+		return err
+	}
+	var all []string
+	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		all = nil
+		return tx.Space(room).Scan(alarmsOf(w.acc.Box, queueLate), func(_ string, raw []byte) (bool, error) {
+			var a standingAlarm
+			if err := json.Unmarshal(raw, &a); err != nil {
+				return false, err
+			}
+			all = append(all, a.About)
+			return true, nil
+		})
+	})
+	for _, about := range all {
+		if err == nil {
+			err = s.ended(ctx, w.acc.Box, queueLate, about)
+		}
+	}
+	if err == nil {
+		w.late = false
+	}
+	return err
+}
