@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -99,6 +100,13 @@ type answer struct {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if recover() != nil {
+			// The value may hold what was asked for; the stack does not.
+			s.opt.Events.Panic("autoconfig", string(debug.Stack()))
+			panic(http.ErrAbortHandler) // net/http ends the connection, and says nothing of this one
+		}
+	}()
 	a := s.answer(w, r)
 	if a.err != nil {
 		s.diary.fault(a.err)

@@ -31,6 +31,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -165,6 +166,19 @@ func (l *Listener) admit(conn net.Conn, remote netip.Addr, proxied bool) {
 	line := netconn.Wrap(raw, netconn.Options{Idle: l.opt.Idle, Absolute: l.opt.Handshake})
 	var c *Conn
 	why := ""
+	// A fault here must end nobody but the peer at whom it shows.
+	defer func() {
+		if recover() == nil {
+			return
+		}
+		l.opt.Events.Panic("gate", string(debug.Stack()))
+		if c != nil {
+			_ = c.Close() // its end is counted there
+			return
+		}
+		_ = line.Close()
+		l.opt.Limits.leave(remote)
+	}()
 	if proxied {
 		var client netip.Addr
 		if client, why = l.announced(line, raw); why == "" {

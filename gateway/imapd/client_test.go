@@ -350,7 +350,7 @@ func FuzzInput(f *testing.F) {
 			return
 		}
 		h.cut(t, s)
-		if log := h.log.String(); strings.Contains(log, "IMAP panic") {
+		if log := h.log.String(); strings.Contains(log, "connection panic") {
 			t.Fatalf("panic after %q", s)
 		}
 	})

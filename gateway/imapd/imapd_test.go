@@ -151,7 +151,7 @@ func (h *house) shut() {
 func (h *house) close() {
 	h.shut()
 	for line := range strings.Lines(h.log.String()) {
-		if strings.Contains(line, "IMAP panic") || strings.Contains(line, "IMAP command failed") {
+		if strings.Contains(line, "connection panic") || strings.Contains(line, "IMAP command failed") {
 			h.t.Errorf("the log tells of a fault: %s", line)
 		}
 	}

@@ -270,10 +270,22 @@ func (s *Server) watch() {
 		}
 		for _, ses := range s.connections() {
 			if ses != nil {
-				ses.recheck()
+				s.recheck(ses)
 			}
 		}
 	}
+}
+
+// recheck compares one session with the policy. One at which that panics ends by
+// itself, as if its own command had: the watch is of all.
+func (s *Server) recheck(ses *session) {
+	defer func() {
+		if recover() != nil {
+			s.opt.Events.Panic("imap", string(debug.Stack()))
+			ses.f.cut()
+		}
+	}()
+	ses.recheck()
 }
 
 func (s *Server) takeBuffer() []byte {
@@ -302,7 +314,7 @@ func (l libraryLog) Printf(format string, args ...any) {
 				stack = b
 			}
 		}
-		l.events.IMAPPanic(string(stack))
+		l.events.Panic("imap", string(stack))
 		return
 	}
 	l.events.IMAPLibrary(format)

@@ -110,19 +110,26 @@ func (s *session) recheck() { s.allowed() }
 // allowed tells whether the policy allows what the session holds, and ends the
 // session if not. Before login it holds nothing.
 func (s *session) allowed() bool {
+	bye := s.verdict()
+	if bye != "" {
+		s.lose(bye)
+	}
+	return bye == ""
+}
+
+// verdict is why a session is allowed no more, "" where it is.
+func (s *session) verdict() string {
 	s.mu.Lock() // who it is changes with it
-	bye := ""
-	if s.held != nil && !s.sameLogin() {
-		bye = byeLogin
-	} else if s.held != nil && !s.stillMay(s.held) {
-		bye = byeFolder
+	defer s.mu.Unlock()
+	switch {
+	case s.held == nil:
+		return ""
+	case !s.sameLogin():
+		return byeLogin
+	case !s.stillMay(s.held):
+		return byeFolder
 	}
-	s.mu.Unlock()
-	if bye == "" {
-		return true
-	}
-	s.lose(bye)
-	return false
+	return ""
 }
 
 // What a session is told that is allowed no more.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -77,7 +78,15 @@ func (s *Server) filter(l link) *conn {
 }
 
 // Read gives the library the next command, or the rest of it.
-func (c *conn) Read(p []byte) (int, error) {
+func (c *conn) Read(p []byte) (n int, err error) {
+	// The library handles a panic of a command, not one of what it reads from.
+	defer func() {
+		if recover() != nil {
+			c.srv.opt.Events.Panic("smtp", string(debug.Stack()))
+			c.cut()
+			n, err = 0, errLost
+		}
+	}()
 	for len(c.rest) == 0 {
 		line, err := c.command()
 		if err != nil {
@@ -85,7 +94,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 		c.rest = line
 	}
-	n := copy(p, c.rest)
+	n = copy(p, c.rest)
 	c.rest = c.rest[n:]
 	return n, nil
 }

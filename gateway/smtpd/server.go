@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -137,5 +139,21 @@ func (s *Server) flood() int64 { return 2*s.opt.MaxSize + 1<<20 }
 // panics with their stack.
 type libraryLog struct{ ev *events.Log }
 
-func (l libraryLog) Printf(format string, v ...any) { l.ev.SMTPLibrary(format, v...) }
-func (l libraryLog) Println(v ...any)               { l.ev.SMTPLibrary("%v", v...) }
+// Printf takes one complaint.
+func (l libraryLog) Printf(format string, v ...any) {
+	if strings.HasPrefix(format, "panic") {
+		// What was panicked with may hold bytes of the peer; only the stack goes on.
+		stack := debug.Stack()
+		for _, a := range v {
+			if b, ok := a.([]byte); ok {
+				stack = b
+			}
+		}
+		l.ev.Panic("smtp", string(stack))
+		return
+	}
+	l.ev.SMTPLibrary(format, v...)
+}
+
+// Println takes one complaint.
+func (l libraryLog) Println(v ...any) { l.ev.SMTPLibrary("%v", v...) }

@@ -26,6 +26,8 @@ const maxValue = 256
 type Log struct {
 	out   *slog.Logger
 	trail atomic.Pointer[func(Deed)]
+
+	panics atomic.Int64
 }
 
 // New returns a Log that writes to l.
@@ -33,6 +35,17 @@ func New(l *slog.Logger) *Log { return &Log{out: l} }
 
 // Discard returns a Log that writes nowhere, for tests.
 func Discard() *Log { return New(slog.New(slog.NewTextHandler(io.Discard, nil))) }
+
+// Panic says that serving one connection panicked, in a room (smtp, imap, gate,
+// autoconfig): that connection is gone, the process and all others live. The stack
+// holds no values, and what was panicked with is not told: it may hold a peer's
+// bytes. count is how many that makes since the start.
+func (l *Log) Panic(room, stack string) {
+	l.out.Error("connection panic", "room", room, "count", l.panics.Add(1), "stack", clipTo(stack, maxStack))
+}
+
+// Panics is how many connections have panicked since the start.
+func (l *Log) Panics() int64 { return l.panics.Load() }
 
 // Slog returns the logger below, for libraries that want one.
 func (l *Log) Slog() *slog.Logger { return l.out }

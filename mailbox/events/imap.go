@@ -16,9 +16,3 @@ func (l *Log) IMAPFault(command string, err error) {
 func (l *Log) IMAPLibrary(event string) {
 	l.out.Debug("IMAP library", "event", Clip(event))
 }
-
-// IMAPPanic says that handling a command panicked; the connection is gone, the
-// process lives. The stack holds no values.
-func (l *Log) IMAPPanic(stack string) {
-	l.out.Error("IMAP panic", "stack", stack)
-}
