@@ -49,7 +49,9 @@ func TestB11_FullMailbox(t *testing.T) {
 	}
 	again := func() {
 		t.Helper()
-		g.update(func(tx *mailbox.Tx) error { return tx.Space(room).Put(queueKey(testBox, id), due{At: tx.Now().Add(-time.Second)}) })
+		g.update(func(tx *mailbox.Tx) error {
+			return tx.Space(room).Put(queueKey(testBox, id), due{At: tx.Now().Add(-time.Second)})
+		})
 	}
 	lease := func() error { again(); _, _, err := g.s.leaseDue(ctx, id, 0); return err }
 	quota(10<<20 - 1000)

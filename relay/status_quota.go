@@ -27,9 +27,13 @@ func (w *worker) occupied(q fetch.Quota) {
 	defer w.mu.Unlock()
 	w.quota = q
 	if w.facts.Quota = ""; q.Known {
-		percent := float64(q.Used) / float64(q.Limit) * 100 // the product may be too large for an int64
-		w.facts.Quota = fmt.Sprintf("%.1f of %.1f MiB (%.0f %%)", mebi(q.Used), mebi(q.Limit), percent)
+		w.facts.Quota = quotaText(q)
 	}
+}
+
+func quotaText(q fetch.Quota) string {
+	percent := float64(q.Used) / float64(q.Limit) * 100 // the product may be too large for an int64
+	return fmt.Sprintf("%.1f of %.1f MiB (%.0f %%)", mebi(q.Used), mebi(q.Limit), percent)
 }
 
 func mebi(n int64) float64 { return float64(n) / (1 << 20) }

@@ -11,12 +11,16 @@ import (
 )
 
 func newCheckCommand(a *app) *cobra.Command {
-	var asJSON bool
+	var asJSON, online bool
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "read both YAML files and print every fault with its position",
 		Long: `Reads pecgate.yaml, the environment and policy.yaml as the appliance would, and prints every fault and warning with
-file, line and column. It contacts nobody and changes nothing. Exit status 2 if there are faults; warnings alone are good.`,
+file, line and column. It contacts nobody and changes nothing. Exit status 2 if there are faults; warnings alone are good.
+
+--online also logs in at the providers of all active mailboxes, for sending and for fetching, and reports TLS version, end of
+the certificate, quota and result of each login; exit status 1 if one fails. A login that was refused before is not sent
+again (see ` + "`pecgate provider resume`" + `).`,
 		Args: noArguments("use --config FILE for another configuration"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r := configs.Check(a.config)
@@ -31,10 +35,14 @@ file, line and column. It contacts nobody and changes nothing. Exit status 2 if 
 				return &exitError{exitUsage, fmt.Sprintf("%s in the configuration: mend them before the next start; an appliance that runs keeps what it has",
 					count(len(r.Faults), "fault", "faults"))}
 			}
+			if online {
+				return checkOnline(cmd.Context(), r.Loaded, asJSON, cmd.OutOrStdout(), newBar(cmd.ErrOrStderr()))
+			}
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object per line: severity, file, line, column, message")
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object per line: severity, file, line, column, message; with --online also mailbox, service, host, tls, certificate_expires, login, quota, error")
+	c.Flags().BoolVar(&online, "online", false, "also log in at each provider")
 	return c
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -70,7 +71,7 @@ func status(ctx context.Context, a *configs.Appliance, config string) (st relay.
 
 func printStatus(out io.Writer, st relay.Status, running bool, loc *time.Location) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "MAILBOX\tLAST FETCH\tPROVIDER'S CERTIFICATE UNTIL\tTROUBLE")
+	fmt.Fprintln(w, "MAILBOX\tLAST FETCH\tROOM AT THE PROVIDER\tPROVIDER'S CERTIFICATE UNTIL\tPASSWORD UNTIL\tTROUBLE")
 	when := func(t time.Time, layout string) string {
 		if t.IsZero() {
 			return "-"
@@ -89,7 +90,14 @@ func printStatus(out io.Writer, st relay.Status, running bool, loc *time.Locatio
 		default:
 			trouble = "not known"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", b.Address, when(b.LastFetch, time.DateTime), when(b.CertificateExpires, time.DateOnly), trouble)
+		password := "-"
+		if left := b.PasswordDaysLeft; left != nil {
+			password = fmt.Sprintf("%s (%s left)", b.PasswordExpires, count(*left, "day", "days"))
+			if *left < 0 {
+				password = b.PasswordExpires + " (over)"
+			}
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", b.Address, when(b.LastFetch, time.DateTime), cmp.Or(b.Quota, "-"), when(b.CertificateExpires, time.DateOnly), password, trouble)
 	}
 	if err := w.Flush(); err != nil {
 		return err

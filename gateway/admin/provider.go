@@ -17,6 +17,7 @@ type Resumed struct {
 // providerRoutes are the requests about a mailbox at its provider.
 func (c *Control) providerRoutes(mux *http.ServeMux) {
 	mux.Handle("POST /v1/provider/resume", c.audited("provider resume", c.resume))
+	mux.Handle("POST /v1/provider/try", c.audited("check --online", c.tryOnline))
 	mux.Handle("GET /v1/provider/copies", c.audited("provider copies", c.copies))
 }
 
@@ -29,6 +30,12 @@ func (c *Control) resume(r *http.Request) answer {
 		return answer{box: box, err: err}
 	}
 	return answer{box: box, value: Resumed{box, true}, noted: true}
+}
+
+func (c *Control) tryOnline(r *http.Request) (a answer) {
+	a.box = strings.ToLower(r.URL.Query().Get("mailbox"))
+	a.value, a.err = c.opt.Relay.TryOnline(r.Context(), a.box)
+	return a
 }
 
 func (c *Control) copies(r *http.Request) (a answer) {
