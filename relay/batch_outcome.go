@@ -53,6 +53,8 @@ func (s *Submission) batchHeadline() string {
 		return string(HandedOver)
 	case to[whereDelivered] > 0 && to[whereAccepted] > 0:
 		return "some"
+	case to[whereDelivered] > 0 && to[whereOutside] > 0:
+		return "delivered-certified"
 	case to[whereDelivered] > 0:
 		return "delivered"
 	case to[whereOutside] == n:

@@ -134,9 +134,10 @@ func (c *clearing) due(acc Account, st standing, now time.Time) bool {
 
 // copyOf is a copy whose time is over.
 type copyOf struct {
-	at     spot
-	st     standing
-	listed fetch.Listed // by POP3
+	at         spot
+	st         standing
+	listed     fetch.Listed // by POP3
+	renumbered bool         // all ids are other ones: nothing says that it went
 }
 
 // dueCopies returns copies below a prefix whose time is over, going on where the
@@ -281,10 +282,16 @@ func went(tx *mailbox.Tx, box string, c copyOf) error {
 		return err
 	}
 	switch {
+	case c.renumbered && c.st.Asked == 0:
+		return nil // it stands there under another id
 	case c.st.Message == 0:
 		return seenButGone(tx, box, c.at, byAnother)
 	case c.st.Asked == 0:
-		return nil // another client deleted what is ours
+		more := c.at.facts()
+		more["message"] = fmt.Sprint(c.st.Message)
+		return errors.Join(countGone(tx, box, true), tx.Audit(mailbox.AuditLine{
+			Actor: "relay", Event: "provider-copy", Box: box, Result: "gone", Reason: byAnother, More: more,
+		}))
 	}
 	more := c.at.facts()
 	more["message"] = fmt.Sprint(c.st.Message)

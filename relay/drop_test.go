@@ -288,7 +288,7 @@ func (f *fetched) worker(acc Account) {
 	}
 	f.w = &worker{
 		acc: acc, logins: newLogins(acc),
-		tries: map[spot]int{}, lookedTo: map[string]string{}, hints: make(chan struct{}, 1), well: make(chan struct{}, 1), sought: map[string]again{},
+		tries: map[spot]int{}, lookedTo: map[string]string{}, counted: map[string]time.Time{}, hints: make(chan struct{}, 1), well: make(chan struct{}, 1), sought: map[string]again{},
 	}
 }
 

@@ -187,6 +187,9 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 		return false, err
 	}
 	s.copySent(ctx, w, session)
+	if err := errors.Join(s.lookEmptied(ctx, w, session), s.tellEmptied(ctx, w.acc.Box)); err != nil {
+		return false, err
+	}
 	q, err := session.Quota(ctx, folders[0])
 	switch {
 	case err == nil:
@@ -359,7 +362,8 @@ const byAnother = "another client moved or deleted it"
 
 // seenButGone notes a message that was there and went before it was taken in.
 func seenButGone(tx *mailbox.Tx, box string, at spot, why string) error {
-	return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "arrival", Box: box, Result: "seen but gone", Reason: why, More: at.facts()})
+	return errors.Join(countGone(tx, box, false),
+		tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "arrival", Box: box, Result: "seen but gone", Reason: why, More: at.facts()}))
 }
 
 // polled keeps how a round ended.

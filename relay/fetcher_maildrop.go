@@ -87,7 +87,7 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 	if err := s.lookMaildrop(ctx, w, drop, p, began); err != nil {
 		return false, err
 	}
-	if err := s.recoverOriginals(ctx, w, nil); err != nil {
+	if err := errors.Join(s.recoverOriginals(ctx, w, nil), s.tellEmptied(ctx, w.acc.Box)); err != nil {
 		return false, err
 	}
 	if err := s.ended(ctx, w.acc.Box, anewKind, ""); err != nil {
@@ -232,6 +232,9 @@ func (s *Service) planMaildrop(ctx context.Context, w *worker, list []fetch.List
 		// All ids are other ones (C6): the messages are known by their content. What
 		// is not, and came before our last copy, is history: it was removed here.
 		s.opt.Events.IDsChanged(box, ours, len(fresh))
+		for i := range p.gone {
+			p.gone[i].renumbered = true
+		}
 		if err := s.numberedAnew(ctx, box, ""); err != nil {
 			return nil, err
 		}

@@ -76,16 +76,15 @@ func italianReport() reportWords {
 		twice:    "È partita due volte: il gestore l'ha accettata con due identificativi, e tutte le ricevute sono conservate.",
 		states: map[string]string{
 			"queued": "in attesa di invio", "handed-over": "inviata, in attesa di accettazione", "uncertain": "incerta, si attende una ricevuta",
-			"held": "in sospeso", "held-pin": "in attesa del PIN", "held-approval": "in attesa di autorizzazione",
+			"held":           "in sospeso",
 			"held-uncertain": "in sospeso, forse già inviata", "held-restored": "in sospeso dopo un ripristino, forse già inviata",
 			"held-operator": "trattenuta dall'amministratore",
 			"not-accepted":  "non accettata, non inviata a nessuno", "not-accepted-refused": "rifiutata dal gestore, non inviata a nessuno",
 			"not-accepted-formal": "non accettata per errori formali, non inviata a nessuno", "not-accepted-virus": "non accettata per virus, non inviata a nessuno",
 			"not-accepted-expired": "scaduta, non inviata a nessuno",
 			"cancelled":            "annullata prima dell'invio", "cancelled-uncertain": "abbandonata, forse già inviata",
-			"cancelled-approval": "non autorizzata, non inviata a nessuno",
-			"accepted":           "accettata, in attesa di consegna", "accepted-ordinary": "accettata, destinatari di posta ordinaria",
-			"some": "consegnata in parte, si attende il resto", "delivered": "consegnata",
+			"accepted": "accettata, in attesa di consegna", "accepted-ordinary": "accettata, destinatari di posta ordinaria",
+			"some": "consegnata in parte, si attende il resto", "delivered": "consegnata", "delivered-certified": "consegnata ai destinatari PEC, gli altri sono di posta ordinaria",
 			"failed": "non consegnata", "some-failed": "consegnata solo in parte", "failing": "errori di consegna, si attende il resto",
 			"late": "in ritardo, non ancora consegnata a tutti",
 		},
@@ -112,16 +111,15 @@ func englishReport() reportWords {
 		twice:    "It went out twice: the provider accepted it under two identifiers, and all receipts are kept.",
 		states: map[string]string{
 			"queued": "waiting to be sent", "handed-over": "sent, waiting for acceptance", "uncertain": "uncertain, waiting for a receipt",
-			"held": "on hold", "held-pin": "waiting for the PIN", "held-approval": "waiting for approval",
+			"held":           "on hold",
 			"held-uncertain": "on hold, may have been sent", "held-restored": "on hold after a restore, may have been sent",
 			"held-operator": "held by the administrator",
 			"not-accepted":  "not accepted, sent to nobody", "not-accepted-refused": "refused by the provider, sent to nobody",
 			"not-accepted-formal": "not accepted for formal errors, sent to nobody", "not-accepted-virus": "not accepted because of a virus, sent to nobody",
 			"not-accepted-expired": "expired, sent to nobody",
 			"cancelled":            "cancelled before it was sent", "cancelled-uncertain": "given up, may have been sent",
-			"cancelled-approval": "not approved, sent to nobody",
-			"accepted":           "accepted, waiting for delivery", "accepted-ordinary": "accepted, recipients of ordinary mail",
-			"some": "delivered in part, waiting for the rest", "delivered": "delivered",
+			"accepted": "accepted, waiting for delivery", "accepted-ordinary": "accepted, recipients of ordinary mail",
+			"some": "delivered in part, waiting for the rest", "delivered": "delivered", "delivered-certified": "delivered to the PEC recipients, the others are of ordinary mail",
 			"failed": "not delivered", "some-failed": "delivered in part only", "failing": "delivery errors, waiting for the rest",
 			"late": "overdue, not delivered to all yet",
 		},
@@ -180,15 +178,13 @@ func (s *Submission) headline(w reportWords) string {
 	case Attempting:
 		state = string(Queued)
 	case ToApprove:
-		state = "held-approval"
+		state = string(Held)
 	case Accepted, HandedOver:
 		state = s.progress()
 	case Cancelled:
 		switch {
 		case s.lost():
 			state = "cancelled-uncertain"
-		case s.StateReason == ReasonApproval:
-			state = "cancelled-approval"
 		}
 	case Held, NotAccepted:
 		if _, ok := w.states[state+"-"+string(s.StateReason)]; ok {
@@ -219,6 +215,8 @@ func (s *Submission) progress() string {
 		return "late"
 	case n[Delivered] > 0 && open > 0:
 		return "some"
+	case n[Delivered] > 0 && n[Uncertified] > 0:
+		return "delivered-certified"
 	case n[Delivered] > 0:
 		return "delivered"
 	case s.State == HandedOver:

@@ -67,9 +67,12 @@ func (r *reconciling) folder(ctx context.Context, session *fetch.Session, f fetc
 			return errors.New("its UIDs began anew meanwhile: try again")
 		}
 		here := spot{folder: f.Name, validity: st.UIDValidity}
-		unknown, next, err := r.page(ctx, here, prefix, last, page, st.More)
+		unknown, gone, next, err := r.page(ctx, here, prefix, last, page, st.More)
 		if err != nil {
 			return err
+		}
+		for _, c := range gone {
+			r.gone(c)
 		}
 		last = next
 		if out.Messages += len(page); len(page) > 0 {
@@ -91,15 +94,14 @@ func (r *reconciling) folder(ctx context.Context, session *fetch.Session, f fetc
 }
 
 // page compares listed messages with what we noted between last and the end of the
-// page, and returns those of which we noted nothing.
-func (r *reconciling) page(ctx context.Context, here spot, prefix, last string, page []fetch.Standing, more bool) (unknown []fetch.Standing, next string, err error) {
+// page, and returns those of which we noted nothing, and what we noted and is gone.
+func (r *reconciling) page(ctx context.Context, here spot, prefix, last string, page []fetch.Standing, more bool) (unknown []fetch.Standing, gone []copyOf, next string, err error) {
 	end := ""
 	if more && len(page) > 0 {
 		here.uid = page[len(page)-1].UID
 		end = here.standingKey(r.w.acc.Box)
 	}
 	var noted map[uint32]bool
-	var gone []copyOf
 	var ours []mailbox.MessageID
 	err = r.s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
 		noted, gone, ours, next = map[uint32]bool{}, nil, nil, last
@@ -128,13 +130,10 @@ func (r *reconciling) page(ctx context.Context, here spot, prefix, last string, 
 		})
 	})
 	if err != nil {
-		return nil, "", err
+		return nil, nil, "", err
 	}
 	for _, id := range ours {
 		r.seen.add(id)
-	}
-	for _, c := range gone {
-		r.gone(c)
 	}
 	for _, m := range page {
 		if noted[m.UID] {
@@ -143,7 +142,7 @@ func (r *reconciling) page(ctx context.Context, here spot, prefix, last string, 
 			unknown = append(unknown, m)
 		}
 	}
-	return unknown, next, nil
+	return unknown, gone, next, nil
 }
 
 // unknown looks up the listed messages of which nothing was noted, and takes in

@@ -103,7 +103,8 @@ type worker struct {
 	// lookedTo is how far it was looked for copies to delete, by prefix; the
 	// fetcher's alone.
 	lookedTo map[string]string
-	sought   map[string]again // originals that were looked for in vain, by Message-ID; the fetcher's alone
+	counted  map[string]time.Time // when a folder was counted last; the fetcher's alone
+	sought   map[string]again     // originals that were looked for in vain, by Message-ID; the fetcher's alone
 	// What fails again and again is not told each time; the fetcher's alone.
 	fetchTrouble, quotaTrouble events.Trouble
 	// lookedAt is when other folders were looked into; the fetcher's alone.
@@ -215,7 +216,7 @@ func (s *Service) fit(ctx context.Context) {
 }
 
 func newWorker(a Account, stop context.CancelFunc) *worker {
-	return &worker{jobs: make(chan *job), over: make(chan struct{}), acc: a, logins: newLogins(a), stop: stop, hurry: make(chan struct{}, 1), hints: make(chan struct{}, 1), well: make(chan struct{}, 1), tries: map[spot]int{}, lookedTo: map[string]string{}, sought: map[string]again{}, late: true, facts: BoxStatus{Address: a.Box}}
+	return &worker{jobs: make(chan *job), over: make(chan struct{}), acc: a, logins: newLogins(a), stop: stop, hurry: make(chan struct{}, 1), hints: make(chan struct{}, 1), well: make(chan struct{}, 1), tries: map[spot]int{}, lookedTo: map[string]string{}, sought: map[string]again{}, counted: map[string]time.Time{}, late: true, facts: BoxStatus{Address: a.Box}}
 }
 
 func (s *Service) start(ctx context.Context, a Account) *worker {

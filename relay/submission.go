@@ -38,6 +38,7 @@ import (
 //	d/<mailbox>/<folder>/<uidvalidity>/<uid>  message of ours as it stands at the provider
 //	u/<mailbox>/<unique-id>   the same, by POP3: together they are the cursor. Without c/ the
 //	                      a/, d/ and u/ of a folder mean nothing: first contact drops them
+//	gb/<mailbox>          messages that another client took from it: see emptied.go
 //	g/<mailbox>           since when which rule for the provider's copies holds
 //	clock                 how long the gateway has run: see runclock.go
 //	l/<mailbox>           who fetches it, and until when: see lease.go
