@@ -75,7 +75,7 @@ func (w *world) judgeHandOvers(ctx context.Context, h *handed, quick bool) error
 				return fmt.Errorf("what became of %s: %w", m.ID, err)
 			}
 			stories[m.ID] = s
-			if !over(s, h.Receipts) && (!quick || len(took[m.ID]) > 0) {
+			if !over(s, h.Receipts) && (!quick || len(took[m.ID]) > 0 || s.State != "uncertain") {
 				open++
 			}
 		}
