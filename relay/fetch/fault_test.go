@@ -433,7 +433,7 @@ func TestSilence(t *testing.T) {
 	// Silence counts only while an answer is due: not between commands, and not
 	// while the callback is busy with a message it has read.
 	t.Run("nothing due", func(t *testing.T) {
-		p := newProvider(t, map[uint32]string{5: "five\r\n", 6: "six\r\n"})
+		p := newProvider(t, map[uint32]string{5: strings.Repeat("five\r\n", aheadBytes), 6: strings.Repeat("six\r\n", aheadBytes)}) // not read ahead
 		s := p.dial(t)
 		due := func(when string, want int) {
 			s.g.mu.Lock()

@@ -142,35 +142,65 @@ func (d *Maildrop) makeID(ctx context.Context, e pop3.Entry) (string, error) {
 // An error of fn ends the call and is returned wrapped. A connection that broke
 // at a message is a *MessageError.
 func (d *Maildrop) Fetch(ctx context.Context, list []Listed, fn func(ctx context.Context, it Item) error) error {
-	for _, l := range list {
-		it := Item{ID: l.ID, Size: -1}
-		var said *callbackError
-		err := d.c.Retr(ctx, l.entry(), func(r io.Reader) error {
-			it.Body = r
-			return call(ctx, it, fn)
-		})
-		var no *pop3.ReplyError
-		if errors.As(err, &no) || errors.Is(err, pop3.ErrTooLarge) && d.alive() {
-			what := ErrNoAnswer
-			if no == nil {
-				what = ErrTooLarge
+	for _, part := range runs(list, func(l Listed) int64 { return l.Size }) {
+		if len(part) == 1 {
+			if err := ended(ctx, part[0], d.fetchOne(ctx, part[0], fn)); err != nil {
+				return err
 			}
-			err = problem(ctx, it, fmt.Errorf("%w: %w", what, err), fn)
+			continue
 		}
-		switch {
-		case err == nil:
-		case errors.As(err, &said):
-			return fmt.Errorf("message %q: %w", l.ID, said.err)
-		case context.Cause(ctx) != nil:
-			return fmt.Errorf("message %q: %w", l.ID, err)
-		default:
-			if errors.Is(err, pop3.ErrSize) {
-				err = fmt.Errorf("%w: %w", ErrSize, err)
+		next := 0 // of part, to be handed out
+		err := ahead(len(part), func(i int) (*early, bool) {
+			e := &early{}
+			e.err = e.failed(d.fetchOne(ctx, part[i], e.keep))
+			return e, e.err == nil
+		}, func(e *early) error {
+			l := part[next]
+			next++
+			if e.err == nil && e.has {
+				e.err = e.give(ctx, fn)
 			}
-			return &MessageError{ID: l.ID, Err: err}
+			return ended(ctx, l, e.err)
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// ended looks at how the turn of a message ended.
+func ended(ctx context.Context, l Listed, err error) error {
+	var said *callbackError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &said):
+		return fmt.Errorf("message %q: %w", l.ID, said.err)
+	case context.Cause(ctx) != nil:
+		return fmt.Errorf("message %q: %w", l.ID, err)
+	}
+	if errors.Is(err, pop3.ErrSize) {
+		err = fmt.Errorf("%w: %w", ErrSize, err)
+	}
+	return &MessageError{ID: l.ID, Err: err}
+}
+
+func (d *Maildrop) fetchOne(ctx context.Context, l Listed, fn func(ctx context.Context, it Item) error) error {
+	it := Item{ID: l.ID, Size: -1}
+	err := d.c.Retr(ctx, l.entry(), func(r io.Reader) error {
+		it.Body = r
+		return call(ctx, it, fn)
+	})
+	var no *pop3.ReplyError
+	if errors.As(err, &no) || errors.Is(err, pop3.ErrTooLarge) && d.alive() {
+		what := ErrNoAnswer
+		if no == nil {
+			what = ErrTooLarge
+		}
+		err = problem(ctx, it, fmt.Errorf("%w: %w", what, err), fn)
+	}
+	return err
 }
 
 func (d *Maildrop) alive() bool { return !d.c.Over() }

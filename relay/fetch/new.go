@@ -128,22 +128,52 @@ func (s *Session) Again(ctx context.Context, folder string, uidValidity uint32, 
 }
 
 // fetchAll gets the listed messages one by one. One command a message: its OK
-// is the provider's word that the message was given whole.
+// is the provider's word that the message was given whole. Small ones are read
+// while those before them are in the hands of fn.
 func (s *Session) fetchAll(ctx context.Context, folder string, st State, list []listed, fn func(ctx context.Context, it Item) error) (State, error) {
-	for _, m := range list {
-		it := Item{Folder: folder, UIDValidity: st.UIDValidity, UID: m.uid, InternalDate: m.date, Size: max(m.size, 0)}
-		gone, err := s.fetchOne(ctx, m, it, fn)
+	// ended looks at how the turn of a message ended.
+	ended := func(m listed, gone bool, err error) error {
 		var said *callbackError
 		switch {
 		case err == nil && gone:
 			st.Gone = append(st.Gone, m.uid)
+			return nil
 		case err == nil:
+			return nil
 		case errors.As(err, &said):
-			return st, fmt.Errorf("message %d of %s: %w", m.uid, folder, said.err)
+			return fmt.Errorf("message %d of %s: %w", m.uid, folder, said.err)
 		case context.Cause(ctx) != nil:
-			return st, fmt.Errorf("message %d of %s: %w", m.uid, folder, err)
-		default:
-			return st, &MessageError{Folder: folder, UIDValidity: st.UIDValidity, UID: m.uid, Err: err}
+			return fmt.Errorf("message %d of %s: %w", m.uid, folder, err)
+		}
+		return &MessageError{Folder: folder, UIDValidity: st.UIDValidity, UID: m.uid, Err: err}
+	}
+	item := func(m listed) Item {
+		return Item{Folder: folder, UIDValidity: st.UIDValidity, UID: m.uid, InternalDate: m.date, Size: max(m.size, 0)}
+	}
+	for _, part := range runs(list, func(m listed) int64 { return m.size }) {
+		if len(part) == 1 {
+			gone, err := s.fetchOne(ctx, part[0], item(part[0]), fn)
+			if err := ended(part[0], gone, err); err != nil {
+				return st, err
+			}
+			continue
+		}
+		next := 0 // of part, to be handed out
+		err := ahead(len(part), func(i int) (*early, bool) {
+			e := &early{}
+			gone, err := s.fetchOne(ctx, part[i], item(part[i]), e.keep)
+			e.gone, e.err = gone, e.failed(err)
+			return e, e.err == nil
+		}, func(e *early) error {
+			m := part[next]
+			next++
+			if e.err == nil && e.has {
+				e.err = e.give(ctx, fn)
+			}
+			return ended(m, e.gone, e.err)
+		})
+		if err != nil {
+			return st, err
 		}
 	}
 	return st, nil
