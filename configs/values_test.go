@@ -132,3 +132,28 @@ func TestQuote(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestHoursAndPatience(t *testing.T) {
+	for text, want := range map[string]time.Duration{"00:00": 0, "07:30": 7*time.Hour + 30*time.Minute, "23:59": 24*time.Hour - time.Minute} {
+		var h Hour
+		if err := h.UnmarshalText([]byte(text)); err != nil || !h.Set || h.At != want {
+			t.Errorf("%s: %+v, %v", text, h, err)
+		}
+	}
+	for _, text := range []string{"", "7:30", "24:00", "07:60", "0730", "450", "07:30:00"} {
+		if err := new(Hour).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is taken", text)
+		}
+	}
+	for text, want := range map[string]time.Duration{"off": 0, "0": 0, "30m": 30 * time.Minute, "3d": 72 * time.Hour} {
+		var p Patience
+		if err := p.UnmarshalText([]byte(text)); err != nil || time.Duration(p) != want {
+			t.Errorf("%s: %v, %v", text, p, err)
+		}
+	}
+	for _, text := range []string{"", "30", "-1h", "never", "0s"} {
+		if err := new(Patience).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is taken", text)
+		}
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,7 +118,7 @@ func (s *Service) watchCertificates(ctx context.Context, clock watchClock) error
 	if !clock.believed() {
 		return nil
 	}
-	var failed []error
+	hosts := map[string]*hostCertificate{} // many mailboxes are at one provider
 	for _, a := range s.opt.Accounts() {
 		s.mu.Lock()
 		w := s.workers[strings.ToLower(a.Box)]
@@ -127,42 +129,67 @@ func (s *Service) watchCertificates(ctx context.Context, clock watchClock) error
 		w.mu.Lock()
 		expires := w.facts.CertificateExpires
 		w.mu.Unlock()
-		failed = append(failed, s.watchCertificate(ctx, strings.ToLower(a.Box), expires))
+		if expires.IsZero() {
+			continue
+		}
+		h := hosts[a.SMTP.Host]
+		if h == nil {
+			h = &hostCertificate{host: a.SMTP.Host, expires: expires}
+			hosts[a.SMTP.Host] = h
+		}
+		h.expires = earlier(h.expires, expires)
+		h.to = append(h.to, s.adminOf(a.Box)...)
+	}
+	var failed []error
+	for _, host := range slices.Sorted(maps.Keys(hosts)) {
+		failed = append(failed, s.watchCertificate(ctx, *hosts[host]))
 	}
 	if s.opt.Certificate != nil {
-		failed = append(failed, s.watchCertificate(ctx, "", s.opt.Certificate()))
+		failed = append(failed, s.watchCertificate(ctx, hostCertificate{own: true, expires: s.opt.Certificate(), to: s.admins()}))
 	}
 	return errors.Join(failed...)
 }
 
-// watchCertificate tells of the certificate of a mailbox's provider, or of the
-// gateway's own for "". Each number of days is told once for each certificate.
-func (s *Service) watchCertificate(ctx context.Context, box string, expires time.Time) error {
-	if expires.IsZero() {
+// hostCertificate is when a certificate ends.
+type hostCertificate struct {
+	own     bool   // the gateway's
+	host    string // of a provider
+	expires time.Time
+	to      []addressee
+}
+
+// watchCertificate tells of a certificate that ends soon. Each number of days is
+// told once for each certificate.
+func (s *Service) watchCertificate(ctx context.Context, c hostCertificate) error {
+	if c.expires.IsZero() {
 		return nil
 	}
-	left := expires.Sub(s.opt.Store.Now())
+	kind := "certificate"
+	if c.own {
+		kind = "own-certificate"
+	}
+	left := c.expires.Sub(s.opt.Store.Now())
 	tell := 0
 	var failed []error
 	for _, days := range certificateDays() {
 		if left <= time.Duration(days)*24*time.Hour {
 			tell = days // the fewest
 		} else {
-			failed = append(failed, s.ended(ctx, box, "certificate", fmt.Sprint(days)))
+			failed = append(failed, s.ended(ctx, "", kind, fmt.Sprintf("%s %d", c.host, days)))
 		}
 	}
 	if tell == 0 {
 		return errors.Join(failed...)
 	}
-	day := expires.In(s.opt.Location).Format("02/01/2006 15:04")
+	day := c.expires.In(s.opt.Location).Format("02/01/2006 15:04")
 	a := alarm{
-		box: box, kind: "certificate", about: fmt.Sprint(tell), to: s.adminOf(box),
-		subjectIT: "Il certificato del gestore scade il " + day + ": " + box,
-		subjectEN: "The provider's certificate ends on " + day + ": " + box,
+		kind: kind, about: fmt.Sprintf("%s %d", c.host, tell), to: onceEach(c.to),
+		subjectIT: "Il certificato del gestore scade il " + day + ": " + c.host,
+		subjectEN: "The provider's certificate ends on " + day + ": " + c.host,
 		it:        "Se il gestore non lo rinnova prima, da allora il gateway non si collega più: le PEC restano in coda e quelle in arrivo presso il gestore. Di solito il gestore rinnova da solo; se manca poco, chiamarlo.",
 		en:        "Unless the provider renews it before, the gateway connects no more from then on: PEC stays queued, and what arrives stays at the provider. Providers mostly renew by themselves; if little time is left, call them.",
 	}
-	if box == "" {
+	if c.own {
 		a.subjectIT, a.subjectEN = "Il certificato del gateway scade il "+day, "The gateway's own certificate ends on "+day
 		a.it = "Da allora i programmi di posta rifiutano il collegamento. Rinnovarlo e mettere i file al loro posto (pecgate.yaml, tls:): vengono letti di nuovo da soli, senza riavvio."
 		a.en = "From then on mail programs refuse to connect. Renew it and put the files in their place (pecgate.yaml, tls:): they are read again by themselves, without a restart."
