@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type house struct {
 	s      *Sender
 	host   *smarthosttest.Server
 	now    time.Time
+	mu     sync.Mutex
 	failed []Failure
 	down   int
 }
@@ -67,9 +69,16 @@ func (h *house) open() {
 func (h *house) sender() *Sender {
 	return NewSender(Options{
 		Store: h.store, Hostname: "gateway.example", Server: func() (submit.Server, bool, error) { return server(h.t, h.host), true, nil },
-		Failed: func(_ context.Context, f Failure) error { h.failed = append(h.failed, f); return nil },
-		Sent:   func(context.Context, Item) error { return nil },
+		Failed: func(_ context.Context, f Failure) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.failed = append(h.failed, f)
+			return nil
+		},
+		Sent: func(context.Context, Item) error { return nil },
 		Down: func(_ context.Context, why error) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
 			if why != nil {
 				h.down++
 			}
