@@ -210,33 +210,54 @@ func (s *Store) clear(ctx context.Context, prefix []byte) error {
 	}
 }
 
-// RenameFolder gives a custom folder another name. Entries, UIDs and
-// UIDVALIDITY stay (RFC 9051 section 6.3.6). Folders below it are renamed by
-// the caller, one by one.
-func (s *Store) RenameFolder(ctx context.Context, from, to FolderKey) error {
-	if from.Role != RoleCustom || to.Role != RoleCustom || from.Owner != to.Owner || from.Box != to.Box {
+// FolderMove is another name for a custom folder.
+type FolderMove struct{ From, To FolderKey }
+
+// MaxMoves is how many folders are renamed at once, so that they fit into one
+// fold of the records.
+const MaxMoves = 250
+
+// RenameFolders gives custom folders other names, all or none: a folder and those
+// below it. Entries, UIDs and UIDVALIDITY stay (RFC 9051 section 6.3.6). More than
+// 250 are refused.
+func (s *Store) RenameFolders(ctx context.Context, moves ...FolderMove) error {
+	if len(moves) > MaxMoves {
 		return ErrRefused
 	}
+	for _, m := range moves {
+		if m.From.Role != RoleCustom || m.To.Role != RoleCustom || m.From.Owner != m.To.Owner || m.From.Box != m.To.Box {
+			return ErrRefused
+		}
+	}
 	return s.Update(ctx, func(tx *Tx) error {
-		f, err := tx.folder(from)
-		if err != nil {
-			return err
-		}
-		if _, err := tx.folder(to); !errors.Is(err, ErrNotFound) {
-			if err == nil {
-				return ErrExists
+		for _, m := range moves {
+			if err := tx.renameFolder(m.From, m.To); err != nil {
+				return err
 			}
-			return err
 		}
-		if err := tx.w.Delete(from.bytes()); err != nil {
-			return err
-		}
-		f.Key = to
-		if err := tx.w.Put(to.bytes(), binary.BigEndian.AppendUint64(nil, uint64(f.ID))); err != nil {
-			return err
-		}
-		return tx.putFolder(f)
+		return nil
 	})
+}
+
+func (tx *Tx) renameFolder(from, to FolderKey) error {
+	f, err := tx.folder(from)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.folder(to); !errors.Is(err, ErrNotFound) {
+		if err == nil {
+			return ErrExists
+		}
+		return err
+	}
+	if err := tx.w.Delete(from.bytes()); err != nil {
+		return err
+	}
+	f.Key = to
+	if err := tx.w.Put(to.bytes(), binary.BigEndian.AppendUint64(nil, uint64(f.ID))); err != nil {
+		return err
+	}
+	return tx.putFolder(f)
 }
 
 // CustomFolders returns the names of the folders that a person made in a

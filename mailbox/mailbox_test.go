@@ -426,6 +426,35 @@ func TestAppendedIsPrivate(t *testing.T) {
 	}
 }
 
+// TestRenameIsAllOrNone: a tree of folders has its new names whole, or not at all.
+func TestRenameIsAllOrNone(t *testing.T) {
+	s, ctx := open(t, t.TempDir()), context.Background()
+	owner := person(t, s, "mario")
+	k := func(name string) FolderKey { return FolderKey{Owner: owner, Role: RoleCustom, Name: name} }
+	for _, name := range []string{"A", "A/B", "A/C", "Z/C"} {
+		if err := s.CreateFolder(ctx, k(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := func() string {
+		t.Helper()
+		all, err := s.CustomFolders(ctx, "", owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(all, " ")
+	}
+	if err := s.RenameFolders(ctx, FolderMove{k("A"), k("Z")}, FolderMove{k("A/B"), k("Z/B")}, FolderMove{k("A/C"), k("Z/C")}); !errors.Is(err, ErrExists) || names() != "A A/B A/C Z/C" {
+		t.Errorf("%v: %s", err, names())
+	}
+	if err := s.RenameFolders(ctx, FolderMove{k("A"), k("Y")}, FolderMove{k("A/B"), k("Y/B")}, FolderMove{k("A/C"), k("Y/C")}); err != nil || names() != "Y Y/B Y/C Z/C" {
+		t.Errorf("%v: %s", err, names())
+	}
+	if err := s.RenameFolders(ctx, make([]FolderMove, MaxMoves+1)...); !errors.Is(err, ErrRefused) {
+		t.Errorf("too many: %v", err)
+	}
+}
+
 // TestChangesGoToTheFolderThatIsOpen renames a folder and makes another under
 // its name: what was meant for the first must not touch the second.
 func TestChangesGoToTheFolderThatIsOpen(t *testing.T) {
@@ -435,7 +464,7 @@ func TestChangesGoToTheFolderThatIsOpen(t *testing.T) {
 	y := FolderKey{Owner: v.Person, Role: RoleCustom, Name: "Y"}
 	put(t, s, x, text("old"), Filing{Audience: v.Person})
 	selected := id(t, s, x)
-	if err := s.RenameFolder(ctx, x, y); err != nil {
+	if err := s.RenameFolders(ctx, FolderMove{x, y}); err != nil {
 		t.Fatal(err)
 	}
 	put(t, s, x, text("new"), Filing{Audience: v.Person})

@@ -26,7 +26,7 @@ func TestTakenBackTooLate(t *testing.T) {
 	h.policy.Store(p)
 	mario := h.people["mario"]
 	k := mailbox.FolderKey{Box: protocollo, Owner: mario, Role: mailbox.RoleToConfirm}
-	for _, command := range []string{"UID MOVE %s Cestino", "UID EXPUNGE %s"} {
+	for _, command := range []string{"UID MOVE %s Cestino", "UID EXPUNGE %s", "EXPUNGE"} {
 		uid := h.deliver(k, mail("held@alfa.example", "Diffida"), mailbox.Filing{Audience: mario})
 		number := strconv.FormatUint(uint64(uid), 10)
 		set := func() string { return strings.Replace(command, "%s", number, 1) }
@@ -38,6 +38,7 @@ func TestTakenBackTooLate(t *testing.T) {
 			t.Errorf("%s, which the relay refuses: %q", command, got)
 		}
 		asked = 0
+		c.ok("UID STORE " + number + ` +FLAGS.SILENT (\Deleted)`)
 		snap, err := h.store.Snapshot(t.Context(), k, mailbox.Viewer{Person: mario})
 		if err != nil {
 			t.Fatal(err)

@@ -148,25 +148,24 @@ func (s *session) rename(from, to mailbox.FolderKey) error {
 			return err
 		}
 	}
-	if err := s.renameOne(from, to); err != nil {
-		return err
-	}
+	moves := []mailbox.FolderMove{{From: from, To: to}}
 	for _, name := range below {
-		moved := s.customKey(to.Box, to.Name+strings.TrimPrefix(name, from.Name))
-		if err := s.renameOne(s.customKey(from.Box, name), moved); err != nil {
-			return err
-		}
+		moves = append(moves, mailbox.FolderMove{
+			From: s.customKey(from.Box, name), To: s.customKey(to.Box, to.Name+strings.TrimPrefix(name, from.Name)),
+		})
 	}
-	return nil
-}
-
-func (s *session) renameOne(from, to mailbox.FolderKey) error {
-	if err := s.srv.opt.Store.RenameFolder(s.ctx, from, to); err != nil {
+	if len(moves) > mailbox.MaxMoves {
+		return errLimit("There are too many folders below this one to rename it: move some first")
+	}
+	if err := s.srv.opt.Store.RenameFolders(s.ctx, moves...); err != nil {
 		return err
 	}
-	if s.v != nil && s.v.key == from {
-		s.v.key = to // it stays selected
-		s.hold(s.v)
+	for _, m := range moves {
+		if s.v != nil && s.v.key == m.From {
+			s.v.key = m.To // it stays selected
+			s.hold(s.v)
+			break
+		}
 	}
 	return nil
 }

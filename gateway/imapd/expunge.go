@@ -32,16 +32,20 @@ func (s *session) Expunge(_ *imapserver.ExpungeWriter, uids *imap.UIDSet) error 
 		among = v.collect(spans)
 	}
 	var marked []mailbox.UID
-	stands := false
+	stands := map[mailbox.UID]bool{} // of what waits: the entries that are there still
+	waits := v.toConfirm() || v.toApprove()
 	err = s.srv.opt.Store.Entries(s.ctx, v.folder, v.viewer, among, mailbox.Want{Flags: true}, func(e *mailbox.Entry) error {
-		stands = true
+		if waits {
+			stands[e.UID] = true
+		}
 		if slices.Contains(e.Flags, string(imap.FlagDeleted)) {
 			marked = append(marked, e.UID)
 		}
 		return nil
 	})
-	if err == nil && uids != nil && len(among) > 0 && !stands && (v.toConfirm() || v.toApprove()) {
-		err = errNotWaiting()
+	late := error(nil)
+	if err == nil && waits && (uids != nil && len(among) > 0 && len(stands) == 0 || uids == nil && v.late(stands)) {
+		late = errNotWaiting()
 	}
 	if err == nil && len(marked) > 0 && v.toConfirm() {
 		_, err = s.withdraw(v, marked, mailbox.FolderKey{})
@@ -49,6 +53,9 @@ func (s *session) Expunge(_ *imapserver.ExpungeWriter, uids *imap.UIDSet) error 
 		_, err = s.reject(v, marked, mailbox.FolderKey{})
 	} else if err == nil && len(marked) > 0 {
 		_, err = s.srv.opt.Store.Remove(s.ctx, v.folder, v.viewer, marked)
+	}
+	if err == nil {
+		err = late // the others are taken back all the same
 	}
 	return s.reply("EXPUNGE", err)
 }

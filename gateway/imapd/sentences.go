@@ -81,6 +81,8 @@ func both(english string) string {
 		italian = "Spazio insufficiente sul server, riprovare piu' tardi"
 	case "These are too many messages to sort; narrow the search":
 		italian = "Troppi messaggi da ordinare: restringere la ricerca"
+	case "There are too many folders below this one to rename it: move some first":
+		italian = "La cartella ne contiene troppe per essere rinominata: prima spostarne alcune"
 	case "This is not IMAP":
 		italian = "Questo non e' IMAP"
 	case "This is not allowed here":

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-imap/v2"            // flags and sets
@@ -43,6 +44,11 @@ func (s *session) Store(_ *imapserver.FetchWriter, set imap.NumSet, how *imap.St
 	after, err := s.srv.opt.Store.SetFlags(s.ctx, v.folder, v.viewer, uids, op, flags)
 	_, byUID := set.(imap.UIDSet)
 	var out []byte
+	if (v.toConfirm() || v.toApprove()) && op != mailbox.FlagsRemove && slices.Contains(flags, string(imap.FlagDeleted)) {
+		for _, e := range after {
+			v.doom(e.UID)
+		}
+	}
 	for _, e := range after {
 		// What another one changed meanwhile is not known by a client that asked for
 		// silence (RFC 9051 section 6.4.6).

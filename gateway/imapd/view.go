@@ -33,6 +33,10 @@ type view struct {
 	// the mod-sequence that it made: they are not announced again.
 	told map[mailbox.UID]uint64
 
+	// doomed are messages that wait for a PIN or an approval and that this session has
+	// marked \Deleted: an EXPUNGE that comes too late for one must not answer OK.
+	doomed map[mailbox.UID]bool
+
 	keywords   map[string]bool // that a list of flags has named; nil: those of SELECT
 	introduced []string        // of them, those after SELECT
 }
@@ -42,6 +46,24 @@ func newView(snap *mailbox.Snapshot, k mailbox.FolderKey, viewer mailbox.Viewer,
 		key: k, viewer: viewer, folder: snap.Folder, validity: snap.UIDValidity, readOnly: readOnly,
 		modseq: snap.ModSeq, uids: snap.UIDs, shared: true, told: map[mailbox.UID]uint64{},
 	}
+}
+
+// doom notes that a message is to be taken back by the next EXPUNGE.
+func (v *view) doom(uid mailbox.UID) {
+	if v.doomed == nil {
+		v.doomed = map[mailbox.UID]bool{}
+	}
+	v.doomed[uid] = true
+}
+
+// late takes the doomed ones that the client still sees and that are not among
+// what stands out of the list, and tells whether there were any.
+func (v *view) late(stands map[mailbox.UID]bool) (any bool) {
+	for uid := range v.doomed {
+		any = any || v.seq(uid) != 0 && !stands[uid]
+	}
+	v.doomed = nil
+	return any
 }
 
 // seq is the sequence number of a UID, 0 when it is not in the view.
