@@ -92,7 +92,7 @@ func showBatch(tx *mailbox.Tx, b *Submission, shown *Shown) error {
 			if err != nil {
 				return err
 			}
-			shown.Recipients[i].Receipts = refs
+			shown.Recipients[i].Receipts, shown.Recipients[i].HandedOver = refs, c.HandedOver
 		}
 		shown.Children = append(shown.Children, out)
 	}

@@ -66,9 +66,12 @@ func (s *Submission) expects() Expected {
 
 // ShownRecipient is one recipient of a Shown.
 type ShownRecipient struct {
-	Address  string         `json:"address"`
-	State    RecipientState `json:"state"`
-	Receipts []ShownReceipt `json:"receipts"`
+	// HandedOver is when the message to this recipient was handed to the provider;
+	// left out before.
+	HandedOver time.Time      `json:"handed_over,omitzero"`
+	Address    string         `json:"address"`
+	State      RecipientState `json:"state"`
+	Receipts   []ShownReceipt `json:"receipts"`
 }
 
 // ShownReceipt is one receipt of a Shown.
@@ -97,13 +100,16 @@ func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, 
 			return err
 		}
 		for i, r := range s.Recipients {
-			refs := []ShownReceipt{}
+			refs, handed := []ShownReceipt{}, s.HandedOver
+			if s.batch() {
+				handed = time.Time{} // each of its messages has its own
+			}
 			if !s.batch() { // whose receipts are about its messages
 				if refs, err = showReceipts(tx, s.ID, i); err != nil {
 					return err
 				}
 			}
-			shown.Recipients = append(shown.Recipients, ShownRecipient{Address: r.Address, State: r.State, Receipts: refs})
+			shown.Recipients = append(shown.Recipients, ShownRecipient{Address: r.Address, State: r.State, Receipts: refs, HandedOver: handed})
 		}
 		switch {
 		case s.batch():

@@ -198,6 +198,9 @@ func (p *queuePrinter) next(at *time.Time) string {
 	if at == nil {
 		return "-"
 	}
+	if !at.After(time.Now()) {
+		return "now" // its turn comes
+	}
 	return at.In(p.loc).Format(time.DateTime)
 }
 
@@ -330,6 +333,9 @@ func newQueueChangeCommand(app *app, what, short, long string) *cobra.Command {
 				text := stateText(s.State, s.StateReason, s.MayHaveLeft) + lackText(s.Unconfirmed)
 				if s.Batch != nil {
 					text += "; " + batchText(s.Batch, s.ID)
+				}
+				if what == "cancel" && s.Batch != nil && s.Batch.ID == s.ID && s.State != relay.Cancelled {
+					text = "cancelled as far as it had not left: " + batchText(s.Batch, s.ID)
 				}
 				_, err := fmt.Fprintf(c.OutOrStdout(), "%s is %s\n", s.ID, text)
 				return err

@@ -87,6 +87,21 @@ func showBytes(ctx context.Context, out io.Writer, a *configs.Appliance, id stri
 	})
 }
 
+// recipientText is how a recipient stands. Who waits for nothing, since nothing is
+// sent any more, is not said to wait.
+func recipientText(s relay.Shown, r relay.ShownRecipient, loc *time.Location) string {
+	if !r.HandedOver.IsZero() {
+		return string(r.State) + ", handed over " + r.HandedOver.In(loc).Format(time.DateTime)
+	}
+	if s.State == relay.Cancelled && s.Batch == nil && r.State == relay.Waiting {
+		if s.StateReason == relay.ReasonUncertain {
+			return "nothing is sent any more; it may have left before"
+		}
+		return "cancelled, nothing was sent"
+	}
+	return string(r.State)
+}
+
 // sentText says who sent it.
 func sentText(s relay.Shown) string {
 	switch s.Recovered {
@@ -135,7 +150,7 @@ func printShown(out io.Writer, s relay.Shown, loc *time.Location) error {
 		fmt.Fprintf(w, "  %s\t%s, signature %s\n", r.At.In(loc).Format(time.DateTime), r.Kind, r.Verdict)
 	}
 	for _, r := range s.Recipients {
-		fmt.Fprintf(w, "Recipient\t%s: %s\n", r.Address, r.State)
+		fmt.Fprintf(w, "Recipient\t%s: %s\n", r.Address, recipientText(s, r, loc))
 		for _, x := range r.Receipts {
 			fmt.Fprintf(w, "  %s\t%s, signature %s\n", x.At.In(loc).Format(time.DateTime), x.Kind, x.Verdict)
 		}
