@@ -259,6 +259,9 @@ func (g *Gateway) Close() error {
 
 func (g *Gateway) close() error {
 	notify("STOPPING=1")
+	if g.cancel != nil {
+		g.cancel() // nothing new is sent or fetched while the listeners drain
+	}
 	var errs []error
 	for _, l := range g.listeners {
 		errs = append(errs, l.Close())
@@ -282,9 +285,6 @@ func (g *Gateway) close() error {
 	drains.Wait()
 	if g.control != nil {
 		errs = append(errs, g.control.Close())
-	}
-	if g.cancel != nil {
-		g.cancel()
 	}
 	g.wg.Wait()
 	if g.trail != nil {

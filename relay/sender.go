@@ -169,6 +169,11 @@ func (s *Service) attempt(stopping context.Context, w *worker, sub *Submission) 
 		if !unlink() {
 			return stopping.Err()
 		}
+		context.AfterFunc(stopping, func() { // ends with the attempt
+			if pause(ctx, s.opt.StopWait) {
+				cancel()
+			}
+		})
 		return s.intend(ctx, sub)
 	}})
 	login.end(stopping, r.Class == submit.AuthRefused, answer(r))

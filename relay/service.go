@@ -26,6 +26,10 @@ type Options struct {
 	Language string           // of notices: "it" or "en"
 	Location *time.Location   // of the times in reports; nil: UTC
 	Schedule Schedule
+	// StopWait is how long, once Run's context has ended, the provider's answer to a
+	// final dot is waited for; then the submission is uncertain. 0: 10 minutes, as
+	// without a stop (RFC 5321 section 4.5.3.2.6). The unit's TimeoutStopSec is longer.
+	StopWait time.Duration
 	Events   *events.Log
 	// MayApprove tells whether a login may approve for a mailbox by now, own what
 	// they wrote themselves; asked at start and at each Reload. nil: all may.
@@ -121,6 +125,9 @@ type worker struct {
 	seeking int         // of how many the receipt is looked for
 }
 
+// stopWait is the default of Options.StopWait.
+const stopWait = 10 * time.Minute
+
 // New returns a service that does nothing before Run.
 func New(o Options) *Service {
 	if o.Events == nil {
@@ -130,6 +137,9 @@ func New(o Options) *Service {
 		o.Location = time.UTC
 	}
 	o.Schedule = o.Schedule.orDefault()
+	if o.StopWait <= 0 {
+		o.StopWait = stopWait
+	}
 	return &Service{
 		opt: o, reload: make(chan struct{}, 1), perRound: messagesPerRound, roundFor: roundFor, workers: map[string]*worker{},
 		holder: o.Store.Opened() + "/" + rand.Text(), handOver: submit.Send, suspects: make(chan struct{}, 1), fences: map[string]uint64{}, fetched: map[string]*fetchWatch{},
