@@ -27,6 +27,7 @@ type imapSession struct {
 	user     *account
 	selected *folder
 	readOnly bool
+	polling  sync.Mutex
 	view     []seen // what the client knows of the selected folder, by sequence number
 	version  uint64
 	validity uint32
@@ -139,6 +140,9 @@ func imapFlags(flags []string) []imap.Flag {
 // Poll tells the client what changed since it last heard. EXPUNGE waits for a
 // command that allows it; until then its numbers stay.
 func (s *imapSession) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error {
+	// Where the line breaks during IDLE the library looks once more beside it.
+	s.polling.Lock()
+	defer s.polling.Unlock()
 	if s.selected == nil || s.selected.currentVersion() == s.version {
 		return nil
 	}
