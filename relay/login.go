@@ -236,13 +236,23 @@ func (s *Service) heldBack(ctx context.Context, w *worker, service string, c cre
 		case w.of(r, c):
 			unanswered += r.Tries
 			held = held || r.Tries == 0
-		case (r.Service == service || r.Service != serviceSMTP && r.Service != w.acc.fetchService()) && r.Tries == 0:
+		case r.Tries == 0 && w.outdated(r):
 			if err := s.endRefusal(ctx, w, r, "the credential is another one"); err != nil {
 				return held, err
 			}
 		}
 	}
 	return held || unanswered >= mostUnanswered, nil
+}
+
+// outdated tells whether the service that was refused has another credential by now, or
+// the mailbox no such service.
+func (w *worker) outdated(r *refusal) bool {
+	if r.Service != serviceSMTP && r.Service != w.acc.fetchService() {
+		return true
+	}
+	_, _, c, err := w.credential(r.Service)
+	return err == nil && !w.of(r, c)
 }
 
 // endRefusal takes a refusal away that holds nothing back any more.

@@ -162,7 +162,7 @@ func printCopies(out io.Writer, f relay.Copies, loc *time.Location) error {
 	}
 	fmt.Fprintf(out, "%d of %d copies (%s) would be deleted, at most %d a round; %d are kept for good because something about them is doubtful.\n",
 		f.Due, f.Standing, megabytes(f.DueBytes), f.PerRound, f.Kept)
-	if !f.Even && f.Due < f.Standing {
+	if !f.Even && f.Due < f.Standing && (f.Messages != "keep" || f.Receipts != "keep") {
 		_, err := fmt.Fprintln(out, "The clock was not seen to go on evenly for three days under this rule: nothing is deleted by its age before that.")
 		return err
 	}
