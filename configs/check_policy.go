@@ -100,7 +100,7 @@ func (c *policyCheck) users() {
 		c.hash(path+"pin", &u.PIN)
 		c.code(u, path)
 		if u.Password == "" && !c.written(path+"password") {
-			c.warn(u.At, "user %s has no password and cannot log in", quote(u.Login))
+			c.warn(u.At, "user %s has no password: only an app password lets them log in", quote(u.Login))
 		}
 		c.words(path+"deliver", u.Deliver)
 		if slices.Contains(u.Deliver, "forward") && u.Email == "" {

@@ -328,7 +328,7 @@ func TestWarnings(t *testing.T) {
 		{"keep", "    admin", "    keep: 3650d\n    admin", ""},
 		{"forward", "    email", "    deliver: [imap, forward]\n    email", "3:14: deliver: forward, but pecgate.yaml has no outgoing.smarthost: the messages are read by IMAP"},
 		{"weak hash", "m=65536,t=3", "m=8192,t=1", "4:15: password: the hash is weaker than m=19456,t=2: make it anew with `pecgate password`"},
-		{"no password", "    password: " + hash + "\n", "", `2:5: user "mario" has no password and cannot log in`},
+		{"no password", "    password: " + hash + "\n", "", `2:5: user "mario" has no password: only an app password lets them log in`},
 		{"environment", "{file: secrets/protocollo}", "{env: NO_SUCH_VARIABLE}", `9:21: environment variable "NO_SUCH_VARIABLE" is not set here`},
 		{"same login", goodPolicy, goodPolicy + strings.Replace(second, "protocollo@", "altra@", 1) + "    username: protocollo@pec.example.org\n", "19:15: the mailbox at line 7 uses the same login at the same server"},
 		{"no rights", "{user: mario}", "{user: mario}\n      - {user: lucia, send: false, receive: false, anomalies: false}", ""},

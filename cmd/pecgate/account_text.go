@@ -27,6 +27,7 @@ type sheetText struct {
 	program                                    string
 	advice                                     []string // SENT, RECEIPTS and OUTCOMES are folders
 	send, receive, anomalies, remove, ownOnly  string
+	compose, approve, sendOnly                 string
 	day                                        string // layout of a date
 }
 
@@ -58,6 +59,8 @@ func sheetWords(language string) sheetText {
 			},
 			send: "send", receive: "receive", anomalies: "see anomalies", remove: "delete messages for all",
 			ownOnly: "see only what you sent and its receipts", day: "2006-01-02",
+			compose: "write (another member approves before it leaves)", approve: "approve what others write",
+			sendOnly: "only send: no reading by IMAP, the receipts come by mail",
 		}
 	}
 	return sheetText{
@@ -86,6 +89,8 @@ func sheetWords(language string) sheetText {
 		},
 		send: "inviare", receive: "ricevere", anomalies: "vedere le anomalie", remove: "eliminare messaggi per tutti",
 		ownOnly: "vedere solo ciò che si è inviato e le sue ricevute", day: "02/01/2006",
+		compose: "scrivere (un altro membro autorizza prima che parta)", approve: "autorizzare ciò che altri scrivono",
+		sendOnly: "solo inviare: niente lettura IMAP, le ricevute arrivano per posta",
 	}
 }
 
@@ -96,7 +101,8 @@ func (w sheetText) rights(r policy.Rights, active bool) string {
 	for _, x := range []struct {
 		word string
 		has  bool
-	}{{w.send, r.Send && active}, {w.receive, r.Receive}, {w.ownOnly, r.Send && !r.Receive}, {w.anomalies, r.Anomalies}, {w.remove, r.Delete}} {
+	}{{w.send, r.Send && active && !r.SendOnly}, {w.sendOnly, r.SendOnly}, {w.compose, r.Compose && active}, {w.approve, r.Approve && active}, {w.receive, r.Receive},
+		{w.ownOnly, (r.Send || r.Compose) && !r.Receive && !r.SendOnly}, {w.anomalies, r.Anomalies}, {w.remove, r.Delete}} {
 		if x.has {
 			out = append(out, x.word)
 		}
