@@ -66,6 +66,14 @@ func (s *Service) stumble(ctx context.Context, w *worker, at spot, why error, be
 	if ctx.Err() != nil || errors.Is(why, mailbox.ErrNoSpace) || errors.Is(why, errOtherFetcher) || s.opt.Store.Broken() != nil {
 		return why
 	}
+	if errors.Is(why, errSuspect) {
+		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+			if err := putAside(tx, w.acc.Box, at, why.Error(), 0, 0); err != nil || behind == nil {
+				return err
+			}
+			return behind(tx)
+		})
+	}
 	w.tries[at]++
 	first, poison := asideFirst, errors.Is(why, errPoison)
 	if poison {

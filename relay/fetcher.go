@@ -318,7 +318,7 @@ func (r *folderRound) take(ctx context.Context, it fetch.Item) error {
 	r.taken++
 	err := it.Problem
 	if err == nil {
-		err = r.s.look(ctx, r.w, spotOf(it), func() error { return r.s.tryIn(ctx, r.w.acc, r.c, it, r.w.lastTry(spotOf(it))) })
+		err = r.s.lookInTurn(ctx, r.w, spotOf(it), func() error { return r.s.tryIn(ctx, r.w.acc, r.c, it, r.w.lastTry(spotOf(it))) })
 	}
 	if err != nil {
 		r.stumbled = it.UID

@@ -56,7 +56,7 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 	take := func(ctx context.Context, it fetch.Item) error {
 		err := it.Problem
 		if err == nil {
-			err = s.look(ctx, w, spotOf(it), func() error {
+			err = s.lookInTurn(ctx, w, spotOf(it), func() error {
 				return s.take(ctx, w.acc, taking{it: it, listed: p.size[it.ID], history: p.history[it.ID], before: p.before[it.ID], last: w.lastTry(spotOf(it))})
 			})
 		}
@@ -170,19 +170,18 @@ type plan struct {
 	before  map[string]time.Time // history is only what came before
 	size    map[string]int64
 	listed  map[string]fetch.Listed // all
-	asides  []aside                 // due
 }
 
 // planMaildrop compares what is listed with what is known.
 func (s *Service) planMaildrop(ctx context.Context, w *worker, list []fetch.Listed) (*plan, error) {
 	box := w.acc.Box
 	prefix := maildropPrefix(box)
-	due, aside, err := s.asides(ctx, asidesPrefix(box, ""))
+	_, aside, err := s.asides(ctx, asidesPrefix(box, ""))
 	if err != nil {
 		return nil, err
 	}
 	w.setAside("", len(aside))
-	p := &plan{history: map[string]bool{}, before: map[string]time.Time{}, size: make(map[string]int64, len(list)), listed: make(map[string]fetch.Listed, len(list)), asides: due}
+	p := &plan{history: map[string]bool{}, before: map[string]time.Time{}, size: make(map[string]int64, len(list)), listed: make(map[string]fetch.Listed, len(list))}
 	for _, l := range list {
 		p.size[l.ID], p.listed[l.ID] = l.Size, l
 	}
@@ -249,7 +248,11 @@ func (s *Service) planMaildrop(ctx context.Context, w *worker, list []fetch.List
 
 // retryAsideMaildrop tries what was set aside and is due again.
 func (s *Service) retryAsideMaildrop(ctx context.Context, w *worker, drop *fetch.Maildrop, p *plan) error {
-	for _, a := range p.asides {
+	due, _, err := s.asides(ctx, asidesPrefix(w.acc.Box, "")) // also what this round has left for its end
+	if err != nil {
+		return err
+	}
+	for _, a := range due {
 		at := spot{id: a.ID}
 		if err := s.postpone(ctx, w.acc.Box, at, a); err != nil {
 			return err

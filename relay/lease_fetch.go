@@ -180,6 +180,21 @@ func (s *Service) stillOurs(tx *mailbox.Tx, box string) error {
 	return tx.Space(room).Put(boxLeaseKey(box), l)
 }
 
+// errSuspect says that a message has its turn behind all others, since the gateway
+// ended twice in a row while it read it.
+var errSuspect = errors.New("the gateway ended twice in a row while it read this message: it is read behind the others")
+
+// lookInTurn is look for a message among others. One that the gateway ended at twice
+// in a row is left for the end of the round: most such ends come from elsewhere, a
+// machine that is switched off and on, and then the message is read a moment later.
+func (s *Service) lookInTurn(ctx context.Context, w *worker, at spot, fn func() error) error {
+	l := &w.lease
+	if l.Crashes >= maxCrashes-1 && l.Blamed == at.asideKey(w.acc.Box) {
+		return errSuspect
+	}
+	return s.look(ctx, w, at, fn)
+}
+
 // look takes in a message by fn. What ended the gateway before is noted first, and a
 // message that did so three times is not looked at again (errPoison). A panic is an
 // error of the message.

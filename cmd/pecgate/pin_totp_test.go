@@ -160,7 +160,7 @@ func TestG6_CodesByAllWaysLeaveNoTrace(t *testing.T) {
 	if strings.Contains(notice, first) {
 		t.Errorf("the notice holds a code:\n%s", notice)
 	}
-	if r := h.reply("mario", to, first); r.Code != 550 || !strings.Contains(r.Text, "good once") {
+	if r := h.reply("mario", to, first); r.Code != 550 || !strings.Contains(r.Text, "used already") {
 		t.Errorf("the same code in a reply: %+v", r)
 	}
 	if r := h.reply("mario", to, pinMario); r.Code != 550 {
