@@ -196,8 +196,12 @@ func (s *Service) retryAside(ctx context.Context, w *worker, session *fetch.Sess
 			}
 			return nil
 		})
+		broken := new(fetch.MessageError)
+		if !asked && errors.As(err, &broken) {
+			asked, trouble = true, broken.Err
+		}
 		if !asked && err != nil {
-			return err // says nothing about the message
+			return err // says nothing about the message; its next try is put off already
 		}
 		gone := !asked && slices.Contains(st.Gone, a.UID)
 		if uerr := s.triedAside(ctx, w.acc.Box, at, a, gone, trouble); uerr != nil || err != nil {
@@ -227,16 +231,30 @@ func (s *Service) asides(ctx context.Context, prefix string) (due []aside, all m
 	return due, all, err
 }
 
-// postpone puts the next try of what ended the gateway off before it is made: it may
-// do so again.
+// postpone puts the next try off before one is made: it may end the gateway, or the
+// connection and with it the round. That of a suspect is due at once: a third end
+// makes it poison, which is told by the next round.
 func (s *Service) postpone(ctx context.Context, box string, at spot, a aside) error {
-	if a.Why != errPoison.Error() {
+	if a.Why == errSuspect.Error() {
 		return nil
 	}
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
-		a.Next = tx.Now().UTC().Add(poisonFirst)
+		wait := asideWait(a.Tries)
+		if a.Why == errPoison.Error() {
+			wait = poisonFirst
+		}
+		a.Next = tx.Now().UTC().Add(wait)
 		return tx.Space(room).Put(at.asideKey(box), a)
 	})
+}
+
+// asideWait is the wait after so many tries.
+func asideWait(tries int) time.Duration {
+	wait := asideFirst
+	for i := maxTries; i < tries && wait < asideMost; i++ {
+		wait *= 2
+	}
+	return min(wait, asideMost)
 }
 
 // triedAside records another try: taken in, gone at the provider, or in trouble
@@ -265,11 +283,7 @@ func (s *Service) triedAside(ctx context.Context, box string, at spot, a aside, 
 		}
 		next := a
 		next.Tries++
-		wait := asideFirst
-		for i := maxTries; i < next.Tries && wait < asideMost; i++ {
-			wait *= 2
-		}
-		wait = min(wait, asideMost)
+		wait := asideWait(next.Tries)
 		if errors.Is(trouble, errPoison) {
 			wait = poisonFirst
 		}

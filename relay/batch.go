@@ -45,6 +45,10 @@ type Tally struct {
 	Lost       int           `json:"lost,omitempty"`   // children that are stopped although they may have left
 	Told       bool          `json:"told,omitempty"`   // the sender has got a notice of a child that failed
 	Rev        int           `json:"rev"`              // number of changes
+	// The sender has got a notice of a child that was handed over a second time, or
+	// that went out twice.
+	ToldResent bool `json:"told_resent,omitempty"`
+	ToldTwice  bool `json:"told_twice,omitempty"`
 }
 
 // where is where a recipient of a batch stands: the state of a recipient once the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"pecgate/mailbox"
@@ -92,6 +93,9 @@ func (s *Service) round(ctx context.Context, w *worker) (more bool, err error) {
 		more, err = s.poll(ctx, w)
 		return err
 	})
+	if p := new(panicked); errors.As(err, &p) {
+		err = errors.Join(err, s.noteBlind(ctx, w, err))
+	}
 	return more, errors.Join(err, s.endRound(ctx, w, err == nil && !more))
 }
 
@@ -118,6 +122,14 @@ func (a Account) folders() []string {
 // poll takes in what is new at the provider. more tells that there is more than
 // one round takes.
 func (s *Service) poll(ctx context.Context, w *worker) (more bool, err error) {
+	w.beginRound()
+	if more, err = s.pollOnce(ctx, w); err != nil && !w.hasLooked() {
+		err = errors.Join(err, s.noteBlind(ctx, w, err))
+	}
+	return more, err
+}
+
+func (s *Service) pollOnce(ctx context.Context, w *worker) (more bool, err error) {
 	if err := s.opt.Store.Room(); err != nil {
 		return false, err
 	}
@@ -160,12 +172,14 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 	w.seenCertificate(session.CertificateExpires)
 	folders := w.acc.folders()
 	var missing error
+	present := folders
 	for left := folders; len(left) > 0; {
 		var again []string // what has more
 		for _, f := range left {
 			m, err := s.pollFolder(ctx, w, session, f)
 			if errors.Is(err, fetch.ErrNoFolder) && f != folders[0] {
 				missing = errors.Join(missing, fmt.Errorf("incoming.folders: %w", err))
+				present = slices.DeleteFunc(slices.Clone(present), func(x string) bool { return x == f })
 				continue // renamed or deleted by webmail: the others are fetched all the same
 			}
 			if err != nil {
@@ -180,7 +194,7 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 			break
 		}
 	}
-	if err := s.lookFolders(ctx, w, session, folders, began); err != nil {
+	if session, err = s.lookFolders(ctx, w, srv, session, present, began, missing); err != nil {
 		return false, err
 	}
 	if err := s.recoverOriginals(ctx, w, session); err != nil {
@@ -372,7 +386,6 @@ func (w *worker) polled(err error, at time.Time) {
 	defer w.mu.Unlock()
 	if err != nil {
 		w.facts.fetchError = err.Error()
-		w.blind = plain(err.Error(), maxWords)
 		return
 	}
 	w.facts.fetchError = ""

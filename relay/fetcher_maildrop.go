@@ -84,7 +84,7 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 	if err := s.retryAsideMaildrop(ctx, w, drop, p); err != nil || more {
 		return more, err
 	}
-	if err := s.lookMaildrop(ctx, w, drop, p, began); err != nil {
+	if err := s.lookMaildrop(ctx, w, began); err != nil {
 		return false, err
 	}
 	if err := errors.Join(s.recoverOriginals(ctx, w, nil), s.tellEmptied(ctx, w.acc.Box)); err != nil {
@@ -275,7 +275,7 @@ func (s *Service) retryAsideMaildrop(ctx context.Context, w *worker, drop *fetch
 				asked, trouble = true, broken.Err
 			}
 			if !asked && err != nil {
-				return err // says nothing about the message
+				return err // says nothing about the message; its next try is put off already
 			}
 		}
 		if uerr := s.triedAside(ctx, w.acc.Box, at, a, !there, trouble); uerr != nil || err != nil {

@@ -33,6 +33,7 @@ var errLease = errors.New("relay: the lease of this attempt is over")
 type instant string
 
 const (
+	atDue    instant = "due"    // something is due of it, and it is not read yet
 	atLeased instant = "leased" // before the connection
 	atIntent instant = "intent" // the intent is durable, the dot not sent
 	atRead   instant = "read"   // a message of the provider is about to be looked at

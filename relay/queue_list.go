@@ -168,6 +168,12 @@ func nextOf(tx *mailbox.Tx, s *Submission) (*time.Time, error) {
 		return nil, nil
 	}
 	at := line.At
+	if s.State == Uncertain {
+		l, err := lookingFor(tx, s)
+		if err != nil || !l.End.IsZero() && !l.Over {
+			return &l.End, err
+		}
+	}
 	if line.Lease.After(at) {
 		at = line.Lease
 	}

@@ -170,9 +170,13 @@ func (s *Service) turnOf(ctx context.Context, w *worker, t task) (end turnEnd, e
 		end, err = s.turn(ctx, w, t, &sub)
 		return err
 	})
-	if p := new(panicked); errors.As(err, &p) && sub != nil {
+	p := new(panicked)
+	switch {
+	case errors.As(err, &p) && sub != nil:
 		err = s.cutOff(context.WithoutCancel(ctx), sub.ID, sub.Fence, false, "a fault of the gateway ended its handling: the log has the stack")
 		return turnEnd{sent: true, wait: s.opt.Schedule.First}, err
+	case errors.As(err, &p), errors.Is(err, ErrNotFound):
+		return turnEnd{}, s.leaveLine(ctx, w.acc.Box, t, err)
 	}
 	return end, err
 }
@@ -180,6 +184,10 @@ func (s *Service) turnOf(ctx context.Context, w *worker, t task) (end turnEnd, e
 // turn is turnOf; leased is the submission while it is under way.
 func (s *Service) turn(ctx context.Context, w *worker, t task, leased **Submission) (end turnEnd, err error) {
 	var sub *Submission
+	s.standBy(atDue, t.id)
+	if b := w.brake.left(s.opt.Store.Now()); b > 0 && (t.Batch || t.due.Queued) {
+		return turnEnd{wait: b, full: true}, nil
+	}
 	leave, err := s.gates.enter(ctx, w.acc.SMTP.Host, w.acc.Connections)
 	if err != nil {
 		return end, err

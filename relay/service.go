@@ -111,6 +111,7 @@ type worker struct {
 	sought   map[string]again     // originals that were looked for in vain, by Message-ID; the fetcher's alone
 	// What fails again and again is not told each time; the fetcher's alone.
 	fetchTrouble, quotaTrouble events.Trouble
+	brake                      brake // the sender's alone
 	// lookedAt is when other folders were looked into; the fetcher's alone.
 	lookedAt time.Time
 
@@ -121,8 +122,10 @@ type worker struct {
 	facts   BoxStatus
 	good    uint64      // rounds of fetching without an error
 	quota   fetch.Quota // of the provider
-	blind   string      // why a look at the mailbox failed since the last good one
+	blind   string      // why a look at the mailbox failed since the last good one, where that could not be recorded
 	seeking int         // of how many the receipt is looked for
+	// goodLook: this round has made a good look for these.
+	goodLook bool
 }
 
 // stopWait is the default of Options.StopWait.

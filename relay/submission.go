@@ -291,7 +291,7 @@ func save(tx *mailbox.Tx, s *Submission, next *due) error {
 	if err := register(tx, s); err != nil {
 		return err
 	}
-	if err := errors.Join(noteLooking(tx, s), noteWatch(tx, s)); err != nil {
+	if err := errors.Join(noteLooking(tx, s, next), noteWatch(tx, s)); err != nil {
 		return err
 	}
 	if err := sp.Put("s/"+s.ID, s); err != nil {

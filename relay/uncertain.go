@@ -23,30 +23,66 @@ import (
 // clock: neither a clock that jumps nor a mailbox that could not be read makes
 // it shorter.
 
-// looking is how far the search for the receipt of an uncertain submission is.
+// looking is how far the search for the receipt of an uncertain submission is. Before
+// it is uncertain there is a record only where something has quoted its Message-ID
+// already: Seen is zero then.
 type looking struct {
-	Seen time.Time     `json:"seen"`            // the last good look; first: when it became uncertain
-	Read time.Duration `json:"read"`            // so long the mailbox was readable since
-	Gap  string        `json:"gap,omitempty"`   // why it was not readable throughout; empty: it was
-	Seek string        `json:"quote,omitempty"` // something quotes the Message-ID, and proves nothing
-	Over bool          `json:"over,omitempty"`  // the search is over: something has to be done
+	Seen  time.Time     `json:"seen,omitzero"`   // the last good look; first: when it became uncertain
+	From  time.Time     `json:"from,omitzero"`   // when its hand-over began; zero: unknown
+	Read  time.Duration `json:"read"`            // so long the mailbox was readable since
+	End   time.Time     `json:"end,omitzero"`    // when it will have been so for long enough
+	Blind string        `json:"blind,omitempty"` // why a look since Seen failed
+	Gap   string        `json:"gap,omitempty"`   // why it was not readable throughout; empty: it was
+	Seek  string        `json:"quote,omitempty"` // why it may have left: something quotes the Message-ID and proves nothing, or could not be read
+	Over  bool          `json:"over,omitempty"`  // the search is over: something has to be done
 }
 
 func lookingPrefix(box string) string { return "v/" + strings.ToLower(box) + "/" }
 
 func lookingKey(box, id string) string { return lookingPrefix(box) + id }
 
-// noteLooking begins and ends the search with the state. save calls it.
-func noteLooking(tx *mailbox.Tx, s *Submission) error {
+// lookFar is how far off the line of the queue is put while the search goes on: it
+// rings when there is something to do. Many that are uncertain hide nothing behind
+// them.
+const lookFar = 24 * time.Hour
+
+// noteLooking begins and ends the search with the state. save calls it; next is the
+// line of the queue, which it puts far off.
+func noteLooking(tx *mailbox.Tx, s *Submission, next *due) error {
 	uncertain := s.State == Uncertain && !s.batch()
-	if uncertain == s.Looking {
+	if uncertain && next != nil && next.At.Before(tx.Now().Add(lookFar)) {
+		defer func(end time.Time) { next.At = end }(tx.Now().UTC().Add(lookFar))
+	}
+	if s.State == Attempting || !uncertain && !s.Looking {
+		return nil // what quotes it during the attempt is kept
+	}
+	k := lookingKey(s.Box, s.ID)
+	l, err := lookingFor(tx, s)
+	switch {
+	case err != nil:
+		return err
+	case s.State == Queued && l.Seen.IsZero():
+		return nil // that attempt is over; what was seen during it counts for the next
+	case !uncertain:
+		s.Looking = false
+		return tx.Space(room).Delete(k)
+	case !l.Seen.IsZero():
+		s.Looking = true
 		return nil
 	}
-	s.Looking = uncertain
-	if !uncertain {
-		return tx.Space(room).Delete(lookingKey(s.Box, s.ID))
+	s.Looking = true
+	l = looking{Seek: l.Seek, Seen: tx.Now().UTC()}
+	var line due // of the attempt: it was written with the intent
+	if err := tx.Space(room).Get(queueKey(s.Box, s.ID), &line); err != nil && !errors.Is(err, mailbox.ErrNotFound) {
+		return err
 	}
-	return tx.Space(room).Put(lookingKey(s.Box, s.ID), looking{Seen: tx.Now().UTC()})
+	if !line.Set.After(l.Seen) {
+		l.From = line.Set
+	}
+	if next != nil {
+		l.End = next.At
+	}
+	return tx.Space(room).Put(k, l)
 }
 
 // lookingFor returns how far the search for a submission's receipt is; the zero
@@ -80,6 +116,9 @@ func (a Account) maxUnseen() time.Duration { return 3*a.lookEvery() + 2*time.Min
 // failed, empty where none did.
 func (l *looking) saw(now time.Time, a Account, blind string) {
 	since := now.Sub(l.Seen)
+	if l.Blind != "" {
+		blind, l.Blind = l.Blind, ""
+	}
 	switch {
 	case blind != "":
 		since = 0
@@ -102,10 +141,10 @@ func (l looking) mayResend(a Account, s *Submission) (bool, string) {
 		return false, ""
 	case s.Once:
 		return false, "it was in doubt before, and is sent again by itself only once"
-	case l.Gap != "":
-		return false, "the mailbox was not readable throughout: " + l.Gap
 	case l.Seek != "":
 		return false, l.Seek
+	case l.Gap != "":
+		return false, "the mailbox was not readable throughout: " + l.Gap
 	}
 	return true, ""
 }
@@ -120,14 +159,11 @@ func (s *Service) decide(ctx context.Context, w *worker, sub *Submission) (wait 
 	if err != nil {
 		return 0, err
 	}
-	if l.Seen.IsZero() { // of a version that did not search
-		return suspendedLook, s.settle(ctx, sub, nil, func(_ *mailbox.Tx, now *Submission) (*due, bool, error) {
-			now.Looking = false
-			return nil, false, nil
-		})
-	}
 	if !l.Over {
-		return suspendedLook, nil // the fetcher tells when it is
+		// The fetcher tells when it is. One of a version that did not search begins.
+		return 0, s.settle(ctx, sub, nil, func(tx *mailbox.Tx, now *Submission) (*due, bool, error) {
+			return &due{At: tx.Now().UTC()}, false, nil
+		})
 	}
 	defer func() {
 		if err == nil {

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"pecgate/mailbox"
 	"pecgate/mailbox/pec"
-	"pecgate/relay/fetch"
 )
 
 // quoting is the header field in which receipts quote the Message-ID of what they
@@ -18,163 +18,117 @@ import (
 const quoting = "X-Riferimento-Message-ID"
 
 // sought is an uncertain submission of which a receipt is looked for.
-type sought struct{ id, msgid string }
+type sought struct {
+	id    string
+	msgid string    // where few are sought
+	from  time.Time // before that its receipt cannot have come; zero: unknown
+}
 
-// maxSought bounds how many one round looks for: each costs a search in every
-// folder. The others have their turn when these have ended.
-const maxSought = 50
-
-// seeking returns the submissions of a mailbox of which a receipt is looked for,
-// and whether there are more.
+// seeking returns the submissions of a mailbox of which a receipt is looked for, all
+// of them. What has no record any more is sought no longer.
 func (s *Service) seeking(ctx context.Context, box string) (out []sought, err error) {
+	var gone []string
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
-		out = nil
+		out, gone = nil, nil
 		prefix := lookingPrefix(box)
-		var ids []string
 		err := tx.Space(room).Scan(prefix, func(k string, raw []byte) (bool, error) {
 			var l looking
 			if err := json.Unmarshal(raw, &l); err != nil {
 				return false, fmt.Errorf("record of a search for a receipt: %w", err)
 			}
-			if !l.Over {
-				ids = append(ids, strings.TrimPrefix(k, prefix))
+			if !l.Over && !l.Seen.IsZero() {
+				out = append(out, sought{id: strings.TrimPrefix(k, prefix), from: l.From})
 			}
-			return len(ids) < maxSought, nil
+			return true, nil
 		})
-		for _, id := range ids {
-			sub, lerr := headOf(tx, id)
-			if lerr != nil {
-				return errors.Join(err, lerr)
+		if err != nil {
+			return err
+		}
+		few := len(out) <= maxSingly
+		out = slices.DeleteFunc(out, func(one sought) bool {
+			lerr := tx.Space(room).Get("s/"+one.id, new(json.RawMessage))
+			if errors.Is(lerr, mailbox.ErrNotFound) {
+				gone = append(gone, lookingKey(box, one.id), queueKey(box, one.id))
+				return true
 			}
-			out = append(out, sought{id: id, msgid: sub.MsgID})
+			err = errors.Join(err, lerr)
+			return false
+		})
+		for i := 0; few && i < len(out) && err == nil; i++ {
+			var sub *Submission
+			if sub, err = headOf(tx, out[i].id); err == nil {
+				out[i].msgid = sub.MsgID
+			}
 		}
 		return err
 	})
-	return out, err
-}
-
-// lookFolders searches every folder of the provider for what quotes the
-// Message-ID of an uncertain submission, after a round that took in what is new:
-// a receipt that the round passed by, because it was set aside, moved by somebody
-// or numbered anew, is found too. began is when the round began.
-func (s *Service) lookFolders(ctx context.Context, w *worker, session *fetch.Session, folders []string, began time.Time) error {
-	all, err := s.seeking(ctx, w.acc.Box)
-	if err != nil || len(all) == 0 {
-		return errors.Join(err, s.lookEnds(ctx, w, nil, began))
-	}
-	for _, one := range all {
-		for _, folder := range folders {
-			err := s.lookInFolder(ctx, w, session, folder, one)
-			if errors.Is(err, fetch.ErrNoFolder) {
-				// Renamed or deleted: the others are searched, and what may lie in this
-				// one is reason enough not to send again.
-				err = s.quoted(ctx, one.id, "a folder could not be searched: "+err.Error())
-			}
-			if err != nil {
-				return fmt.Errorf("search for the receipt of %s: %w", one.id, err)
-			}
-		}
-	}
-	return s.lookEnds(ctx, w, all, began)
-}
-
-func (s *Service) lookInFolder(ctx context.Context, w *worker, session *fetch.Session, folder string, one sought) error {
-	uids, err := session.FindHeader(ctx, folder, quoting, one.msgid)
-	if err != nil || len(uids) == 0 {
-		return err
-	}
-	c, met, err := s.readCursor(ctx, w.acc.Box, folder)
-	if err != nil || !met {
-		return err
-	}
-	var trouble error
-	st, err := session.Again(ctx, folder, c.UIDValidity, uids[:min(len(uids), 100)], func(ctx context.Context, it fetch.Item) error {
-		if it.Problem != nil {
-			trouble = it.Problem
-			return nil
-		}
-		// The cursor stays: what the rounds have not reached yet they reach.
-		return s.take(ctx, w.acc, taking{it: it, listed: it.Size, history: it.UID <= c.HistoryTo})
-	})
-	if err != nil {
-		return err
-	}
-	if st.Reset {
-		return fmt.Errorf("folder %s was numbered anew meanwhile", folder)
-	}
-	why := "something at the provider quotes its Message-ID and proves nothing"
-	if trouble != nil {
-		why = "something that quotes its Message-ID cannot be fetched: " + trouble.Error()
-	}
-	return s.quoted(ctx, one.id, why)
-}
-
-// lookMaildrop is lookFolders by POP3. All that is listed was taken in, but for
-// what was set aside: of that TOP tells.
-func (s *Service) lookMaildrop(ctx context.Context, w *worker, drop *fetch.Maildrop, p *plan, began time.Time) error {
-	all, err := s.seeking(ctx, w.acc.Box)
-	if err != nil || len(all) == 0 {
-		return errors.Join(err, s.lookEnds(ctx, w, nil, began))
-	}
-	asides, err := s.allAsides(ctx, asidesPrefix(w.acc.Box, ""))
-	if err != nil {
-		return err
-	}
-	for _, a := range asides {
-		l, there := p.listed[a.ID]
-		if !there {
-			continue
-		}
-		head, err := drop.Header(ctx, l)
-		if err != nil && !errors.Is(err, fetch.ErrNoAnswer) {
-			return fmt.Errorf("search for receipts: %w", err)
-		}
-		for _, one := range all {
-			if err != nil || strings.Contains(strings.ToLower(string(head)), strings.ToLower(one.msgid)) {
-				if err := s.quoted(ctx, one.id, "something that may quote its Message-ID cannot be fetched: "+a.Why); err != nil {
+	if err == nil && len(gone) > 0 {
+		err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+			for _, k := range gone {
+				if err := tx.Space(room).Delete(k); err != nil {
 					return err
 				}
 			}
-		}
+			return nil
+		})
 	}
-	return s.lookEnds(ctx, w, all, began)
+	return out, err
 }
 
-// allAsides returns what was set aside below a prefix, at most 1,000.
-func (s *Service) allAsides(ctx context.Context, prefix string) (out []aside, err error) {
-	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
-		out = nil
-		return tx.Space(room).Scan(prefix, func(_ string, raw []byte) (bool, error) {
-			var a aside
-			if err := json.Unmarshal(raw, &a); err != nil {
-				return false, fmt.Errorf("record of a message that was set aside: %w", err)
-			}
-			out = append(out, a)
-			return len(out) < 1000, nil
-		})
-	})
-	return out, err
+// lookMaildrop is lookFolders by POP3: all that is listed was taken in, but for what
+// was set aside.
+func (s *Service) lookMaildrop(ctx context.Context, w *worker, began time.Time) error {
+	all, err := s.seeking(ctx, w.acc.Box)
+	if err != nil {
+		return err
+	}
+	return s.lookEnds(ctx, w, &look{began: began, all: all})
 }
 
 // quoted notes that something quotes the Message-ID of a submission that is
 // uncertain still: it is not handed over again by itself.
-func (s *Service) quoted(ctx context.Context, id, why string) error {
-	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return noteQuoted(tx, id, why) })
+func (l *look) quoted(id, why string) {
+	if l.why == nil {
+		l.why = map[string]string{}
+	}
+	if l.why[id] == "" {
+		l.why[id] = plain(why, maxWords)
+	}
 }
 
-func noteQuoted(tx *mailbox.Tx, id, why string) error {
-	sub, err := headOf(tx, id)
-	if errors.Is(err, ErrNotFound) || err == nil && sub.State != Uncertain {
+// lastAside returns when the last message of a mailbox was set aside, and why.
+func lastAside(tx *mailbox.Tx, box string) (at time.Time, why string, err error) {
+	err = tx.Space(room).Scan("a/"+strings.ToLower(box)+"/", func(_ string, raw []byte) (bool, error) {
+		var a aside
+		if err := json.Unmarshal(raw, &a); err != nil {
+			return false, fmt.Errorf("record of a message that was set aside: %w", err)
+		}
+		if !a.Since.Before(at) {
+			at, why = a.Since, a.Why
+		}
+		return true, nil
+	})
+	return at, why, err
+}
+
+// noteQuoted notes that something quotes the Message-ID of a submission that is
+// uncertain, or may be so soon: the provider's answer to the dot may take ten
+// minutes, and a receipt may be faster.
+func noteQuoted(tx *mailbox.Tx, sub *Submission, why string) error {
+	if sub.State != Uncertain && sub.State != Attempting {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
 	l, err := lookingFor(tx, sub)
-	if err != nil || l.Seen.IsZero() || l.Seek != "" {
+	if err != nil || l.Seek != "" || sub.State == Uncertain && l.Seen.IsZero() {
 		return err
 	}
 	l.Seek = plain(why, maxWords)
+	if sub.State == Attempting && !sub.Looking {
+		sub.Looking = true // so that the record goes with the attempt
+		if err := tx.Space(room).Put("s/"+sub.ID, sub); err != nil {
+			return err
+		}
+	}
 	return tx.Space(room).Put(lookingKey(sub.Box, sub.ID), l)
 }
 
@@ -184,66 +138,170 @@ func noteQuoted(tx *mailbox.Tx, id, why string) error {
 func noteQuotes(tx *mailbox.Tx, box string, r *pec.Report) error {
 	for _, msgid := range r.MsgIDs() {
 		sub, err := byMsgID(tx, box, msgid)
+		if err == nil && sub.batch() {
+			sub, err = visibleOf(tx, sub) // see tie
+		}
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if sub.State != Uncertain {
-			continue
-		}
-		if err := noteQuoted(tx, sub.ID, fmt.Sprintf("%s (%s) quotes its Message-ID and proves nothing: %s", r.Kind, r.Verdict, r.Reason)); err != nil {
+		if err := noteQuoted(tx, sub, fmt.Sprintf("%s (%s) quotes its Message-ID and proves nothing: %s", r.Kind, r.Verdict, r.Reason)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// lookEnds notes a good look at those that were sought, all in one transaction,
-// and files the notices that are due.
-func (s *Service) lookEnds(ctx context.Context, w *worker, all []sought, began time.Time) error {
-	blind := w.lookedWell(len(all))
+// look is a good look at a mailbox, and what it has shown.
+type look struct {
+	began time.Time
+	all   []sought
+	why   map[string]string // by id: why it is not handed over again by itself
+	gap   string            // what could not be looked into
+}
+
+// perLook is how many are noted in one transaction.
+const perLook = 200
+
+// lookEnds notes a good look at those that were sought, and files the notices that
+// are due.
+func (s *Service) lookEnds(ctx context.Context, w *worker, l *look) error {
+	blind := w.looks(len(l.all))
 	if w.full() && blind == "" {
 		blind = "it was full: receipts may not have got in"
 	}
-	if len(all) == 0 {
-		return s.tellWatched(ctx, w.acc)
-	}
-	err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
-		for _, one := range all {
-			sub, err := load(tx, one.id)
+	for part := range slices.Chunk(l.all, perLook) {
+		err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+			aside, why, err := lastAside(tx, w.acc.Box)
 			if err != nil {
 				return err
 			}
-			l, err := lookingFor(tx, sub)
-			if err != nil || l.Seen.IsZero() || sub.State != Uncertain {
-				return err
+			for _, one := range part {
+				why := why
+				if aside.IsZero() || aside.Before(one.from) {
+					why = ""
+				}
+				if err := l.note(tx, w.acc, one, blind, why); err != nil {
+					return err
+				}
 			}
-			if since := began.Sub(l.Seen); blind == "" && since >= 0 && since < lookNoted && l.Read+since < w.acc.uncertainAfter() {
-				continue // noted with a later look
-			}
-			l.saw(began, w.acc, blind)
-			if err := tx.Space(room).Put(lookingKey(sub.Box, sub.ID), l); err != nil {
-				return err
-			}
-			next := due{At: tx.Now().UTC(), Set: tx.Now().UTC()}
-			if !l.Over {
-				next.At = next.At.Add(max(w.acc.uncertainAfter()-l.Read, time.Second))
-			} else if err := ring(tx, sub); err != nil {
-				return err
-			}
-			if err := tx.Space(room).Put(queueKey(sub.Box, sub.ID), next); err != nil {
-				return err
-			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
+	}
+	w.lookedWell()
+	return s.tellWatched(ctx, w.acc)
+}
+
+// note notes the look at one. aside is why a message was set aside since it was
+// handed over: that may be its receipt.
+func (l *look) note(tx *mailbox.Tx, acc Account, one sought, blind, aside string) error {
+	sub, err := headOf(tx, one.id)
+	if errors.Is(err, ErrNotFound) {
 		return nil
-	})
-	return errors.Join(err, s.tellWatched(ctx, w.acc))
+	}
+	if err != nil {
+		return err
+	}
+	now, err := lookingFor(tx, sub)
+	if err != nil || now.Seen.IsZero() || sub.State != Uncertain {
+		return err
+	}
+	before := now
+	if now.Seek == "" {
+		now.Seek = l.why[one.id]
+	}
+	if now.Seek == "" && aside != "" {
+		now.Seek = plain("something that may quote its Message-ID cannot be fetched: "+aside, maxWords)
+	}
+	if now.Gap == "" {
+		now.Gap = l.gap
+	}
+	since := l.began.Sub(now.Seen)
+	switch within := since < 0 && !now.Seen.After(tx.Now()); {
+	case within:
+		// It became uncertain while this look was under way: the next one counts.
+	case blind == "" && now.Blind == "" && since >= 0 && since < lookNoted && now.Read+since < acc.uncertainAfter():
+		// Noted with a later look.
+	default:
+		now.saw(l.began, acc, blind)
+	}
+	if now == before {
+		return nil
+	}
+	now.End = tx.Now().UTC().Add(max(acc.uncertainAfter()-now.Read, 0))
+	if err := tx.Space(room).Put(lookingKey(sub.Box, sub.ID), now); err != nil || !now.Over {
+		return err
+	}
+	if err := tx.Space(room).Put(queueKey(sub.Box, sub.ID), due{At: tx.Now().UTC(), Set: tx.Now().UTC(), Suspect: sub.Crashes > 0}); err != nil {
+		return err
+	}
+	return ring(tx, sub)
 }
 
 // lookNoted is how often at most a search is noted that goes well.
 const lookNoted = 5 * time.Second
+
+// noteBlind notes that a mailbox could not be looked at, durably: a restart does not
+// make it readable.
+func (s *Service) noteBlind(ctx context.Context, w *worker, why error) error {
+	if ctx.Err() != nil || errors.Is(why, errOtherFetcher) {
+		return nil
+	}
+	text := plain(why.Error(), maxWords)
+	err := s.blindFor(ctx, w.acc.Box, text)
+	if err != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.blind = text // as long as this worker lives
+	}
+	return err
+}
+
+func (s *Service) blindFor(ctx context.Context, box, why string) error {
+	var keys []string
+	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		keys = nil
+		return tx.Space(room).Scan(lookingPrefix(box), func(k string, raw []byte) (bool, error) {
+			var l looking
+			if err := json.Unmarshal(raw, &l); err != nil {
+				return false, fmt.Errorf("record of a search for a receipt: %w", err)
+			}
+			if !l.Over && !l.Seen.IsZero() && l.Blind == "" {
+				keys = append(keys, k)
+			}
+			return true, nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	for part := range slices.Chunk(keys, perLook) {
+		err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+			for _, k := range part {
+				var l looking
+				if err := tx.Space(room).Get(k, &l); errors.Is(err, mailbox.ErrNotFound) {
+					continue
+				} else if err != nil {
+					return err
+				}
+				l.Blind = why
+				if err := tx.Space(room).Put(k, l); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // lookWait is how long the fetcher may sleep.
 func (w *worker) lookWait() time.Duration {
@@ -255,13 +313,33 @@ func (w *worker) lookWait() time.Duration {
 	return w.acc.Every
 }
 
-// lookedWell notes how many are sought, and returns why a look before this one
-// failed, if one did.
-func (w *worker) lookedWell(n int) (blind string) {
+// looks notes how many are sought, and returns why a look before this one failed
+// where that could not be recorded.
+func (w *worker) looks(n int) (blind string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	blind, w.blind, w.seeking = w.blind, "", n
-	return blind
+	w.seeking = n
+	return w.blind
+}
+
+// lookedWell: a good look is recorded.
+func (w *worker) lookedWell() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.blind, w.goodLook = "", true
+}
+
+// beginRound notes that no good look was made in this round so far.
+func (w *worker) beginRound() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.goodLook = false
+}
+
+func (w *worker) hasLooked() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.goodLook
 }
 
 // full tells whether the mailbox has no room at its provider for a receipt.

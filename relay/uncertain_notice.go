@@ -31,14 +31,25 @@ func tellPrefix(box string) string { return "y/" + strings.ToLower(box) + "/" }
 const perTelling = 100
 
 // toTell records what sender and administrator must be told of a submission. Of
-// a batch they get the first, and of the others its report tells.
+// a batch they get the first of each kind, and of the others its report tells.
 func toTell(tx *mailbox.Tx, s *Submission, what string) error {
-	if s.child() && what == toldHeld {
+	if s.child() {
 		b, err := headOf(tx, s.Batch)
-		if err != nil || b.Tally.Told {
+		if err != nil {
 			return err
 		}
-		if err := noteTold(tx, s); err != nil {
+		told := &b.Tally.Told
+		switch what {
+		case toldResent:
+			told = &b.Tally.ToldResent
+		case toldTwice:
+			told = &b.Tally.ToldTwice
+		}
+		if *told {
+			return nil
+		}
+		*told = true
+		if err := tx.Space(room).Put("s/"+b.ID, b); err != nil {
 			return err
 		}
 	}

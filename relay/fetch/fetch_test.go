@@ -293,6 +293,39 @@ func TestFindHeaderIsBounded(t *testing.T) {
 	}
 }
 
+// TestFindSince: a large folder is searched in parts, whose answers are bounded; a
+// small one at once.
+func TestFindSince(t *testing.T) {
+	since := time.Date(2026, 11, 20, 23, 0, 0, 0, time.UTC)
+	for exists, want := range map[int]string{
+		30_000: "UID 1:20000 SINCE \"20-Nov-2026\" HEADER X-A \"\"|UID 20001:40000 SINCE \"20-Nov-2026\" HEADER X-A \"\"|UID 40001:60000 SINCE \"20-Nov-2026\" HEADER X-A \"\"",
+		20_000: "SINCE \"20-Nov-2026\" HEADER X-A \"\"",
+	} {
+		p := newProvider(t, awkward)
+		var asked []string
+		p.on = func(c *conn, tag, cmd string) bool {
+			switch {
+			case strings.HasPrefix(cmd, "EXAMINE"):
+				c.say("* %d EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 45001] ok\r\n%s OK [READ-ONLY] ok", exists, tag)
+			case strings.HasPrefix(cmd, "UID SEARCH"):
+				what := cmd[strings.Index(cmd, "SEARCH ")+7:]
+				if strings.HasPrefix(what, "RETURN") {
+					_, what, _ = strings.Cut(what, ") ")
+				}
+				asked = append(asked, strings.ReplaceAll(strings.NewReplacer("(", "", ")", "").Replace(what), `"X-A"`, "X-A"))
+				c.say("* SEARCH %d\r\n%s OK", len(asked), tag)
+			default:
+				return false
+			}
+			return true
+		}
+		uids, err := p.dial(t).FindSince(t.Context(), "INBOX", "X-A", since)
+		if err != nil || len(uids) != len(asked) || strings.Join(asked, "|") != want {
+			t.Errorf("%d: %v %v\n%s", exists, uids, err, strings.Join(asked, "|"))
+		}
+	}
+}
+
 func TestIdle(t *testing.T) {
 	p := newProvider(t, awkward)
 	idles := make(chan struct{}, 10)

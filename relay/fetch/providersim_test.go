@@ -107,6 +107,11 @@ func TestSimulatedProvider(t *testing.T) {
 	if uids, err := sender.FindHeader(t.Context(), "INBOX", "X-Riferimento-Message-ID", "<1@gate.test>"); err != nil || len(uids) != 2 {
 		t.Errorf("found %v, %v", uids, err)
 	}
+	for since, want := range map[time.Duration]int{-48 * time.Hour: 2, 48 * time.Hour: 0} {
+		if uids, err := sender.FindSince(t.Context(), "INBOX", "X-Riferimento-Message-ID", time.Now().Add(since)); err != nil || len(uids) != want {
+			t.Errorf("found %v since %s, %v", uids, since, err)
+		}
+	}
 
 	if err := p.Renumber(register, "INBOX"); err != nil {
 		t.Fatal(err)

@@ -51,6 +51,10 @@ func (s *Session) Close() error {
 	return err
 }
 
+// Over returns why the connection ended, nil while it lives. A command that the
+// provider refused does not end it.
+func (s *Session) Over() error { return s.g.failure() }
+
 // do runs one command: with the time limit of a command, ended by ctx.
 func (s *Session) do(ctx context.Context, what string, fn func() error) error {
 	if err := context.Cause(ctx); err != nil {
