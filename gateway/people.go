@@ -24,6 +24,9 @@ const (
 	peopleAgain = 5 * time.Second
 	// closedEvery bounds the lines of the log about who is kept out.
 	closedEvery = time.Minute
+	// oneDay is how long after its first change a line is compared with what it was
+	// before that too: a file is often saved in the middle of a change.
+	oneDay = 24 * time.Hour
 )
 
 // people knows which person each login of the policy is, and parts from it who
@@ -40,7 +43,7 @@ type people struct {
 	pass sync.Mutex // one look at a time
 
 	mu      sync.Mutex
-	open    map[string]person    // by login in lower case
+	open    map[string]record    // by login in lower case
 	leaving map[string]string    // not parted yet: why
 	told    map[string]time.Time // when the log said that a login is closed
 	due     bool                 // something could not be done
@@ -49,7 +52,7 @@ type people struct {
 func newPeople(store *mailbox.Store, ev *events.Log, p func() *policy.Policy) *people {
 	return &people{
 		store: store, events: ev, policy: p, again: peopleAgain,
-		open: map[string]person{}, leaving: map[string]string{}, told: map[string]time.Time{},
+		open: map[string]record{}, leaving: map[string]string{}, told: map[string]time.Time{},
 	}
 }
 
@@ -81,6 +84,34 @@ func (l person) another(before person) bool {
 	return named(l) && named(before) && !same(l.Name, before.Name) && !same(l.Email, before.Email) && !same(l.Password, before.Password)
 }
 
+// record is what is recorded of a login: who it is, and who it was before the
+// changes of one day.
+type record struct {
+	person
+	Before person `json:"before,omitzero"`
+	Since  int64  `json:"since,omitempty"` // when the first of them was seen, Unix time
+}
+
+// changed is the record after the policy says now at a time.
+func (l record) changed(now person, at time.Time) record {
+	if l.person == now || l.person == (person{}) {
+		return record{person: now, Before: l.Before, Since: l.Since}
+	}
+	if l.Before == (person{}) || !l.recent(at) {
+		l.Before, l.Since = l.person, at.Unix()
+	}
+	l.person = now
+	return l
+}
+
+// recent tells whether Before still counts. A clock that went back makes nothing old.
+func (l record) recent(at time.Time) bool { return at.Unix()-l.Since <= int64(oneDay/time.Second) }
+
+// left tells that the policy speaks of somebody else by now.
+func (l record) left(now person, at time.Time) bool {
+	return now.another(l.person) || l.Before != (person{}) && l.recent(at) && now.another(l.Before)
+}
+
 // Why a person is parted from a login.
 const (
 	whyGone    = "the login left policy.yaml"
@@ -96,7 +127,14 @@ func (g *people) settle(ctx context.Context) error {
 	defer cancel()
 	// Whatever happens: what was found of who may log in is to be asked anew.
 	defer g.store.PeopleChanged()
-	p := g.policy()
+	err := g.look(ctx, g.policy())
+	g.mu.Lock()
+	g.due = err != nil
+	g.mu.Unlock()
+	return err
+}
+
+func (g *people) look(ctx context.Context, p *policy.Policy) error {
 	known, err := g.lines(ctx)
 	if err != nil {
 		return err
@@ -107,20 +145,16 @@ func (g *people) settle(ctx context.Context) error {
 	}
 	gone := g.goneFrom(p, known, logins)
 	err = g.part(ctx, p, gone, known)
-	g.opened(p)
-	err = errors.Join(err, g.note(ctx, known))
-	g.mu.Lock()
-	g.due = err != nil
-	g.mu.Unlock()
-	return err
+	g.opened(p, known)
+	return errors.Join(err, g.note(ctx, known))
 }
 
 // lines are the recorded ones.
-func (g *people) lines(ctx context.Context) (all map[string]person, err error) {
+func (g *people) lines(ctx context.Context) (all map[string]record, err error) {
 	err = g.store.View(ctx, func(tx *mailbox.Tx) error {
-		all = map[string]person{}
+		all = map[string]record{}
 		return tx.Space(admin.PeopleRoom).Scan("", func(login string, raw []byte) (bool, error) {
-			var l person
+			var l record
 			if err := json.Unmarshal(raw, &l); err != nil {
 				return false, err
 			}
@@ -132,7 +166,8 @@ func (g *people) lines(ctx context.Context) (all map[string]person, err error) {
 }
 
 // goneFrom lists who is to be parted, and closes their logins.
-func (g *people) goneFrom(p *policy.Policy, known map[string]person, logins []string) (gone []mailbox.Leaving) {
+func (g *people) goneFrom(p *policy.Policy, known map[string]record, logins []string) (gone []mailbox.Leaving) {
+	now := g.store.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	look := map[string]bool{}
@@ -156,7 +191,7 @@ func (g *people) goneFrom(p *policy.Policy, known map[string]person, logins []st
 		case why != "":
 		case !in:
 			why = whyGone
-		case had && personOf(u).another(before):
+		case had && before.left(personOf(u), now):
 			why = whyAnother
 		default:
 			continue
@@ -169,10 +204,10 @@ func (g *people) goneFrom(p *policy.Policy, known map[string]person, logins []st
 }
 
 // part parts them, and has the record say what the policy says now.
-func (g *people) part(ctx context.Context, p *policy.Policy, gone []mailbox.Leaving, known map[string]person) error {
+func (g *people) part(ctx context.Context, p *policy.Policy, gone []mailbox.Leaving, known map[string]record) error {
 	parted, err := g.store.Part(ctx, gone, func(tx *mailbox.Tx, login string) error {
 		if u, ok := p.User(login); ok {
-			return tx.Space(admin.PeopleRoom).Put(login, personOf(u))
+			return tx.Space(admin.PeopleRoom).Put(login, record{person: personOf(u)})
 		}
 		return tx.Space(admin.PeopleRoom).Delete(login)
 	})
@@ -189,7 +224,7 @@ func (g *people) part(ctx context.Context, p *policy.Policy, gone []mailbox.Leav
 			delete(g.told, l.Login)
 			delete(known, l.Login)
 			if u, ok := p.User(l.Login); ok {
-				known[l.Login] = personOf(u)
+				known[l.Login] = record{person: personOf(u)}
 			}
 		} else if _, told := g.told[l.Login]; !told {
 			g.told[l.Login] = g.store.Now()
@@ -200,32 +235,40 @@ func (g *people) part(ctx context.Context, p *policy.Policy, gone []mailbox.Leav
 }
 
 // opened opens the logins of the policy behind which nobody is to be parted.
-func (g *people) opened(p *policy.Policy) {
+func (g *people) opened(p *policy.Policy, known map[string]record) {
+	now := g.store.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	clear(g.open)
+	open := make(map[string]record, len(p.Users))
 	for i := range p.Users {
-		if login := strings.ToLower(p.Users[i].Login); g.leaving[login] == "" {
-			g.open[login] = personOf(&p.Users[i])
+		login := strings.ToLower(p.Users[i].Login)
+		if g.leaving[login] != "" {
+			continue
 		}
+		before, had := g.open[login] // newer than the record where that could not be written
+		if !had {
+			before = known[login]
+		}
+		open[login] = before.changed(personOf(&p.Users[i]), now)
 	}
+	g.open = open
 }
 
 // linesAtOnce is how many lines one transaction records.
 const linesAtOnce = 200
 
 // note records the lines that are new.
-func (g *people) note(ctx context.Context, known map[string]person) error {
-	fresh := map[string]person{}
+func (g *people) note(ctx context.Context, known map[string]record) error {
+	fresh := map[string]record{}
 	g.mu.Lock()
 	for login, l := range g.open {
-		if known[login] != l || l == (person{}) {
+		if known[login] != l || l == (record{}) {
 			fresh[login] = l
 		}
 	}
 	g.mu.Unlock()
 	for len(fresh) > 0 {
-		part := map[string]person{}
+		part := map[string]record{}
 		for login, l := range fresh {
 			if part[login] = l; len(part) == linesAtOnce {
 				break
@@ -291,7 +334,7 @@ func (g *people) Closed(u *policy.User) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	l, ok := g.open[strings.ToLower(u.Login)]
-	return !ok || l != personOf(u)
+	return !ok || l.person != personOf(u)
 }
 
 // User is who has a login or an email in the policy.

@@ -352,3 +352,51 @@ func TestCountersAreDropped(t *testing.T) {
 		t.Errorf("%d more, %v", n, err)
 	}
 }
+
+// TestAnotherPersonInSteps: a login that is given to somebody else by an edit that
+// is saved half-way is another person's all the same; changes with more than a day
+// between them are one person's. A stop between the two makes no difference.
+func TestAnotherPersonInSteps(t *testing.T) {
+	for _, c := range []struct {
+		between time.Duration
+		other   bool
+	}{{0, true}, {23 * time.Hour, true}, {25 * time.Hour, false}} {
+		for _, stopped := range []bool{false, true} {
+			now := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+			f := newStaff(t, mailbox.Options{Now: func() time.Time { return now }})
+			u := worker(t, "Mario Rossi", "mario.rossi@example.org", "first")
+			f.set(u)
+			f.begin()
+			first := f.person("mario")
+			u.Name, u.Email = "Maria Verdi", "maria@example.org"
+			f.set(u)
+			f.settle()
+			now = now.Add(c.between)
+			if stopped {
+				f.begin()
+			}
+			u.Password = worker(t, "", "", "second").Password
+			f.set(u)
+			f.settle()
+			if second := f.person("mario"); (second != first) != c.other {
+				t.Errorf("%s between, stopped %t: person %d, then %d", c.between, stopped, first, second)
+			}
+		}
+	}
+}
+
+// TestLookThatFailsIsRepeated: a look at the policy that breaks off at its
+// beginning is due again, so that nobody stays locked out.
+func TestLookThatFailsIsRepeated(t *testing.T) {
+	f := newStaff(t, mailbox.Options{})
+	u := worker(t, "Mario Rossi", "mario.rossi@example.org", "first")
+	f.set(u)
+	f.begin()
+	u.Password = worker(t, "", "", "second").Password
+	f.set(u)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := f.people.settle(ctx); err == nil || !f.people.due {
+		t.Fatalf("the look: %v, due %t", err, f.people.due)
+	}
+}
