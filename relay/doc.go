@@ -22,6 +22,11 @@
 //     quotes its Message-ID, while the mailbox was readable for the set time
 //     (uncertain.go). The gateway hands over a second time at most once ever, and
 //     what was so is marked as such for good.
+//   - Nothing that a search meets holds it up (uncertain_search.go): what could not be
+//     read, and whatever was set aside since the hand-over, forbids a second one, and
+//     the time goes on.
+//   - A provider that breaks off each hand-over gets one at a time, more and more
+//     rarely (brake.go).
 //   - Only a receipt that is believed (pec.Report.Believed) and whose signed
 //     data name the mailbox, the Message-ID (or the provider's identifier, once
 //     an acceptance told it) and a recipient of the submission changes an outcome.
