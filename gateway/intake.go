@@ -32,10 +32,14 @@ func (in *intake) Begin(ctx context.Context, s smtpd.Submission) (_ smtpd.Delive
 	if err != nil {
 		return nil, err
 	}
+	id, err := relay.NextID(ctx, in.store)
+	if err != nil {
+		return nil, err
+	}
 	d := &delivery{
 		store: in.store, sub: s, left: s.HeaderSize, body: sha256.New(),
 		ticket: relay.Ticket{
-			ID: relay.NewID(in.store.Now()), Box: strings.ToLower(s.Mailbox), User: s.Identity.User, Person: person,
+			ID: id, Box: strings.ToLower(s.Mailbox), User: s.Identity.User, Person: person,
 			MsgID: pec.NormalizeID(s.MessageID), To: s.Recipients, Split: s.Split, Visible: s.Visible, Edits: s.HeaderEdits, Remote: s.Remote,
 		},
 	}

@@ -39,6 +39,13 @@ type aside struct {
 	Since time.Time `json:"since"`
 	Tries int       `json:"tries"`
 	Next  time.Time `json:"next"`
+	Set   time.Time `json:"set,omitzero"` // when this was written, by the clock of then
+}
+
+// due tells whether it is to be tried again. One that was written by a clock that
+// stood ahead of the one of now is: its times mean nothing by now.
+func (a aside) due(now time.Time) bool {
+	return !a.Next.After(now) || due{Set: a.Set}.ahead(now)
 }
 
 // asidesPrefix is where the messages of a provider's folder are that were set
@@ -172,7 +179,7 @@ func putAside(tx *mailbox.Tx, box string, at spot, why string, tries int, wait t
 		return err
 	}
 	now := tx.Now().UTC()
-	return tx.Space(room).Put(at.asideKey(box), aside{UID: at.uid, ID: at.id, Why: why, Since: now, Tries: tries, Next: now.Add(wait)})
+	return tx.Space(room).Put(at.asideKey(box), aside{UID: at.uid, ID: at.id, Why: why, Since: now, Tries: tries, Next: now.Add(wait), Set: now})
 }
 
 // retryAside tries what was set aside in a folder and is due again.
@@ -222,7 +229,7 @@ func (s *Service) asides(ctx context.Context, prefix string) (due []aside, all m
 				return false, err
 			}
 			all[k] = true
-			if !a.Next.After(tx.Now()) && len(due) < asidesPerRound {
+			if a.due(tx.Now()) && len(due) < asidesPerRound {
 				due = append(due, a)
 			}
 			return true, nil
@@ -243,7 +250,8 @@ func (s *Service) postpone(ctx context.Context, box string, at spot, a aside) er
 		if a.Why == errPoison.Error() {
 			wait = poisonFirst
 		}
-		a.Next = tx.Now().UTC().Add(wait)
+		a.Set = tx.Now().UTC()
+		a.Next = a.Set.Add(wait)
 		return tx.Space(room).Put(at.asideKey(box), a)
 	})
 }
@@ -287,7 +295,8 @@ func (s *Service) triedAside(ctx context.Context, box string, at spot, a aside, 
 		if errors.Is(trouble, errPoison) {
 			wait = poisonFirst
 		}
-		next.Next, next.Why = tx.Now().UTC().Add(wait), trouble.Error()
+		next.Set, next.Why = tx.Now().UTC(), trouble.Error()
+		next.Next = next.Set.Add(wait)
 		return tx.Space(room).Put(k, next)
 	})
 }

@@ -95,7 +95,7 @@
 //	queued       → attempting    a sender takes it, under a lease
 //	queued       → held          a person, a restore, its batch is held, its sender left the policy
 //	queued       → cancelled     a person, or its batch is cancelled
-//	queued       → handed-over   a signed notice about a recipient, which proves the hand-over
+//	queued       → handed-over   a signed notice about a recipient, which proves the hand-over; the provider's late 250
 //	queued       → accepted      the signed acceptance
 //	queued       → not-accepted  the signed non-acceptance
 //	attempting   → queued        a temporary refusal, or cut off before the intent
@@ -113,7 +113,7 @@
 //	handed-over  → not-accepted  the signed non-acceptance
 //	not-accepted → handed-over   a signed notice about a recipient, which proves the hand-over
 //	not-accepted → accepted      the signed acceptance
-//	cancelled    → handed-over   a signed notice about a recipient, which proves the hand-over
+//	cancelled    → handed-over   a signed notice about a recipient, which proves the hand-over; the provider's late 250
 //	cancelled    → accepted      the signed acceptance
 //
 // It must not import gateway or configs.

@@ -83,9 +83,11 @@ func (s *Service) intend(ctx context.Context, sub *Submission) error {
 			return err
 		}
 		t := tx.Now().UTC()
-		if line.Holder != s.holder || !line.runs(t) {
+		if line.Holder != s.holder {
 			return errLease
 		}
+		// Its lease may be over, after a slow upload: nobody has taken it, and in this
+		// transaction nobody can.
 		now.Intent, now.SHA256 = true, sub.SHA256
 		if err := happened(tx, now, "intent", fmt.Sprintf("attempt %d", now.Attempts)); err != nil {
 			return err
@@ -109,6 +111,12 @@ func (d due) runs(now time.Time) bool { return d.Lease.After(now) }
 // ahead tells whether a line was written by a clock that was ahead of this one:
 // its times mean nothing by now.
 func (d due) ahead(now time.Time) bool { return d.Set.After(now.Add(clockSlack)) }
+
+// ready tells whether something is due for a line, and in nobody's hands. What was
+// due when it was written stays so when the clock is put back a little.
+func (d due) ready(now time.Time) bool {
+	return !d.Lease.After(now) && (!d.At.After(now) || !d.Set.IsZero() && !d.At.After(d.Set))
+}
 
 // clockSlack is what a clock may be put back by without more ado.
 const clockSlack = 2 * time.Minute
@@ -176,11 +184,13 @@ func (s *Service) recover(ctx context.Context) error {
 // answeredLate tells whether the provider's answer to an attempt still decides:
 // another service took the attempt for cut off, and none has come after it.
 func (s *Submission) answeredLate(to State) bool {
-	switch {
-	case s.State == Uncertain:
+	switch s.State {
+	case Uncertain:
 		return to != Uncertain
-	case s.State == Held && s.StateReason == ReasonUncertain:
-		return to == HandedOver || to == NotAccepted
+	case Held:
+		return to == HandedOver || to == NotAccepted && s.StateReason == ReasonUncertain
+	case Queued, Cancelled:
+		return to == HandedOver // released or given up meanwhile, and the provider has it
 	}
 	return false
 }

@@ -107,7 +107,7 @@ func begin(tx *mailbox.Tx, t Ticket, m *mailbox.Message, at time.Time) (*Submiss
 		ID: t.ID, MsgID: t.MsgID, Alias: t.Alias, Box: strings.ToLower(t.Box), User: t.User, Person: t.Person,
 		Message: m.ID, SHA256: m.SHA256(), Size: m.Ref.Size, SubmittedAt: at, State: Queued, Since: at,
 	}
-	if err := s.begins(tx); err != nil {
+	if err := errors.Join(s.begins(tx), noteID(tx, s.ID)); err != nil {
 		return nil, err
 	}
 	for _, a := range t.To {
@@ -226,7 +226,7 @@ func (s *Service) dueTasks(ctx context.Context, box string) (out []task, later t
 			switch {
 			case t.ahead(now):
 				ahead = append(ahead, t.id)
-			case at.After(now):
+			case !t.ready(now):
 				if later.IsZero() || at.Before(later) {
 					later = at
 				}

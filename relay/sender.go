@@ -79,7 +79,7 @@ func (s *Service) leaseDue(ctx context.Context, id string, perMinute int) (sub *
 		if err != nil {
 			return err
 		}
-		if now := tx.Now(); line.At.After(now) || line.Lease.After(now) {
+		if !line.ready(tx.Now()) {
 			return errLease
 		}
 		at = line.At

@@ -91,7 +91,7 @@ func Edges() []Edge {
 		{Queued, Attempting, "a sender takes it, under a lease"},
 		{Queued, Held, "a person, a restore, its batch is held, its sender left the policy"},
 		{Queued, Cancelled, "a person, or its batch is cancelled"},
-		{Queued, HandedOver, notice},
+		{Queued, HandedOver, notice + "; the provider's late 250"},
 		{Queued, Accepted, acceptance},
 		{Queued, NotAccepted, refusal},
 
@@ -113,7 +113,7 @@ func Edges() []Edge {
 
 		{NotAccepted, HandedOver, notice},
 		{NotAccepted, Accepted, acceptance},
-		{Cancelled, HandedOver, notice},
+		{Cancelled, HandedOver, notice + "; the provider's late 250"},
 		{Cancelled, Accepted, acceptance},
 	}
 }

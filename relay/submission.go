@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
@@ -40,6 +41,7 @@ import (
 //	                      a/, d/ and u/ of a folder mean nothing: first contact drops them
 //	gb/<mailbox>          messages that another client took from it: see emptied.go
 //	g/<mailbox>           since when which rule for the provider's copies holds
+//	ids                   time of the newest id, in milliseconds: see NextID
 //	clock                 how long the gateway has run: see runclock.go
 //	l/<mailbox>           who fetches it, and until when: see lease.go
 //	login/<mailbox>/<service>  a login that the provider refused: see login.go
@@ -187,6 +189,46 @@ func NewID(now time.Time) string {
 	binary.BigEndian.PutUint64(b[:8], uint64(now.UnixMilli())<<16)
 	rand.Read(b[6:])
 	return strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))
+}
+
+// idClock is the record of the newest id's time.
+const idClock = "ids"
+
+// NextID is NewID for a new submission of a store: it sorts behind all that the
+// store has, also when the clock was put back since (the queue is in the order of
+// the ids).
+func NextID(ctx context.Context, store *mailbox.Store) (id string, err error) {
+	err = store.View(ctx, func(tx *mailbox.Tx) error {
+		at := tx.Now()
+		newest, err := newestID(tx)
+		if last := time.UnixMilli(newest); !at.After(last) {
+			at = last.Add(time.Millisecond)
+		}
+		id = NewID(at)
+		return err
+	})
+	return id, err
+}
+
+func newestID(tx *mailbox.Tx) (ms int64, err error) {
+	if err = tx.Space(room).Get(idClock, &ms); errors.Is(err, mailbox.ErrNotFound) {
+		err = nil
+	}
+	return ms, err
+}
+
+// noteID keeps the time of an id, if it is the newest.
+func noteID(tx *mailbox.Tx, id string) error {
+	b, err := base32.HexEncoding.WithPadding(base32.NoPadding).DecodeString(strings.ToUpper(id))
+	if err != nil || len(b) != 16 {
+		return nil // none of NewID
+	}
+	ms := int64(binary.BigEndian.Uint64(b) >> 16)
+	newest, err := newestID(tx)
+	if err != nil || ms <= newest {
+		return err
+	}
+	return tx.Space(room).Put(idClock, ms)
 }
 
 // due is the queue's line for one submission.
