@@ -41,6 +41,7 @@ func roomsAllowed() map[string][]string {
 		"relay/upstream/upstreamtest": {"relay/upstream"},
 		"relay/upstream/dovecottest":  {},
 		"relay/submit/smarthosttest":  {},
+		"relay/submit/postfixtest":    {},
 		"relay/submit":                {"relay/upstream", "mailbox/netconn"},
 		"relay/fetch":                 {"relay/upstream", "relay/pop3", "mailbox/netconn", "mailbox/events"},
 		"relay/pop3":                  {},

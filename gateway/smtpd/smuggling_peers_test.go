@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"pecgate/gateway/gate"
+	"pecgate/relay/submit/postfixtest"
 )
 
 // submitter is a submission service whose end of data is looked at from
@@ -34,7 +35,7 @@ type submitter struct {
 func TestA13_Peers_Smuggling(t *testing.T) {
 	us := newServer(t, nil)
 	us.listen(t, gate.ImplicitTLS)
-	postfix, dovecot := startPostfix(t), startDovecotSubmission(t, startSink(t))
+	postfix, dovecot := postfixtest.Start(t, postfixtest.Options{}).Addr("smtp"), startDovecotSubmission(t, startSink(t))
 	tcp := func(addr string) func() net.Conn {
 		return func() net.Conn {
 			c, err := net.Dial("tcp", addr)
@@ -153,7 +154,7 @@ func run(t *testing.T, addr, log, name string, args ...string) {
 	cmd := exec.Command(name, args...)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Postfix ends its group with itself
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -173,58 +174,6 @@ func run(t *testing.T, addr, log, name string, args ...string) {
 		time.Sleep(50 * time.Millisecond) // until it listens
 	}
 	t.Fatalf("%s does not listen", name)
-}
-
-// startPostfix runs a Postfix of its own, which throws away what it takes.
-func startPostfix(t *testing.T) string {
-	t.Helper()
-	dir, addr := t.TempDir(), freeAddress(t)
-	open(t, dir)
-	for _, d := range []string{"etc", "queue", "data"} {
-		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	put(t, filepath.Join(dir, "etc", "main.cf"), fmt.Sprintf(`compatibility_level = 3.6
-queue_directory = %[1]s/queue
-data_directory = %[1]s/data
-maillog_file_prefixes = %[1]s
-maillog_file = %[1]s/log
-myhostname = postfix.example
-inet_protocols = ipv4
-mynetworks = 127.0.0.0/8
-mydestination =
-alias_maps =
-local_recipient_maps =
-default_transport = discard
-smtpd_peername_lookup = no
-disable_dns_lookups = yes
-`, dir))
-	var master strings.Builder
-	fmt.Fprintf(&master, "%s inet n - n - - smtpd\n", addr)
-	// Name, private, most processes, program.
-	for _, service := range [][4]string{{"cleanup", "n", "0", "cleanup"}, {"rewrite", "-", "-", "trivial-rewrite"}, {"bounce", "-", "0", "bounce"}, {"defer", "-", "0", "bounce"},
-		{"trace", "-", "0", "bounce"}, {"verify", "-", "1", "verify"}, {"flush", "n", "0", "flush"}, {"proxymap", "-", "-", "proxymap"}, {"anvil", "-", "1", "anvil"},
-		{"discard", "-", "-", "discard"}, {"error", "-", "-", "error"}, {"retry", "-", "-", "error"}} {
-		fmt.Fprintf(&master, "%s unix %s - n - %s %s\n", service[0], service[1], service[2], service[3])
-	}
-	master.WriteString("qmgr unix n - n 300 1 qmgr\npostlog unix-dgram n - n - 1 postlogd\n")
-	put(t, filepath.Join(dir, "etc", "master.cf"), master.String())
-	for _, step := range [][]string{
-		{"chown", "postfix", filepath.Join(dir, "data")},
-		{"postfix", "-c", filepath.Join(dir, "etc"), "check"}, // makes the folders of the queue
-	} {
-		if out, err := exec.CommandContext(t.Context(), step[0], step[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", step, err, out)
-		}
-	}
-	daemons, err := exec.CommandContext(t.Context(), "postconf", "-h", "daemon_directory").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// postfix start-fg leaves the master behind when it is ended.
-	run(t, addr, filepath.Join(dir, "log"), filepath.Join(strings.TrimSpace(string(daemons)), "master"), "-d", "-c", filepath.Join(dir, "etc"))
-	return addr
 }
 
 // startDovecotSubmission runs a Dovecot of its own that hands on to relay.

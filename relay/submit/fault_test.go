@@ -264,7 +264,7 @@ func TestB16_ReplyFloodIsBounded(t *testing.T) {
 		"lines": "250-more\r\n", "one line": "250 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "NUL": "\x00", "empty lines": "\r\n", "no CRLF": "250 ", "dashes": "250-",
 	}
 	for name, unit := range floods {
-		for _, verb := range []string{"GREETING", "EHLO", "RCPT", "DOT"} {
+		for _, verb := range []string{"GREETING", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "DOT"} {
 			t.Run(name+" "+verb, func(t *testing.T) {
 				p := newProvider(t)
 				block := bytes.Repeat([]byte(unit), 4096)
