@@ -147,6 +147,11 @@ func (s *Service) pollOnce(ctx context.Context, w *worker) (more bool, err error
 
 // loggedIn dials with the login of the service that the mailbox is fetched by.
 func loggedIn[T any](ctx context.Context, s *Service, w *worker, srv fetch.Server, dial func(context.Context, fetch.Server) (T, error)) (session T, err error) {
+	return loggedInBy(ctx, s, w, srv, dial, refusedAs)
+}
+
+// loggedInBy is loggedIn with another judgement of a refusal.
+func loggedInBy[T any](ctx context.Context, s *Service, w *worker, srv fetch.Server, dial func(context.Context, fetch.Server) (T, error), judge func(error) loginEnd) (session T, err error) {
 	login, err := s.login(ctx, w, w.acc.fetchService())
 	if err != nil {
 		return session, err
@@ -157,7 +162,7 @@ func loggedIn[T any](ctx context.Context, s *Service, w *worker, srv fetch.Serve
 		login.taken(ctx)
 		return session, nil
 	}
-	login.end(ctx, errors.Is(err, fetch.ErrAuthRefused), err.Error())
+	login.end(ctx, judge(err), err.Error())
 	return session, err
 }
 

@@ -78,7 +78,9 @@ func (s *Service) listenOnce(ctx context.Context, w *worker) (err error) {
 		return errors.New("no connection to the provider is free for it (limits.connections)")
 	}
 	defer leave()
-	session, err := loggedIn(ctx, s, w, srv, fetch.Dial)
+	// Its refusal holds nothing back: it is the second connection, and the
+	// fetcher's own login was good a moment ago.
+	session, err := loggedInBy(ctx, s, w, srv, fetch.Dial, func(error) loginEnd { return noAnswer })
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"pecgate/mailbox"
+	"pecgate/relay/fetch"
+	"pecgate/relay/submit"
 )
 
 // Logins at the provider. One that was refused is not repeated: providers lock a
@@ -27,6 +29,11 @@ import (
 // one login with it is under way, and that it is under way is durable before it
 // is sent: a gateway that is stopped again and again while the provider ponders
 // does not guess on.
+//
+// A refusal counts when it says that it is the credential (AUTHENTICATIONFAILED,
+// [AUTH], 535, or words for it), and without a reason when the credential was never
+// taken. The listener's never does: the second connection is refused for reasons of
+// its own, and the fetcher's next login tells.
 
 // Login is what one service of the provider is told where it differs from the
 // mailbox's.
@@ -136,12 +143,35 @@ type logins struct {
 	// refused are those whose refusal could not be recorded.
 	refused map[credential]string
 	judged  map[[sha256.Size]byte]bool // refusals compared with credentials
+	unclear map[loginAt]doubt
 }
+
+// loginAt is a credential at a service.
+type loginAt struct {
+	service string
+	c       credential
+}
+
+// doubt is about a login that was taken before and that was refused without a word
+// that says why.
+type doubt struct {
+	until time.Time
+	wait  time.Duration
+	words string
+}
+
+const (
+	// doubtFirst and doubtMost are the waits before such a login is sent again,
+	// doubled in between: the provider may be in trouble, or the password a new one.
+	doubtFirst = time.Minute
+	doubtMost  = time.Hour
+)
 
 func newLogins(a Account) logins {
 	return logins{
 		turn: make(chan struct{}, 1), now: a,
 		proven: map[credential]bool{}, refused: map[credential]string{}, judged: map[[sha256.Size]byte]bool{},
+		unclear: map[loginAt]doubt{},
 	}
 }
 
@@ -294,6 +324,12 @@ func (s *Service) login(ctx context.Context, w *worker, service string) (*loginT
 	if held, err := s.heldBack(ctx, w, service, c); err != nil || held {
 		return nil, errors.Join(err, suspendedIf(held))
 	}
+	w.mu.Lock()
+	d := w.logins.unclear[loginAt{service, c}]
+	w.mu.Unlock()
+	if wait := time.Until(d.until); wait > 0 {
+		return nil, fmt.Errorf("the login is sent again in %s, the provider did not say why it refused it: %s", wait.Round(time.Second), d.words)
+	}
 	return &loginTurn{username: username, password: password, s: s, w: w, service: service, c: c}, nil
 }
 
@@ -388,8 +424,40 @@ func (t *loginTurn) taken(ctx context.Context) {
 		clear(t.w.logins.proven)
 	}
 	t.w.logins.proven[t.c] = true
+	delete(t.w.logins.unclear, loginAt{t.service, t.c})
 	t.w.mu.Unlock()
 	t.unmark(ctx)
+}
+
+// How a login ended that was not taken.
+type loginEnd int
+
+const (
+	noAnswer loginEnd = iota // nobody knows, or it was refused for something that passes
+	unclear                  // refused, and nothing says that it is the credential
+	refused                  // the credential was refused
+)
+
+// refusedAs judges the error of a fetcher's login.
+func refusedAs(err error) loginEnd {
+	switch {
+	case errors.Is(err, fetch.ErrAuthUnclear):
+		return unclear
+	case errors.Is(err, fetch.ErrAuthRefused):
+		return refused
+	}
+	return noAnswer
+}
+
+// sentAs judges the result of a sender's login.
+func sentAs(r submit.Result) loginEnd {
+	switch {
+	case r.Class != submit.AuthRefused:
+		return noAnswer
+	case r.Unclear():
+		return unclear
+	}
+	return refused
 }
 
 func (t *loginTurn) unmark(ctx context.Context) {
@@ -408,15 +476,19 @@ func (t *loginTurn) unmark(ctx context.Context) {
 	}
 }
 
-// end says how it went where the login was not taken: refused with the
-// provider's words, or nobody knows.
-func (t *loginTurn) end(ctx context.Context, refused bool, words string) {
+// end says how it went where the login was not taken, with the provider's words.
+// One that was taken before in this process and is refused without a reason is
+// tried again, later and later.
+func (t *loginTurn) end(ctx context.Context, how loginEnd, words string) {
 	if t.over {
 		return
 	}
 	t.over = true
 	defer t.pass()
-	if !refused {
+	if how == unclear && !serviceOff(words) && t.doubted(words) {
+		how = noAnswer
+	}
+	if how == noAnswer {
 		if ctx.Err() == nil { // else the answer may have been on its way: it counts
 			t.unmark(ctx)
 		}
@@ -445,6 +517,24 @@ func (t *loginTurn) end(ctx context.Context, refused bool, words string) {
 	delete(t.w.logins.refused, t.c)
 	t.w.mu.Unlock()
 	t.s.tellSuspended(ctx, t.w)
+}
+
+// doubted puts a login off that was taken before; false: it never was.
+func (t *loginTurn) doubted(words string) bool {
+	t.w.mu.Lock()
+	defer t.w.mu.Unlock()
+	if !t.w.logins.proven[t.c] {
+		return false
+	}
+	at := loginAt{t.service, t.c}
+	d := t.w.logins.unclear[at]
+	if len(t.w.logins.unclear) > 10 {
+		clear(t.w.logins.unclear)
+	}
+	d.wait = min(max(2*d.wait, doubtFirst), doubtMost)
+	d.until, d.words = time.Now().Add(d.wait), words
+	t.w.logins.unclear[at] = d
+	return true
 }
 
 // serviceOff tells whether a refusal says that the service is not switched on

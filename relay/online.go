@@ -105,11 +105,10 @@ func (s *Service) trySMTP(ctx context.Context, w *worker) Online {
 		Username: login.username, Password: secret, Token: token, Hello: s.opt.Hello,
 		BeforeLogin: login.before, LoggedIn: func() { login.taken(ctx) },
 	})
-	refused := r.Class == submit.AuthRefused
-	login.end(ctx, refused, answer(r))
+	login.end(ctx, sentAs(r), answer(r))
 	o.certificate(r.TLSVersion, r.CertificateExpires)
 	if r.Err != nil {
-		o.failed(r.Err, refused)
+		o.failed(r.Err, r.Class == submit.AuthRefused)
 		return o
 	}
 	o.Login = LoginTaken

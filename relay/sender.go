@@ -176,7 +176,7 @@ func (s *Service) attempt(stopping context.Context, w *worker, sub *Submission) 
 		})
 		return s.intend(ctx, sub)
 	}})
-	login.end(stopping, r.Class == submit.AuthRefused, answer(r))
+	login.end(stopping, sentAs(r), answer(r))
 	return r
 }
 

@@ -68,6 +68,7 @@ func (s *Service) Resume(ctx context.Context, box string, by Hand) error {
 		forgotten = len(w.logins.refused) > 0
 		clear(w.logins.refused)
 		clear(w.logins.proven)
+		clear(w.logins.unclear)
 		w.mu.Unlock()
 	}
 	var all []refusal

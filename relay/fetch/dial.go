@@ -26,7 +26,7 @@ const (
 	maxBefore   = 20      // lines before the answer to STARTTLS
 )
 
-// Dial connects, checks the server and logs in. Errors: ErrTLS, ErrAuthRefused,
+// Dial connects, checks the server and logs in. Errors: ErrTLS, ErrAuthRefused (with ErrAuthUnclear),
 // otherwise temporary. ctx ends only the dialling, not the Session.
 func Dial(ctx context.Context, srv Server) (*Session, error) {
 	if srv.Timeout <= 0 {
@@ -216,10 +216,29 @@ func (s *Session) login() error {
 		return nil
 	}
 	var no *imap.Error
-	if errors.As(err, &no) && !slices.Contains(passing, no.Code) {
-		return fmt.Errorf("%w: %w", ErrAuthRefused, s.explain(context.Background(), "login", err))
+	told := s.explain(context.Background(), "login", err)
+	if errors.As(err, &no) {
+		return refused(told, slices.Contains(ofCredential, no.Code), slices.Contains(passing, no.Code), no.Text)
 	}
-	return s.explain(context.Background(), "login", err)
+	return told
+}
+
+// refused is the error of a login that the provider did not take, by the code of
+// its answer or, without one, by its words.
+func refused(err error, credential, passing bool, words string) error {
+	about := upstream.JudgeRefusal(words)
+	switch {
+	case passing, !credential && about == upstream.Passing:
+		return err
+	case credential, about == upstream.Credential:
+		return fmt.Errorf("%w: %w", ErrAuthRefused, err)
+	}
+	return fmt.Errorf("%w: %w (%w)", ErrAuthRefused, err, ErrAuthUnclear)
+}
+
+// ofCredential are the codes of a refusal that is about the password (RFC 5530).
+var ofCredential = []imap.ResponseCode{
+	imap.ResponseCodeAuthenticationFailed, imap.ResponseCodeAuthorizationFailed, imap.ResponseCodeExpired,
 }
 
 // passing are the codes of a refusal that is not about the password (RFC 5530).

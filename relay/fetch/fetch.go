@@ -108,6 +108,9 @@ var (
 	// ErrAuthRefused: the login was refused. It must not be tried again with
 	// the same password (B10).
 	ErrAuthRefused = errors.New("login refused")
+	// ErrAuthUnclear comes with ErrAuthRefused where nothing says that it is the
+	// credential that is refused: one that was taken before may still be right.
+	ErrAuthUnclear = errors.New("the provider does not say that the password is wrong")
 	// ErrTLS: not the provider, or not safe. No login was sent (E1, E2).
 	ErrTLS = errors.New("no trustworthy TLS")
 	// ErrNoFolder: the provider refused to open the folder.

@@ -49,7 +49,7 @@ type Maildrop struct {
 }
 
 // DialMaildrop connects by POP3, checks the server and logs in. Server.Folders
-// is not used: POP3 shows the inbox only. Errors: ErrTLS, ErrAuthRefused,
+// is not used: POP3 shows the inbox only. Errors: ErrTLS, ErrAuthRefused (with ErrAuthUnclear),
 // otherwise temporary. ctx ends only the dialling.
 func DialMaildrop(ctx context.Context, srv Server) (*Maildrop, error) {
 	if srv.Timeout <= 0 {
@@ -77,9 +77,12 @@ func DialMaildrop(ctx context.Context, srv Server) (*Maildrop, error) {
 		},
 	})
 	var bad *upstream.TLSError
+	var no *pop3.ReplyError
 	switch {
 	case errors.Is(err, pop3.ErrTLS), errors.As(err, &bad):
 		return nil, fmt.Errorf("%w: %w", ErrTLS, err)
+	case errors.As(err, &no) && errors.Is(err, pop3.ErrAuthRefused):
+		return nil, refused(err, no.Code == "AUTH", false, no.Text) // RFC 3206
 	case errors.Is(err, pop3.ErrAuthRefused):
 		return nil, fmt.Errorf("%w: %w", ErrAuthRefused, err)
 	case err != nil:

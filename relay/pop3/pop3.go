@@ -55,8 +55,8 @@ const (
 // What the methods fail with, for errors.Is. Any other error is temporary: the
 // line, the server, or the context. See also ReplyError.
 var (
-	// ErrAuthRefused: the login was refused and must not be tried again with the
-	// same password.
+	// ErrAuthRefused: the login was refused without a code that says that it will
+	// pass. ReplyError tells code and words.
 	ErrAuthRefused = errors.New("login refused")
 	// ErrTLS: TLS was refused or tampered with. No login was sent.
 	ErrTLS = errors.New("no trustworthy TLS")

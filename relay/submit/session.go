@@ -253,6 +253,8 @@ func (s *session) auth() error {
 		return err
 	case rep.code == 235:
 		return nil
+	case rep.code != 535 && upstream.JudgeRefusal(strings.Join(rep.lines, " ")) == upstream.Passing:
+		return s.refused("login", Temporary, rep)
 	case rep.code >= 500:
 		return s.refused("login", AuthRefused, rep)
 	default:

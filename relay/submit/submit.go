@@ -31,6 +31,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"pecgate/relay/upstream"
 )
 
 const (
@@ -147,4 +149,12 @@ type Result struct {
 	CertificateExpires time.Time
 
 	Err error // nil only when handed over
+}
+
+// Unclear tells of an AuthRefused whether nothing says that it is the credential
+// that is refused. RFC 4954 section 6: 535 is the credential, 534 and 538 the way
+// that it was sent.
+func (r Result) Unclear() bool {
+	return r.Class == AuthRefused && r.Code != 0 && r.Code != 534 && r.Code != 535 && r.Code != 538 && r.Enhanced != "5.7.8" &&
+		upstream.JudgeRefusal(r.Text) != upstream.Credential
 }
