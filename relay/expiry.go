@@ -117,8 +117,8 @@ func (s *Service) expiryAlarm(a Account, end time.Time, left int, services []str
 	al = alarm{box: a.Box, kind: kindPassword, about: fmt.Sprintf("%s %d", last, stage), to: s.adminOf(a.Box), quiet: 24 * time.Hour}
 	al.subjectIT = fmt.Sprintf("Password della casella in scadenza il %s: %s", last, a.Box)
 	al.subjectEN = fmt.Sprintf("Mailbox password ends on %s: %s", last, a.Box)
-	al.it = fmt.Sprintf("L'ultimo giorno della password del gestore (%s) è il %s: giorni rimasti %d. Dopo, il gateway non può né inviare né scaricare.", of, last, left)
-	al.en = fmt.Sprintf("The last day of the provider's password (%s) is %s: %d days are left. After it the gateway can neither send nor fetch.", of, last, left)
+	al.it = fmt.Sprintf("L'ultimo giorno della password del gestore (%s) è il %s: giorni rimasti: %d. Dopo, il gateway non può né inviare né scaricare.", of, last, left)
+	al.en = fmt.Sprintf("The last day of the provider's password (%s) is %s: days left: %d. After it the gateway can neither send nor fetch.", of, last, left)
 	if left < 0 {
 		al.subjectIT = fmt.Sprintf("Password della casella scaduta il %s: %s", last, a.Box)
 		al.subjectEN = fmt.Sprintf("Mailbox password ended on %s: %s", last, a.Box)

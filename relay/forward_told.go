@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"pecgate/mailbox"
 	"pecgate/relay/forward"
@@ -53,23 +54,36 @@ func (s *Service) forwarder() *forward.Sender {
 		Store: s.opt.Store, Hostname: s.opt.Hello, Server: s.smarthost,
 		Failed: s.forwardFailed,
 		Sent: func(ctx context.Context, it forward.Item) error {
-			return errors.Join(s.ended(ctx, "", "forward-refused", it.To), s.ended(ctx, "", "forward-expired", it.To))
+			return errors.Join(s.ended(ctx, "", "forward-refused", it.To), s.ended(ctx, "", "forward-expired", it.To), s.forwardFree(ctx))
 		},
-		Down: s.smarthostDown,
-		Full: func(ctx context.Context, dropped int) error {
-			return s.raise(ctx, alarm{
-				kind: "forward-full", about: s.opt.Store.Now().Format("2006-01-02 15"), to: s.admins(),
-				subjectIT: "Coda della posta ordinaria piena", subjectEN: "The queue of ordinary mail is full",
-				it:     fmt.Sprintf("Più di %d messaggi attendono lo smarthost: gli altri non vengono inoltrati. Restano tutti leggibili con IMAP. Controllare lo smarthost (pecgate status).", forward.MaxItems),
-				en:     fmt.Sprintf("More than %d messages wait for the smarthost: the others are not forwarded. All can be read by IMAP. Look at the smarthost (pecgate status).", forward.MaxItems),
-				detail: fmt.Sprint(dropped),
-			})
-		},
+		Down: s.smarthostDown, Full: s.forwardFull,
 		Log: func(it forward.Item, r submit.Result) {
 			s.opt.Events.Forwarded(it.ID, it.Kind, it.Box, string(r.Class), string(r.Stage), r.Code, it.Attempts, r.Err)
 		},
 		Fault: func(err error) { s.opt.Events.Fault("forward", "", err) },
 	})
+}
+
+// forwardFull tells, once a day at most, that so many messages were not queued. It
+// ends when half of the queue is free again.
+func (s *Service) forwardFull(ctx context.Context, dropped int) error {
+	return s.raise(ctx, alarm{
+		kind: "forward-full", to: s.admins(), quiet: 24 * time.Hour,
+		subjectIT: "Coda della posta ordinaria piena", subjectEN: "The queue of ordinary mail is full",
+		it:     fmt.Sprintf("Più di %d messaggi attendono lo smarthost: gli altri non vengono inoltrati. Restano tutti leggibili con IMAP. Controllare lo smarthost (pecgate status).", forward.MaxItems),
+		en:     fmt.Sprintf("More than %d messages wait for the smarthost: the others are not forwarded. All can be read by IMAP. Look at the smarthost (pecgate status).", forward.MaxItems),
+		detail: fmt.Sprintf("non inoltrati finora / not forwarded so far: %d", dropped),
+	})
+}
+
+// forwardFree ends the alarm of forwardFull where there is room enough.
+func (s *Service) forwardFree(ctx context.Context) error {
+	waiting := 0
+	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) { waiting, err = forward.Waiting(tx); return err })
+	if err != nil || waiting > forward.MaxItems/2 {
+		return err
+	}
+	return s.ended(ctx, "", "forward-full", "")
 }
 
 // forwardFailed tells the administrator of an address to which something was given
@@ -91,8 +105,8 @@ func (s *Service) forwardFailed(ctx context.Context, f forward.Failure) error {
 	if !f.Final {
 		a.kind = "forward-expired"
 		a.subjectIT, a.subjectEN = "Posta ordinaria non consegnata in 5 giorni a "+it.To, "Ordinary mail not delivered in 5 days to "+it.To
-		a.it = "Per 5 giorni lo smarthost non ha preso un messaggio per questo indirizzo: non viene più riprovato. Il messaggio resta leggibile con IMAP."
-		a.en = "For 5 days the smarthost has not taken a message for this address: it is not tried any more. The message can be read by IMAP."
+		a.it = "Per 5 giorni lo smarthost non ha preso un messaggio per questo indirizzo: non viene più riprovato. Il messaggio resta leggibile con IMAP. Controllare lo smarthost e l'indirizzo in policy.yaml; ciò che si inoltra da ora viene provato di nuovo."
+		a.en = "For 5 days the smarthost has not taken a message for this address: it is not tried any more. The message can be read by IMAP. Look at the smarthost, and at the address in policy.yaml; what is forwarded from now on is tried again."
 	}
 	return errors.Join(s.raise(ctx, a), s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "forward given up", Box: it.Box, Subject: it.ID, Result: it.To, Reason: plain(f.Reason, maxWords)})

@@ -54,12 +54,37 @@ type routed struct {
 	Box        string            `json:"mailbox,omitempty"`
 	Submission string            `json:"submission,omitempty"`
 	Refuses    string            `json:"refuses,omitempty"` // address of which it tells that it refuses mail
+	Had        []string          `json:"had,omitempty"`     // addresses that got it where it stood before
 }
 
 // noteForward has it decided who gets a message by ordinary mail.
 func noteForward(tx *mailbox.Tx, r routed) error {
-	k := fmt.Sprintf("%s%016x/%s", forwardDue, uint64(r.Message), r.What)
+	k := forwardKey(r.Message, r.What)
 	return errors.Join(tx.Space(room).Put(k, r), tx.Space(room).Put(forwardBell, k))
+}
+
+func (r routed) had(to string) bool {
+	return slices.ContainsFunc(r.Had, func(a string) bool { return strings.EqualFold(a, to) })
+}
+
+func forwardKey(m mailbox.MessageID, what string) string {
+	return fmt.Sprintf("%s%016x/%s", forwardDue, uint64(m), what)
+}
+
+// gotByMail are the addresses that got what arrived, before it is filed elsewhere:
+// whoever sees it there too gets no second copy.
+func (s *Service) gotByMail(tx *mailbox.Tx, m *mailbox.Message, box string) (had []string, err error) {
+	switch err := tx.Space(room).Get(forwardKey(m.ID, routeArrival), new(routed)); {
+	case err == nil:
+		return nil, nil // it was not decided yet
+	case !errors.Is(err, mailbox.ErrNotFound):
+		return nil, err
+	}
+	items, err := s.getsByMail(tx, m, routed{Message: m.ID, What: routeArrival, Box: box})
+	for _, it := range items {
+		had = append(had, it.To)
+	}
+	return had, err
 }
 
 // forwardInGo is how many are decided in one transaction.
@@ -158,8 +183,13 @@ func (s *Service) route(ctx context.Context, k string, r routed) error {
 			return err
 		}
 		if r.What == routeArrival && m.Kind == pec.Transport && len(s.askedForNew(r.Box)) > 0 {
-			r.What = routeNew
-			if err := noteForward(tx, r); err != nil {
+			// One that is forged stands among the anomalies: nobody is told of a PEC.
+			inSight, err := tx.PlacesIn(m.ID, mailbox.RoleInbox, 1)
+			if err == nil && len(inSight) > 0 {
+				r.What = routeNew
+				err = noteForward(tx, r)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -214,7 +244,7 @@ func innerMessage(p *mime.Part) *mime.Part {
 func (s *Service) getsByMail(tx *mailbox.Tx, m *mailbox.Message, r routed) (all []forward.Item, err error) {
 	add := func(kind, to string, who mailbox.Person) {
 		same := func(it forward.Item) bool { return strings.EqualFold(it.To, to) }
-		if to != "" && !strings.EqualFold(to, r.Refuses) && !slices.ContainsFunc(all, same) {
+		if to != "" && !strings.EqualFold(to, r.Refuses) && !r.had(to) && !slices.ContainsFunc(all, same) {
 			all = append(all, forward.Item{Message: m.ID, To: to, Kind: kind, Box: r.Box, Person: who})
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pecgate/mailbox"
+	"pecgate/mailbox/pec"
 	"pecgate/relay/forward"
 	"pecgate/relay/providersim" // composes and signs receipts as a provider does
 )
@@ -200,4 +201,81 @@ func TestForwardRefusalIsToldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	i.wantMailed("notice capo@example.org")
+}
+
+// sent takes what is queued off the queue, as if the smarthost had taken it.
+func (i *intake) sent() {
+	i.t.Helper()
+	items, err := Forwards(i.t.Context(), i.store, 1000)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	i.update(func(tx *mailbox.Tx) error {
+		for _, it := range items {
+			if _, err := forward.Drop(tx, it.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// What is filed elsewhere once its CA is known goes to whom sees it only now, and to
+// nobody twice; an envelope that stays where it was goes to nobody again, and has one
+// watch.
+func TestJudgedAgainIsForwardedOnce(t *testing.T) {
+	i := newIntake(t)
+	i.withMail()
+	i.acc.Watch.Unread = time.Hour
+	i.send("one", testMsgID, "Subject: x\r\n\r\nx\r\n", "a@pec.example", "b@pec.example")
+	known := i.s.opt.Reader
+	trust, err := pec.NewTrust()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.s.opt.Reader = pec.NewReader(pec.Options{Trust: trust})
+	i.take(i.receipt(providersim.Acceptance, nil))
+	i.wantMailed("copy mario@example.org", "notice capo@example.org") // the copy from the anomalies, and the alarm
+	i.take(i.envelope())
+	i.wantMailed("copy mario@example.org", "copy mario@example.org", "notice capo@example.org", "notice capo@example.org")
+	i.sent()
+	readers := i.s.opt.Readers
+	i.s.opt.Readers = func(box string) []Reader {
+		return append(readers(box), Reader{Correspondent: Correspondent{Email: "nina@example.org", Forward: true}, Login: "nina",
+			Sees: func(role mailbox.Role) (mailbox.Scope, bool) { return mailbox.ScopeAll, role == mailbox.RoleAcceptance }})
+	}
+	i.s.opt.Reader = known
+	if err := i.s.judgeAgain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	i.wantMailed("copy nina@example.org")
+	watches := 0
+	i.update(func(tx *mailbox.Tx) error {
+		return tx.Space(room).Scan("wd/", func(k string, _ []byte) (bool, error) {
+			if strings.Contains(k, "/u/") {
+				watches++
+			}
+			return true, nil
+		})
+	})
+	if watches != 1 {
+		t.Errorf("%d watches of one unread envelope", watches)
+	}
+}
+
+// Nobody is told of a new PEC that is none.
+func TestForgedEnvelopeIsNoNews(t *testing.T) {
+	i := newIntake(t)
+	i.withMail()
+	raw := i.envelope()
+	at := strings.LastIndex(string(raw), "\r\nciao\r\n")
+	if at < 0 {
+		t.Fatal("no text to change")
+	}
+	raw[at+2] = 'k'
+	i.take(raw)
+	i.wantMailed("copy mario@example.org") // who sees anomalies
+	if got := i.inbox("capo"); len(got) != 0 {
+		t.Errorf("INBOX: %q", got)
+	}
 }

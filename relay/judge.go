@@ -162,9 +162,20 @@ func (s *Service) refileJudged(tx *mailbox.Tx, acc Account, r *pec.Report, found
 	if len(before) == 0 {
 		return nil // somebody removed it for all
 	}
+	var had []string
+	if !m.History {
+		if had, err = s.gotByMail(tx, m, acc.Box); err != nil {
+			return err
+		}
+	}
 	line, err := s.sortIn(tx, acc, r, found, m)
 	if err != nil {
 		return err
+	}
+	if len(had) > 0 {
+		if err := noteForward(tx, routed{Message: m.ID, What: routeArrival, Box: acc.Box, Had: had}); err != nil {
+			return err
+		}
 	}
 	for _, p := range before {
 		if err := tx.Unfile(p); err != nil && !errors.Is(err, mailbox.ErrNotFound) {

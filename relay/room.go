@@ -223,7 +223,7 @@ func (l *shortage) text() string {
 // tellRoom tells the administrator and the sender, once each while it lasts.
 func (s *Service) tellRoom(ctx context.Context, l *shortage) error {
 	a := alarm{
-		box: l.sub.Box, kind: kindRoom, to: s.adminOf(l.sub.Box), detail: l.text(),
+		box: l.sub.Box, kind: kindRoom, to: s.adminOf(l.sub.Box), detail: fmt.Sprintf("servono / needed: %.1f MiB; liberi / free: %.1f MiB (%.1f MiB)", mebi(l.need), mebi(l.free), mebi(l.limit)),
 		subjectIT: "La casella PEC è piena presso il gestore: l'invio aspetta: " + l.sub.Box,
 		subjectEN: "The PEC mailbox is full at the provider: sending waits: " + l.sub.Box,
 		it: "Nella casella presso il gestore non c'è spazio per le ricevute di quello che va inviato: andrebbero perse. I messaggi restano in coda e partono da soli appena c'è spazio.\n\n" +
@@ -324,7 +324,7 @@ func (s *Service) tellQuota(ctx context.Context, box string, q fetch.Quota, limi
 			"o far cancellare al gateway le copie che ha già (provider_copy; `pecgate provider copies " + box + "` mostra quali).",
 		en: "When it is full, PEC and receipts that arrive are lost and nothing can be sent. What to do: make room with the provider's webmail, " +
 			"or have the gateway delete the copies that it has already (provider_copy; `pecgate provider copies " + box + "` shows which).",
-		detail: fmt.Sprintf("%.1f of %.1f MiB (%.0f %%)", mebi(q.Used), mebi(q.Limit), share),
+		detail: fmt.Sprintf("%.1f / %.1f MiB (%.0f %%)", mebi(q.Used), mebi(q.Limit), share),
 	})
 }
 

@@ -149,6 +149,8 @@ func (s *Service) suspendedAlarm(acc Account, r *refusal) alarm {
 		a.en = "The provider says that this protocol is switched off for the mailbox. What to do: switch it on in the provider's panel, then `pecgate provider resume " + acc.Box + "`. The provider's words:"
 	case r.Tries > 0:
 		a.about = aboutUnanswered
+		a.subjectIT = fmt.Sprintf("Casella sospesa per un'ora: accesso %s interrotto più volte: %s", r.Service, acc.Box)
+		a.subjectEN = fmt.Sprintf("Mailbox suspended for an hour: %s login interrupted more than once: %s", r.Service, acc.Box)
 		a.it = "Il gateway è stato fermato più volte durante l'accesso e non sa se la password è giusta: riprova tra un'ora. `pecgate provider resume " + acc.Box + "` fa subito un nuovo tentativo."
 		a.en = "The gateway was stopped more than once during the login and does not know whether the password is right: it tries again in an hour. `pecgate provider resume " + acc.Box + "` makes a new attempt at once."
 	}

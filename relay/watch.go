@@ -314,14 +314,20 @@ func (a awaited) words() string {
 	return string(a)
 }
 
-// duration is a term as people write it.
+// duration is a term as people write it: "72 h", "1 h 30 min".
 func duration(d time.Duration) string {
-	s := d.String()
-	s = strings.TrimSuffix(s, "0s")
-	if s = strings.TrimSuffix(s, "h0m") + map[bool]string{true: "h"}[strings.HasSuffix(s, "h0m")]; s == "" {
-		return "0s"
+	d = d.Round(time.Second)
+	var part []string
+	for _, u := range []struct {
+		of   time.Duration
+		name string
+	}{{time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
+		if n := d / u.of; n > 0 {
+			part = append(part, fmt.Sprintf("%d %s", n, u.name))
+			d -= n * u.of
+		}
 	}
-	return s
+	return cmp.Or(strings.Join(part, " "), "0 s")
 }
 
 // noteLate notes whom a submission's silence is to be told.

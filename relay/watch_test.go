@@ -85,9 +85,9 @@ func (w *watched) told(login string, want ...string) {
 }
 
 const (
-	noAcceptance = "nessuna accettazione entro 30m (1)"
-	noDelivery12 = "nessuna ricevuta di consegna entro 12h (1)"
-	noDelivery24 = "nessuna ricevuta di consegna entro 24h (1)"
+	noAcceptance = "nessuna accettazione entro 30 min (1)"
+	noDelivery12 = "nessuna ricevuta di consegna entro 12 h (1)"
+	noDelivery24 = "nessuna ricevuta di consegna entro 24 h (1)"
 )
 
 // TestB13_NobodyWaitsInTheDark: sender and administrator are told, once each, when
@@ -227,7 +227,7 @@ func TestUnreadPECIsToldOnce(t *testing.T) {
 	w.told("capo")
 	w.pass(3 * time.Hour)
 	w.pass(30 * 24 * time.Hour)
-	w.told("capo", "non letta da 72h (1)")
+	w.told("capo", "non letta da 72 h (1)")
 	w.told("mario")
 
 	// One that somebody has read is told to nobody.

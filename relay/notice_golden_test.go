@@ -1,0 +1,261 @@
+package relay
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/mail"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"pecgate/mailbox"
+	"pecgate/mailbox/mime"
+	"pecgate/mailbox/pec"
+	"pecgate/relay/fetch"
+	"pecgate/relay/forward"
+	"pecgate/relay/submit"
+)
+
+// reading is an intake with fixed facts whose notices are read as a person gets them.
+type reading struct {
+	*intake
+	out strings.Builder
+}
+
+func newReading(t *testing.T, language string) *reading {
+	t.Helper()
+	r := &reading{intake: newIntake(t)}
+	now := time.Date(2026, 3, 2, 9, 30, 0, 0, time.UTC)
+	store, err := mailbox.Open(mailbox.Options{Dir: t.TempDir(), Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.store, r.s.opt.Store = store, store
+	r.s.opt.Language, r.s.opt.Location = language, time.UTC
+	r.s.opt.Schedule.GiveUp = 5 * 24 * time.Hour
+	r.withAdmin()
+	return r
+}
+
+func (r *reading) write(name, subject, text string) {
+	fmt.Fprintf(&r.out, "==== %s\n%s\n\n%s\n", name, subject, strings.TrimRight(text, "\n"))
+}
+
+func (r *reading) notice(name string, n *notice) { r.write(name, n.subject, n.text) }
+
+func (r *reading) alarm(name string, a alarm) { r.notice(name, alarmNotice(a, r.s.opt)) }
+
+// filed writes down what do puts into the INBOX of capo and mario.
+func (r *reading) filed(name string, do func(ctx context.Context) error) {
+	r.t.Helper()
+	before := map[string]int{"capo": len(r.texts("capo")), "mario": len(r.texts("mario"))}
+	if err := do(r.t.Context()); err != nil {
+		r.t.Fatalf("%s: %v", name, err)
+	}
+	some := false
+	for _, who := range []string{"capo", "mario"} {
+		for _, text := range r.texts(who)[before[who]:] {
+			subject, text, _ := strings.Cut(text, "\n")
+			r.write(name+" ("+who+")", subject, text)
+			some = true
+		}
+	}
+	if !some {
+		r.t.Errorf("%s: nothing is told", name)
+	}
+}
+
+// texts are the notices of a login as a mail program shows them: a line with the subject, then the text.
+func (r *reading) texts(login string) (all []string) {
+	r.t.Helper()
+	p, err := r.store.Person(r.t.Context(), login)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	v := mailbox.Viewer{Person: p}
+	snap, err := r.store.Snapshot(r.t.Context(), mailbox.FolderKey{Owner: p, Role: mailbox.RoleInbox}, v)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	err = r.store.Entries(r.t.Context(), snap.Folder, v, snap.UIDs, mailbox.Want{}, func(e *mailbox.Entry) (err error) {
+		m, err := r.store.Message(r.t.Context(), e.Message)
+		if err != nil {
+			return err
+		}
+		body, err := r.store.Open(m)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, body.Close()) }()
+		msg, err := mail.ReadMessage(io.NewSectionReader(body, 0, m.Size()))
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(base64.NewDecoder(base64.StdEncoding, msg.Body))
+		all = append(all, mime.DecodeWords(msg.Header.Get("Subject"))+"\n"+strings.ReplaceAll(string(text), "\r\n", "\n"))
+		return err
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return all
+}
+
+// Every notice and alarm of the relay, in both orders of the languages, is what
+// stands in its golden file.
+func TestNoticesAreWhatTheyWere(t *testing.T) {
+	for _, language := range []string{"it", "en"} {
+		r := newReading(t, language)
+		r.submissions()
+		r.alarms()
+		r.watches()
+		r.ordinary()
+		got := r.out.String()
+		name := filepath.Join("..", "testdata", "golden", "notices", language+".txt")
+		if *update {
+			if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Errorf("%s is\n%s\nwanted\n%s", name, got, want)
+		}
+		// What is a fault in any text: an accent that is an apostrophe, a verb of fmt
+		// without its value, a space too many.
+		if bad := regexp.MustCompile(`(?i)\b(e'|puo'|perche'|piu'|gia'|cosi'|sara')|%!|  +[a-z]|\.\.\s`).FindString(strings.ReplaceAll(got, "\n  ", "\n")); bad != "" && bad != "..." {
+			t.Errorf("%s: %q", language, bad)
+		}
+	}
+}
+
+// submissions writes the notices about what somebody sends.
+func (r *reading) submissions() {
+	o := r.s.opt
+	sub := func() *Submission {
+		return &Submission{ID: "01abc", Box: testBox, User: "mario", MsgID: "uno@alfa.example", State: Queued,
+			Recipients: []Recipient{{Address: "a@pec.example"}, {Address: "b@pec.example"}}}
+	}
+	answered := submit.Result{Stage: "data", Code: 554, Enhanced: "5.6.0", Text: "Messaggio non conforme"}
+	r.notice("refused", noticeOf(sub(), NotAccepted, answered, o))
+	child := sub()
+	child.Batch = "01aaa"
+	r.notice("refused, of a batch", noticeOf(child, NotAccepted, answered, o))
+	r.notice("late", lateNotice(sub(), submit.Result{Stage: "mail", Code: 451, Enhanced: "4.3.0", Text: "riprovare"}, o))
+	r.notice("poison", poisonNotice(sub(), o))
+	r.notice("cancelled", cancelNotice(sub(), o))
+	left := sub()
+	left.State, left.StateReason = Held, ReasonUncertain
+	r.notice("cancelled, may have left", cancelNotice(left, o))
+	part := sub()
+	part.Tally = &Tally{Messages: 3, States: map[State]int{HandedOver: 1}}
+	r.notice("batch cancelled", cancelBatchNotice(part, o))
+	r.notice("expired", expiredNotice(sub(), o))
+	r.notice("time over, may have left", doubtfulEndNotice(left, o, "del PIN", "the PIN"))
+	r.notice("rejected by capo", rejectedNotice(sub(), "capo", o))
+	r.notice("rejected by the administrator", rejectedNotice(sub(), "", o))
+	r.notice("unapproved", unapprovedNotice(sub(), o))
+	twice := sub()
+	twice.Identifier, twice.Twice = "opec1@gestore.example", "opec2@gestore.example"
+	for _, what := range []string{toldHeld, toldResent, toldTwice} {
+		r.notice("uncertain "+what, watchedNotice(twice, what, o))
+	}
+	d := digest{from: "mario@alfa.example", to: "a@pec.example", subject: "Ricorso", date: o.Store.Now(), size: 1234, sha256: "00ff",
+		files: []digestFile{{name: "atto.pdf", size: 99, sha256: "ee"}}, more: 2}
+	for _, lack := range []Lack{PINMissing, PINWrong, PINLocked, PINSpent} {
+		r.notice("hold "+string(lack), holdNotice(sub(), hold{Until: o.Store.Now().Add(time.Hour), Lack: lack}, d, "token", o))
+	}
+	r.notice("PIN locked", pinLockedNotice("mario", "mario", testBox, "2026-03-02", o))
+	r.notice("restored", restoredNotice("capo", o.Store.Now(), []string{testBox}, map[string]int{testBox: 2}, o))
+	r.filed("no room", func(ctx context.Context) error {
+		return r.s.tellRoom(ctx, &shortage{sub: sub(), need: 3 << 20, free: 1 << 20, limit: 100 << 20})
+	})
+}
+
+// alarms writes what is told of mailboxes, providers and the gateway.
+func (r *reading) alarms() {
+	r.alarm("too many", r.s.tooMany(alarm{box: testBox, kind: "poison"}))
+	r.alarm("set aside", r.s.asideAlarm(testBox, spot{folder: "INBOX", validity: 1, uid: 7}, "connection reset"))
+	r.alarm("poison at the provider", r.s.poisonAlarm(testBox, spot{id: "UIDL7"}))
+	r.alarm("brake", r.s.brakeAlarm(testBox, "data: connection reset"))
+	r.alarm("suspended", r.s.suspendedAlarm(r.acc, &refusal{Service: "smtp", Why: "535 5.7.8 no"}))
+	r.alarm("switched off", r.s.suspendedAlarm(r.acc, &refusal{Service: "pop3", Why: "-ERR disabled", Off: true}))
+	r.alarm("unanswered", r.s.suspendedAlarm(r.acc, &refusal{Service: "imap", Tries: 3}))
+	for _, left := range []int{7, 1, -1} {
+		a, _ := r.s.expiryAlarm(r.acc, r.store.Now().Add(time.Duration(left)*24*time.Hour), left, []string{"smtp", "imap"})
+		r.alarm(fmt.Sprintf("password, %d days", left), a)
+	}
+	r.filed("numbered anew", func(ctx context.Context) error { return r.s.numberedAnew(ctx, testBox, "INBOX") })
+	r.filed("unknown CA", func(ctx context.Context) error {
+		return r.s.doubted(ctx, testBox, &pec.Report{Reason: "chain: signed by an unknown authority"})
+	})
+	r.filed("quota", func(ctx context.Context) error {
+		return r.s.tellQuota(ctx, testBox, fetch.Quota{Used: 95 << 20, Limit: 100 << 20, Known: true}, 90)
+	})
+	r.filed("copy at the provider", func(ctx context.Context) error {
+		return r.s.copyTried(ctx, testBox, "01abc", sentCopy{Tries: 99}, errors.New("append: NO quota exceeded"))
+	})
+	r.filed("another client", func(ctx context.Context) error {
+		for range emptiedMany {
+			r.update(func(tx *mailbox.Tx) error { return countGone(tx, testBox, false) })
+		}
+		return r.s.tellEmptied(ctx, testBox)
+	})
+}
+
+// watches writes what the watchdogs tell.
+func (r *reading) watches() {
+	for _, of := range []awaited{awaitAcceptance, awaitDelivery, awaitReading} {
+		a := alarm{box: testBox, kind: "overdue"}
+		a.words(watchLine{For: of, Term: duration(90 * time.Minute)}, 2, "- 01abc  2026-03-01 08:00Z\n  a@pec.example")
+		r.alarm("overdue "+string(of), a)
+	}
+	r.filed("not fetched", func(ctx context.Context) error {
+		w := &worker{acc: r.acc}
+		w.facts.fetchError = "dial: connection refused"
+		if err := r.s.watchFetch(ctx, testBox, w, time.Hour, watchClock{}); err != nil {
+			return err
+		}
+		return r.s.watchFetch(ctx, testBox, w, time.Hour, watchClock{Ran: 2 * time.Hour})
+	})
+	for _, own := range []bool{false, true} {
+		r.filed(fmt.Sprintf("certificate, own %v", own), func(ctx context.Context) error {
+			return r.s.watchCertificate(ctx, hostCertificate{own: own, host: "smtp.gestore.example", expires: r.store.Now().Add(6 * 24 * time.Hour), to: r.s.admins()})
+		})
+	}
+}
+
+// ordinary writes what is told of ordinary mail, and by it.
+func (r *reading) ordinary() {
+	failure := forward.Failure{Item: forward.Item{ID: "f1-0", To: "ufficio@example.org", Kind: "copy", Box: testBox}, Reason: "rcpt: 550 5.1.1 no such user", Final: true}
+	r.filed("forward refused", func(ctx context.Context) error { return r.s.forwardFailed(ctx, failure) })
+	failure.Final, failure.Reason = false, "rcpt: 451 4.7.1 later"
+	r.filed("forward given up", func(ctx context.Context) error { return r.s.forwardFailed(ctx, failure) })
+	r.filed("smarthost", func(ctx context.Context) error { return r.s.smarthostDown(ctx, errors.New("dial: connection refused")) })
+	r.filed("forward full", func(ctx context.Context) error { return r.s.forwardFull(ctx, 12) })
+	r.s.opt.Readers = func(string) []Reader {
+		return []Reader{{Login: "mario", NotifyNew: true, Sees: func(mailbox.Role) (mailbox.Scope, bool) { return mailbox.ScopeAll, true }}, {
+			Login: "capo", Approves: true, Sees: func(mailbox.Role) (mailbox.Scope, bool) { return mailbox.ScopeAll, true }}}
+	}
+	r.s.opt.Smarthost, r.s.opt.Hello = &Smarthost{}, "gateway.example"
+	r.take(r.envelope())
+	r.filed("new PEC", func(ctx context.Context) error { return r.s.routeForwards(ctx) })
+	r.s.opt.Digests = func() map[string]time.Duration { return map[string]time.Duration{"mario": 8 * time.Hour} }
+	r.filed("digest", r.s.tellDigests)
+	r.keep("attende", ForApproval)
+	r.filed("to approve", func(ctx context.Context) error { return r.s.routeForwards(ctx) })
+}
