@@ -176,6 +176,26 @@ func (s *Store) Record(ctx context.Context, st *Stored, fn func(*Tx, *Message) e
 	return m, err
 }
 
+// RecordAll is Record of several messages in one transaction, in their order; fn is
+// told which of them it is. It is for few and small ones: a transaction is bounded
+// (kv.MaxUpdateBytes). After an error none is recorded and the bytes of all are
+// there: the caller records them one by one, or decides against them by Record.
+func (s *Store) RecordAll(ctx context.Context, list []*Stored, fn func(tx *Tx, i int, m *Message) error) (all []*Message, err error) {
+	err = s.Update(ctx, func(tx *Tx) error {
+		all = make([]*Message, len(list))
+		for i, st := range list {
+			if all[i], err = tx.record(st, func(tx *Tx, m *Message) error { return fn(tx, i, m) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("record %d messages: %w", len(list), err)
+	}
+	return all, nil
+}
+
 // refuse removes the bytes of a message that was not recorded. What fails here
 // is found by Recover.
 func (s *Store) refuse(ctx context.Context, st *Stored) {

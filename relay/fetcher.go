@@ -249,15 +249,19 @@ func (s *Service) pollFolder(ctx context.Context, w *worker, session *fetch.Sess
 		}
 	}
 	r := &folderRound{s: s, w: w, folder: folder, c: c}
-	st, err = session.New(ctx, folder, fetch.Cursor{UIDValidity: c.UIDValidity, UID: c.UID}, s.perRound, r.take)
-	if err = r.ended(ctx, st, err); err != nil {
+	st, err = r.run(ctx, func(fn func(ctx context.Context, it fetch.Item) error) (fetch.State, error) {
+		return session.New(ctx, folder, fetch.Cursor{UIDValidity: c.UIDValidity, UID: c.UID}, s.perRound, fn)
+	})
+	if err != nil {
 		return false, err
 	}
 	more = st.More
 	if !more && r.c.Left > 0 {
 		if r.taken < s.perRound {
-			old, err := session.Before(ctx, folder, c.UIDValidity, r.c.Left, s.perRound-r.taken, r.take)
-			if err = r.ended(ctx, old, err); err != nil {
+			old, err := r.run(ctx, func(fn func(ctx context.Context, it fetch.Item) error) (fetch.State, error) {
+				return session.Before(ctx, folder, c.UIDValidity, r.c.Left, s.perRound-r.taken, fn)
+			})
+			if err != nil {
 				return false, err
 			}
 			if !old.More && !old.Reset {
@@ -333,19 +337,36 @@ type folderRound struct {
 	stumbled uint32 // UID; the session's own error about it says nothing new
 }
 
-func (r *folderRound) take(ctx context.Context, it fetch.Item) error {
-	r.taken++
-	err := it.Problem
-	if err == nil {
-		err = r.s.lookInTurn(ctx, r.w, spotOf(it), func() error { return r.s.tryIn(ctx, r.w.acc, r.c, it, r.w.lastTry(spotOf(it))) })
+// row is that of the folder's messages.
+func (r *folderRound) row() *row {
+	return &row{
+		s: r.s, w: r.w,
+		taking: func(it fetch.Item, before []*arriving, last bool) taking {
+			c := r.c
+			for _, a := range before {
+				c = c.behind(a.it.UID)
+			}
+			return takingOf(r.w.acc, c, it, last)
+		},
+		taken: func(it fetch.Item) { r.c = r.c.behind(it.UID) },
+		stumble: func(ctx context.Context, at spot, why error) error {
+			r.stumbled = at.uid
+			return r.stumble(ctx, at, why)
+		},
 	}
-	if err != nil {
-		r.stumbled = it.UID
-		return r.stumble(ctx, spotOf(it), err)
-	}
-	r.c = r.c.behind(it.UID)
-	delete(r.w.tries, spotOf(it))
-	return nil
+}
+
+// run takes in what list hands out.
+func (r *folderRound) run(ctx context.Context, list func(fn func(ctx context.Context, it fetch.Item) error) (fetch.State, error)) (fetch.State, error) {
+	var st fetch.State
+	err := r.row().run(ctx, func(fn func(ctx context.Context, it fetch.Item) error) (err error) {
+		st, err = list(func(ctx context.Context, it fetch.Item) error {
+			r.taken++
+			return fn(ctx, it)
+		})
+		return err
+	})
+	return st, r.ended(ctx, st, err)
 }
 
 func (r *folderRound) stumble(ctx context.Context, at spot, why error) error {

@@ -53,25 +53,22 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 		return false, err
 	}
 	stumbled := "" // ID; the session's own error about it says nothing new
-	take := func(ctx context.Context, it fetch.Item) error {
-		err := it.Problem
-		if err == nil {
-			err = s.lookInTurn(ctx, w, spotOf(it), func() error {
-				return s.take(ctx, w.acc, taking{it: it, listed: p.size[it.ID], history: p.history[it.ID], before: p.before[it.ID], last: w.lastTry(spotOf(it))})
-			})
-		}
-		if err != nil {
-			stumbled = it.ID
-			return s.stumble(ctx, w, spotOf(it), err, nil)
-		}
-		delete(w.tries, spotOf(it))
-		return nil
+	messages := &row{
+		s: s, w: w,
+		taking: func(it fetch.Item, _ []*arriving, last bool) taking {
+			return taking{it: it, listed: p.size[it.ID], history: p.history[it.ID], before: p.before[it.ID], last: last}
+		},
+		size: func(it fetch.Item) int64 { return p.size[it.ID] },
+		stumble: func(ctx context.Context, at spot, why error) error {
+			stumbled = at.id
+			return s.stumble(ctx, w, at, why, nil)
+		},
 	}
 	// What is listed costs the provider as much as many messages do, but what comes
 	// meanwhile is seen by the next connection only.
 	for first := true; len(p.wanted) > 0 && (first || time.Since(dialled) < s.roundFor); first = false {
 		round := p.wanted[:min(len(p.wanted), s.perRound)]
-		err = drop.Fetch(ctx, round, take)
+		err = messages.run(ctx, func(fn func(ctx context.Context, it fetch.Item) error) error { return drop.Fetch(ctx, round, fn) })
 		if broken := new(fetch.MessageError); errors.As(err, &broken) && broken.ID != stumbled {
 			return false, errors.Join(err, s.stumble(ctx, w, spot{id: broken.ID}, broken.Err, nil))
 		}

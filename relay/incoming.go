@@ -56,107 +56,168 @@ func (s *Service) takeIn(ctx context.Context, acc Account, c cursor, it fetch.It
 
 // tryIn is takeIn; last tells that no other try follows soon.
 func (s *Service) tryIn(ctx context.Context, acc Account, c cursor, it fetch.Item, last bool) error {
-	if planted.Is(planted.CursorBeforeRecord) {
-		early := c.behind(it.UID)
-		early.UIDValidity = it.UIDValidity
-		if err := s.writeCursor(ctx, acc.Box, it.Folder, early); err != nil {
-			return err
-		}
-	}
+	return s.take(ctx, acc, takingOf(acc, c, it, last))
+}
+
+// takingOf is a message of a folder that has been fetched as far as c.
+func takingOf(acc Account, c cursor, it fetch.Item, last bool) taking {
 	c = c.behind(it.UID)
 	c.UIDValidity = it.UIDValidity
-	return s.take(ctx, acc, taking{
+	return taking{
 		it: it, listed: it.Size, history: it.UID <= c.HistoryTo, last: last,
 		moved: func(tx *mailbox.Tx) error { return tx.Space(room).Put(cursorKey(acc.Box, it.Folder), c) },
-	})
+	}
 }
 
 // take stores one message of the provider, reads what it is, files it and
 // applies it, all durable together with what is noted of the provider's copy
 // before it returns nil.
 func (s *Service) take(ctx context.Context, acc Account, t taking) error {
+	if planted.Is(planted.CursorBeforeRecord) && t.moved != nil {
+		if err := s.opt.Store.Update(ctx, t.moved); err != nil {
+			return err
+		}
+	}
+	a, err := s.receive(ctx, &t.it)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	if err := s.prepare(ctx, acc.Box, a); err != nil {
+		return err
+	}
+	return s.enter(ctx, acc, t, a)
+}
+
+// arriving is a message of the provider whose bytes are ours and which has no record
+// yet.
+type arriving struct {
+	it     fetch.Item // without Body
+	in     *mailbox.Intake
+	at     time.Time // of its arrival here; zero: when it is stored
+	st     *mailbox.Stored
+	report *pec.Report
+}
+
+// receive reads a message of the provider whole. The caller closes it.
+func (s *Service) receive(ctx context.Context, it *fetch.Item) (*arriving, error) {
 	in, err := s.opt.Store.Begin(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer in.Abort() // no effect after Store
-	at := spotOf(t.it)
-	if err := copyBody(in, &t.it, s.opt.Store.Now()); err != nil {
-		return fmt.Errorf("read %s: %w", at, err)
+	if err := copyBody(in, it, s.opt.Store.Now()); err != nil {
+		in.Abort()
+		return nil, fmt.Errorf("read %s: %w", spotOf(*it), err)
 	}
-	history := t.history && (t.before.IsZero() || t.it.InternalDate.Before(t.before))
-	st, err := in.Store(ctx, mailbox.Origin{
-		Box: acc.Box, Direction: mailbox.In, Folder: at.folder, Validity: at.validity, UID: at.uid, UIDL: at.id,
-		Date: t.it.InternalDate.UTC(),
+	a := &arriving{it: *it, in: in}
+	a.it.Body = nil
+	return a, nil
+}
+
+func (a *arriving) close() {
+	a.in.Abort() // no effect after Store
+	if a.st != nil {
+		_ = a.st.Close() // read-only handle: nothing to lose
+	}
+}
+
+// prepare makes the bytes durable and reads what the message is. It depends on no
+// other message, so several may be prepared at a time.
+func (s *Service) prepare(ctx context.Context, box string, a *arriving) (err error) {
+	at := spotOf(a.it)
+	a.st, err = a.in.Store(ctx, mailbox.Origin{
+		Box: box, Direction: mailbox.In, At: a.at, Folder: at.folder, Validity: at.validity, UID: at.uid, UIDL: at.id,
+		Date: a.it.InternalDate.UTC(),
 	})
 	if err != nil {
 		return err
 	}
-	defer st.Close() // read-only handle: nothing to lose
-	report, err := s.opt.Reader.Read(ctx, st, st.Size(), st.Index)
-	if err != nil {
+	a.report, err = s.opt.Reader.Read(ctx, a.st, a.st.Size(), a.st.Index)
+	return err
+}
+
+// entering is a message that is about to get its record.
+type entering struct {
+	s     *Service
+	acc   Account
+	t     taking
+	a     *arriving
+	found *finding
+	old   *mailbox.Message // the same one, if the mailbox has it
+}
+
+// fetched notes the provider's copy of m, and how far we are.
+func (e *entering) fetched(tx *mailbox.Tx, m *mailbox.Message) error {
+	if err := e.s.stillOurs(tx, e.acc.Box); err != nil {
 		return err
 	}
-	found, err := s.compare(ctx, acc.Box, report, hex.EncodeToString(st.Ref.Sum[:]), st)
-	if err != nil {
-		return err
-	}
-	// fetched notes the provider's copy of m, and how far we are.
-	fetched := func(tx *mailbox.Tx, m *mailbox.Message) error {
-		if err := s.stillOurs(tx, acc.Box); err != nil {
-			return err
-		}
-		err := stand(tx, acc.Box, at, standing{
-			Message: m.ID, Size: t.listed, Since: m.Arrived, Receipt: report.Believed() && aboutSending(report.Kind),
-		})
-		if err == nil && t.moved != nil {
-			err = t.moved(tx)
-		}
-		return err
-	}
-	var old *mailbox.Message
-	m, err := s.opt.Store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) (err error) {
-		if old, err = s.have(tx, acc.Box, m); err != nil {
-			return err
-		}
-		if old != nil {
-			return errKnown
-		}
-		if err := fetched(tx, m); err != nil {
-			return err
-		}
-		m.History = history
-		m.Kind, m.Verdict, m.Reason = report.Kind, report.Verdict, report.Reason
-		if err := s.file(tx, acc, report, found, m); err != nil {
-			return &filingError{err}
-		}
-		return nil
+	err := stand(tx, e.acc.Box, spotOf(e.a.it), standing{
+		Message: m.ID, Size: e.t.listed, Since: m.Arrived, Receipt: e.a.report.Believed() && aboutSending(e.a.report.Kind),
 	})
+	if err == nil && e.t.moved != nil {
+		err = e.t.moved(tx)
+	}
+	return err
+}
+
+// record is what belongs to the record of m, in its transaction.
+func (e *entering) record(tx *mailbox.Tx, m *mailbox.Message) (err error) {
+	if e.old, err = e.s.have(tx, e.acc.Box, m); err != nil {
+		return err
+	}
+	if e.old != nil {
+		return errKnown
+	}
+	if err := e.fetched(tx, m); err != nil {
+		return err
+	}
+	r := e.a.report
+	m.History = e.t.history && (e.t.before.IsZero() || e.a.it.InternalDate.Before(e.t.before))
+	m.Kind, m.Verdict, m.Reason = r.Kind, r.Verdict, r.Reason
+	if err := e.s.file(tx, e.acc, r, e.found, m); err != nil {
+		return &filingError{err}
+	}
+	return nil
+}
+
+// recorded follows the record of m.
+func (e *entering) recorded(ctx context.Context, m *mailbox.Message) {
+	s, box, r := e.s, e.acc.Box, e.a.report
+	if undecided(r) {
+		if err := s.doubted(ctx, box, r); err != nil && ctx.Err() == nil {
+			s.faults(box, err) // the message is there; status names it
+		}
+	}
+	s.opt.Events.Fetched(box, spotOf(e.a.it).at(), string(m.Kind), m.Verdict, m.Reason, m.Submission)
+	if m.Submission == "" {
+		return
+	}
+	s.told(m, e.found)
+	if err := s.claim(ctx, box, idKey(r.Identifier)); err != nil && ctx.Err() == nil {
+		// This message is taken in. Those that waited go on waiting.
+		s.faults(box, err)
+	}
+}
+
+// enter files a message that is prepared and applies it.
+func (s *Service) enter(ctx context.Context, acc Account, t taking, a *arriving) (err error) {
+	e := &entering{s: s, acc: acc, t: t, a: a}
+	if e.found, err = s.compare(ctx, acc.Box, a.report, hex.EncodeToString(a.st.Ref.Sum[:]), a.st); err != nil {
+		return err
+	}
+	m, err := s.opt.Store.Record(ctx, a.st, e.record)
 	if errors.Is(err, errKnown) {
 		// The bytes that came again go by themselves: nothing was recorded of them.
-		s.opt.Events.Refetched(acc.Box, at.at())
-		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return fetched(tx, old) })
+		s.opt.Events.Refetched(acc.Box, spotOf(a.it).at())
+		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return e.fetched(tx, e.old) })
 	}
 	if misfiled := new(filingError); t.last && errors.As(err, &misfiled) && ctx.Err() == nil && s.opt.Store.Broken() == nil {
-		return errors.Join(err, s.shelve(ctx, acc, st, misfiled.err))
+		return errors.Join(err, s.shelve(ctx, acc, a.st, misfiled.err))
 	}
 	if err != nil {
 		return err
 	}
-	if undecided(report) {
-		if err := s.doubted(ctx, acc.Box, report); err != nil && ctx.Err() == nil {
-			s.faults(acc.Box, err) // the message is there; status names it
-		}
-	}
-	s.opt.Events.Fetched(acc.Box, at.at(), string(m.Kind), m.Verdict, m.Reason, m.Submission)
-	if m.Submission == "" {
-		return nil
-	}
-	s.told(m, found)
-	if err := s.claim(ctx, acc.Box, idKey(report.Identifier)); err != nil && ctx.Err() == nil {
-		// This message is taken in. Those that waited go on waiting.
-		s.faults(acc.Box, err)
-	}
+	e.recorded(ctx, m)
 	return nil
 }
 
