@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -331,6 +332,39 @@ func TestC1_CrashBetweenRetrAndCommit(t *testing.T) {
 		{false, "after the second one's", answered("UID FETCH 2 (UID BODY.PEEK[])", "\x00"), true},
 	} {
 		m.run(t, CopyRule{}, 3, nil)
+	}
+}
+
+// TestC17_CrashAtFirstContact kills the relay three times while it takes in, newest
+// first, what stands in a folder at first contact: it goes on where it was, asks
+// again only for what had no record, and all is there once, as history.
+func TestC17_CrashAtFirstContact(t *testing.T) {
+	const n = 60
+	c := newCrash(t, false, CopyRule{})
+	c.order.Dir = filepath.Join(t.TempDir(), "data") // it knows nothing
+	for i := len(c.sent); i < n; i++ {
+		c.put(letter(i))
+	}
+	var asked []string
+	note := order(&asked)
+	for _, m := range []struct {
+		uid   string
+		after bool
+	}{{"45", true}, {"44", false}, {"12", true}} {
+		is := answered("UID FETCH "+m.uid+" (UID BODY.PEEK[])", "\x00")
+		c.killAt(func(l line) bool { note(l); return is(l) }, m.after)
+	}
+	if len(asked) < n-12 || len(asked) > n+3*(rowWaits+rowTogether+4) {
+		t.Errorf("asked for %d: %v", len(asked), asked)
+	}
+	if !slices.IsSortedFunc(asked[:n-45], func(a, b string) int { return strings.Compare(b, a) }) {
+		t.Errorf("not the newest first: %v", asked)
+	}
+	f := c.check(n)
+	for i, raw := range c.sent {
+		if !f.message(raw).History {
+			t.Errorf("message %d is no history", i)
+		}
 	}
 }
 

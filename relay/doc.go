@@ -50,7 +50,8 @@
 //   - No mailbox hands over more messages in a minute than its provider takes, and
 //     a batch keeps no other message waiting.
 //   - The cursor of a provider's folder moves in the transaction that records
-//     the message; by POP3 the ids that were fetched are the cursor.
+//     the message; by POP3 the ids that were fetched are the cursor. Several are
+//     prepared at a time, their records come in the provider's order (row.go).
 //   - What stood there at first contact is history, and is taken in newest first. Words
 //     of the provider that something came (listen.go) are hints: rounds go on without.
 //   - What cannot be taken in is set aside with an alarm and tried again; what cannot
