@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"pecgate/mailbox"
 	"pecgate/relay/providersim" // envelopes and receipts as a provider makes them
 	"pecgate/relay/upstream/dovecottest"
 )
@@ -193,4 +195,35 @@ func BenchmarkDovecotFetch(b *testing.B) {
 		}
 		b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "msgs/s")
 	})
+}
+
+// TestDovecotSentCopy: what was handed over stands in Dovecot's own folder for what
+// was sent, once, byte for byte, also when a crash forgot that it does.
+func TestDovecotSentCopy(t *testing.T) {
+	d := startDovecot(t, "")
+	d.Admin(t, "mailbox", "create", "-u", strings.ToLower(dovecotLogin), "Sent")
+	acc := dovecotAccount(d, "imaps")
+	acc.SentCopy, acc.SentFolder = true, "Sent"
+	f := newFetched(t, acc)
+	f.s.opt.Address = "pecgate@gateway.example"
+	f.round()
+	enqueue(t, f.store, "s", testMsgID)
+	f.handed("s")
+	f.round()
+	again := func(tx *mailbox.Tx) error {
+		sub, err := load(tx, "s")
+		return errors.Join(err, wantSentCopy(tx, f.w.acc, sub))
+	}
+	if err := f.store.Update(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	f.round()
+	files, err := filepath.Glob(filepath.Join(d.Dir, "mail", ".Sent", "[cn]*", "*.*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%q %v\n%s", files, err, f.log)
+	}
+	raw, err := os.ReadFile(files[0])
+	if got := strings.ReplaceAll(strings.ReplaceAll(string(raw), "\r\n", "\n"), "\n", "\r\n"); err != nil || got != "Message-ID: <"+testMsgID+">\r\n\r\nx\r\n" {
+		t.Errorf("%q %v", got, err)
+	}
 }
