@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pecgate/relay"
 	"pecgate/relay/submit"
@@ -128,5 +129,36 @@ func TestOutcomeIsSeenAsItComes(t *testing.T) {
 	h.start()
 	if again := h.folder("anna", treeA+"Esiti"); len(again) != 1 || again[0] != reports[0] {
 		t.Errorf("%d reports after a restart", len(again))
+	}
+}
+
+// TestAnArrivalIsToldByIDLE: what comes to the provider is told to a client that
+// idles, and the gateway's next poll is an hour away: the provider's own IDLE does it.
+func TestAnArrivalIsToldByIDLE(t *testing.T) {
+	h := newHouse(t)
+	h.policy = strings.ReplaceAll(h.policy, "every: 1s", "every: 60m")
+	h.writePolicy(h.policy)
+	h.start()
+	w := h.reading("mario", treeA+"Posta in arrivo")
+	if err := w.say("i1 IDLE\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := w.line(); err != nil || !strings.HasPrefix(s, "+ ") {
+		t.Fatalf("%q, %v", s, err)
+	}
+	for n := 1; n <= 5; n++ {
+		h.webmail(boxB, "provider-b", boxA, mail(boxB, boxA, fmt.Sprint("Lettera ", n), fmt.Sprint("l", n, "@beta.example")))
+		h.until("it is at the provider", func() bool {
+			list, err := h.provider.Folder(boxA, "INBOX")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(list) >= n
+		})
+		began := time.Now()
+		if all, err := w.told(func(s string) bool { return strings.TrimSpace(s) == fmt.Sprintf("* %d EXISTS", n) }); err != nil {
+			t.Fatalf("%q, %v", all, err)
+		}
+		t.Logf("told %s after it came", time.Since(began).Round(time.Millisecond))
 	}
 }
