@@ -37,7 +37,7 @@ import (
 //
 // Some seconds of it run with the other tests; for ten minutes:
 //
-//	PECGATE_MODEL=10m go test ./relay -run TestQueueModel -rapid.nofailfile -rapid.checks=100000000 -rapid.steps=60 -timeout 15m -v
+//	PECGATE_MODEL=10m go test ./relay -run TestQueueModel -rapid.nofailfile -rapid.checks=1000000 -rapid.steps=60 -timeout 15m -v
 func TestQueueModel(t *testing.T) {
 	most := 4 * time.Second
 	if d, err := time.ParseDuration(os.Getenv("PECGATE_MODEL")); err == nil {
