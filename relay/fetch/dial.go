@@ -255,5 +255,7 @@ type xoauth2 struct{ answer string }
 // Start gives the mechanism and the one answer.
 func (x xoauth2) Start() (string, []byte, error) { return mechanismXOAUTH2, []byte(x.answer), nil }
 
-// Next answers whatever the provider says with nothing.
+// Next answers whatever the provider says with nothing, which the library writes as
+// "=" (RFC 4959 has that for the first answer only). Whether a server takes it or says
+// BAD, the login is over and refused.
 func (x xoauth2) Next([]byte) ([]byte, error) { return []byte{}, nil }

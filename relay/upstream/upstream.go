@@ -48,6 +48,9 @@ type Options struct {
 	// Dial opens the TCP connection; nil is net.Dialer, which tries all
 	// addresses of the name in turn (RFC 8305).
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Resolver finds the addresses of the name where Dial is nil; nil: the system's.
+	// The name is looked up at every attempt, so a provider may move.
+	Resolver *net.Resolver
 }
 
 // Facts are what is known of an established TLS connection.
@@ -73,7 +76,7 @@ func Dial(ctx context.Context, o Options) (net.Conn, error) {
 	defer cancel()
 	dial := o.Dial
 	if dial == nil {
-		dial = new(net.Dialer).DialContext
+		dial = (&net.Dialer{Resolver: o.Resolver}).DialContext
 	}
 	conn, err := dial(ctx, "tcp", net.JoinHostPort(o.Host, strconv.Itoa(o.Port)))
 	if err != nil {
