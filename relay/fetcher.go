@@ -293,11 +293,8 @@ func (s *Service) meetFolder(ctx context.Context, w *worker, session *fetch.Sess
 		return cursor{}, err
 	}
 	// What comes gets a higher UID than all that stand there. UIDNEXT may say more,
-	// but a message is not passed over because of it.
+	// but a message is neither passed over nor called old because of it.
 	c := cursor{UIDValidity: st.UIDValidity, UID: last, Left: last, HistoryTo: last}
-	if st.UIDNext > 0 {
-		c.HistoryTo = max(last, st.UIDNext-1)
-	}
 	for _, prefix := range []string{asidesPrefix(w.acc.Box, folder), foldersPrefix(w.acc.Box, folder)} {
 		if err := s.forget(ctx, prefix); err != nil {
 			return c, err
@@ -337,6 +334,10 @@ type folderRound struct {
 	stumbled uint32 // UID; the session's own error about it says nothing new
 }
 
+// errAnew: UIDVALIDITY changed within a round. The UIDs are of other messages than
+// the cursor knows; the next round meets the folder anew.
+var errAnew = errors.New("the provider gave all messages new numbers meanwhile")
+
 // row is that of the folder's messages.
 func (r *folderRound) row() *row {
 	return &row{
@@ -361,6 +362,10 @@ func (r *folderRound) run(ctx context.Context, list func(fn func(ctx context.Con
 	var st fetch.State
 	err := r.row().run(ctx, func(fn func(ctx context.Context, it fetch.Item) error) (err error) {
 		st, err = list(func(ctx context.Context, it fetch.Item) error {
+			if it.UIDValidity != r.c.UIDValidity {
+				r.stumbled = it.UID
+				return errAnew
+			}
 			r.taken++
 			return fn(ctx, it)
 		})
@@ -383,6 +388,9 @@ func (r *folderRound) ended(ctx context.Context, st fetch.State, err error) erro
 		// begins behind it.
 		at := spot{folder: r.folder, validity: broken.UIDValidity, uid: broken.UID}
 		return errors.Join(err, r.stumble(ctx, at, broken.Err))
+	}
+	if err == nil && (st.Reset || st.UIDValidity != r.c.UIDValidity) {
+		err = errAnew
 	}
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -232,5 +233,84 @@ func TestC6_RemovedMessagesStayHistory(t *testing.T) {
 	}
 	if f.message("Received: from a by b; Mon, 21 Dec 2026 09:00:00 +0000\r\nSubject: today\r\n\r\nx\r\n").History {
 		t.Error("what came meanwhile is history")
+	}
+}
+
+// TestC11_NumberedAnewWithinARound: a UIDVALIDITY that changes between the two looks
+// of one round ends it; what stands there and what comes is fetched by the next.
+func TestC11_NumberedAnewWithinARound(t *testing.T) {
+	for _, empty := range []bool{false, true} {
+		t.Run(fmt.Sprintf("empty %t", empty), func(t *testing.T) {
+			p, in, _ := simulated(t)
+			if err := p.CreateFolder(testBox, "INBOX.Old"); err != nil {
+				t.Fatal(err)
+			}
+			between := newTap(t, p.IMAPAddr(), in.Roots)
+			f := newFetched(t, Account{IMAP: between.endpoint(t)})
+			put(t, p, raws(letters(5))...)
+			f.round()
+			all, err := p.Folder(testBox, "INBOX")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !empty {
+				all = all[:4]
+			}
+			for _, m := range all { // another client files them away
+				if err := p.Move(testBox, m.UID, "INBOX.Old"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			opened := 0
+			between.set(func(l line) (string, bool) {
+				if l.fromClient && strings.Contains(l.text, "EXAMINE") {
+					if opened++; opened == 2 {
+						if err := p.Renumber(testBox, "INBOX"); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+				return "", false
+			})
+			before, _, err := f.s.readCursor(t.Context(), testBox, "INBOX")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.s.poll(t.Context(), f.w); err == nil {
+				t.Error("the round was good")
+			}
+			if c, _, err := f.s.readCursor(t.Context(), testBox, "INBOX"); err != nil || c != before {
+				t.Errorf("%+v instead of %+v, %v", c, before, err)
+			}
+			f.round()
+			later := "Subject: later\r\n\r\nx\r\n"
+			put(t, p, later)
+			f.round()
+			f.once(append(raws(letters(5)), later)...)
+			if f.message(later).History {
+				t.Error("what came later is history")
+			}
+		})
+	}
+}
+
+// TestC17_UIDNEXTTooHigh: what comes after first contact is no history, though the
+// provider named a UIDNEXT far above it.
+func TestC17_UIDNEXTTooHigh(t *testing.T) {
+	p, in, _ := simulated(t)
+	between := newTap(t, p.IMAPAddr(), in.Roots)
+	next := regexp.MustCompile(`\[UIDNEXT \d+\]`)
+	between.set(func(l line) (string, bool) {
+		return next.ReplaceAllString(l.text, "[UIDNEXT 5000]"), !l.fromClient && next.MatchString(l.text)
+	})
+	f := newFetched(t, Account{IMAP: between.endpoint(t)})
+	old := raws(letters(1))[0]
+	put(t, p, old)
+	f.round()
+	later := "Subject: later\r\n\r\nx\r\n"
+	put(t, p, later)
+	f.round()
+	if f.message(later).History || !f.message(old).History {
+		t.Error("what came after first contact is history, or what stood there is none")
 	}
 }
