@@ -113,7 +113,7 @@ func noteExpected(tx *mailbox.Tx, s *Submission) error {
 		e = s.awaited()
 	}
 	switch {
-	case s.batch(), !e.Acceptance && e.Receipts == 0:
+	case s.batch(), s.Recovered != "", !e.Acceptance && e.Receipts == 0:
 		if there {
 			return tx.Space(room).Delete(k)
 		}

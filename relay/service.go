@@ -158,6 +158,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := s.recover(ctx); err != nil {
 		return err
 	}
+	if err := s.expectNothingOfOld(ctx); err != nil && ctx.Err() == nil {
+		s.faults("", err) // they hold room back for two days at most
+	}
 	if err := s.claimAll(ctx); err != nil && ctx.Err() == nil {
 		s.faults("", err) // they go on waiting
 	}
