@@ -28,7 +28,8 @@ import (
 // neither can be had. As long as the process has not seen a credential taken, only
 // one login with it is under way, and that it is under way is durable before it
 // is sent: a gateway that is stopped again and again while the provider ponders
-// does not guess on.
+// does not guess on, least of all with a credential that was never taken
+// (login_taken.go).
 //
 // A refusal counts when it says that it is the credential (AUTHENTICATIONFAILED,
 // [AUTH], 535, or words for it), and without a reason when the credential was never
@@ -86,6 +87,8 @@ type refusal struct {
 	// Tries: so many logins were sent whose answer the gateway did not live to
 	// see; 0: it was refused.
 	Tries int `json:"tries,omitempty"`
+	// Taken: of a credential that the provider took once.
+	Taken bool `json:"taken,omitempty"`
 }
 
 const (
@@ -259,12 +262,13 @@ func (s *Service) heldBack(ctx context.Context, w *worker, service string, c cre
 	if err != nil {
 		return false, err
 	}
-	unanswered := 0
+	unanswered, most := 0, 0
 	for i := range all {
 		switch r := &all[i]; {
 		case r.Off && r.Service != service, r.Tries > 0 && !r.open(now):
 		case w.of(r, c):
 			unanswered += r.Tries
+			most = max(most, r.most())
 			held = held || r.Tries == 0
 		case r.Tries == 0 && w.outdated(r):
 			if err := s.endRefusal(ctx, w, r, "the credential is another one"); err != nil {
@@ -272,7 +276,7 @@ func (s *Service) heldBack(ctx context.Context, w *worker, service string, c cre
 			}
 		}
 	}
-	return held || unanswered >= mostUnanswered, nil
+	return held || unanswered > 0 && unanswered >= most, nil
 }
 
 // outdated tells whether the service that was refused has another credential by now, or
@@ -381,7 +385,12 @@ func (t *loginTurn) mark(ctx context.Context) error {
 			r = refusal{Service: t.service, Salt: t.newSalt()}
 			r.Hash = t.slow()
 		}
+		taken, err := t.w.takenBefore(tx, t.service, t.c)
+		if err != nil {
+			return err
+		}
 		r.Tries++
+		r.Taken = taken
 		r.At, r.Why = tx.Now().UTC(), "the gateway was stopped in the middle of the login, more than once"
 		return tx.Space(room).Put(k, r)
 	})
@@ -426,7 +435,7 @@ func (t *loginTurn) taken(ctx context.Context) {
 	t.w.logins.proven[t.c] = true
 	delete(t.w.logins.unclear, loginAt{t.service, t.c})
 	t.w.mu.Unlock()
-	t.unmark(ctx)
+	t.proved(ctx)
 }
 
 // How a login ended that was not taken.
@@ -505,6 +514,13 @@ func (t *loginTurn) end(ctx context.Context, how loginEnd, words string) {
 		r.At = tx.Now().UTC()
 		if err := tx.Space(room).Put(refusalKey(t.w.acc.Box, t.service), r); err != nil {
 			return err
+		}
+		if taken, err := t.w.takenBefore(tx, t.service, t.c); err != nil {
+			return err
+		} else if taken {
+			if err := tx.Space(room).Delete(takenKey(t.w.acc.Box, t.service)); err != nil {
+				return err
+			}
 		}
 		return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "provider login", Box: t.w.acc.Box, Subject: t.service, Result: "suspended", Reason: words})
 	})

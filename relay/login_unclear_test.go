@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -107,6 +109,53 @@ func TestB10_TakenBefore(t *testing.T) {
 	login.end(t.Context(), refused, "535 no")
 	if !g.s.suspended(t.Context(), w, serviceSMTP) {
 		t.Error("a wrong password is sent again")
+	}
+}
+
+// TestB10_StoppedInTheMiddleOfAGoodLogin: a machine that is switched off in the
+// middle of a login some times keeps no mailbox back whose password was good, and
+// does not guess on for ever either.
+func TestB10_StoppedInTheMiddleOfAGoodLogin(t *testing.T) {
+	g := newGate(t, false)
+	begin := func(how func(context.Context, *loginTurn)) error {
+		login, err := g.s.login(t.Context(), aWorker(g.acc), serviceIMAP) // a worker that remembers nothing, as after a start
+		if err == nil {
+			err = login.before(t.Context())
+		}
+		if err == nil {
+			how(t.Context(), login)
+		}
+		return err
+	}
+	good := func(ctx context.Context, l *loginTurn) { l.taken(ctx) }
+	cut := func(ctx context.Context, l *loginTurn) {
+		ctx, stop := context.WithCancel(ctx)
+		stop()
+		l.end(ctx, noAnswer, "")
+	}
+	for range 3 {
+		if err := begin(good); err != nil {
+			t.Fatal(err)
+		}
+		for i := range mostOfTaken {
+			if err := begin(cut); err != nil || i+1 < mostOfTaken && g.status().Suspended != "" {
+				t.Fatalf("stop %d: %v, %s", i+1, err, g.status().Suspended)
+			}
+			if i == mostOfTaken-2 {
+				if err := begin(good); err != nil {
+					t.Fatal(err)
+				}
+				break
+			}
+		}
+	}
+	for i := range mostOfTaken {
+		if err := begin(cut); err != nil {
+			t.Fatalf("stop %d: %v", i+1, err)
+		}
+	}
+	if err := begin(cut); !errors.Is(err, errSuspended) {
+		t.Errorf("it is sent on and on: %v", err)
 	}
 }
 

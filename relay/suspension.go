@@ -25,18 +25,19 @@ func (r refusal) text() string {
 // holding are those of the records of a mailbox that people are told of: all
 // refusals, and the newest of the logins without an answer where these are too many.
 func holding(all []refusal, now time.Time) (out []refusal) {
-	tries, last := 0, refusal{}
+	tries, most, last := 0, 0, refusal{}
 	for _, r := range all {
 		switch {
 		case r.Tries == 0:
 			out = append(out, r)
 		case r.open(now):
-			if tries += r.Tries; r.At.After(last.At) {
+			tries, most = tries+r.Tries, max(most, r.most())
+			if r.At.After(last.At) {
 				last = r
 			}
 		}
 	}
-	if tries >= mostUnanswered {
+	if tries > 0 && tries >= most {
 		out = append(out, last)
 	}
 	return out
