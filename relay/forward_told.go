@@ -98,9 +98,20 @@ func (s *Service) forwardFailed(ctx context.Context, f forward.Failure) error {
 	a := alarm{
 		kind: "forward-refused", about: it.To, to: to, refuses: it.To,
 		subjectIT: "Posta ordinaria rifiutata per " + it.To, subjectEN: "Ordinary mail refused for " + it.To,
-		it:     "Lo smarthost ha rifiutato un messaggio per questo indirizzo; non viene riprovato. Il messaggio resta leggibile con IMAP. Correggere l'indirizzo in policy.yaml o le regole dello smarthost. Questo avviso non si ripete finché un messaggio non arriva.",
-		en:     "The smarthost has refused a message for this address; it is not tried again. The message can be read by IMAP. Correct the address in policy.yaml, or the rules of the smarthost. This notice is not repeated until a message gets through.",
+		it:     "Lo smarthost ha rifiutato un messaggio per questo indirizzo; non viene riprovato. Il messaggio resta leggibile con IMAP. Correggere l'indirizzo in policy.yaml o le regole dello smarthost. Questo avviso non si ripete finché un messaggio non arriva, e al massimo una volta al giorno.",
+		en:     "The smarthost has refused a message for this address; it is not tried again. The message can be read by IMAP. Correct the address in policy.yaml, or the rules of the smarthost. This notice is not repeated until a message gets through, and at most once a day.",
 		detail: fmt.Sprintf("%s %s: %s", it.ID, it.Kind, plain(f.Reason, maxWords)),
+	}
+	a.quiet = 24 * time.Hour
+	if f.Final && f.Content {
+		a.kind, a.about = "forward-content", ""
+		a.subjectIT, a.subjectEN = "Un messaggio rifiutato come posta ordinaria", "A message refused as ordinary mail"
+		a.it = "Lo smarthost ha rifiutato il contenuto di un messaggio, per esempio come spam o perché troppo grande; non viene riprovato. Il messaggio resta leggibile con IMAP. Al massimo un avviso al giorno: gli altri sono nel registro di audit (forward given up)."
+		a.en = "The smarthost has refused what a message contains, for instance as spam or as too large; it is not tried again. The message can be read by IMAP. At most one notice a day: the others stand in the audit log (forward given up)."
+		if f.Ours {
+			a.it = "Un messaggio non può essere inoltrato con SMTP così com'è, e il gateway non cambia i byte; non viene riprovato. Il messaggio resta leggibile con IMAP. Al massimo un avviso al giorno: gli altri sono nel registro di audit (forward given up)."
+			a.en = "A message cannot be forwarded by SMTP as it is, and the gateway changes no byte; it is not tried again. The message can be read by IMAP. At most one notice a day: the others stand in the audit log (forward given up)."
+		}
 	}
 	if !f.Final {
 		a.kind = "forward-expired"
@@ -108,9 +119,41 @@ func (s *Service) forwardFailed(ctx context.Context, f forward.Failure) error {
 		a.it = "Per 5 giorni lo smarthost non ha preso un messaggio per questo indirizzo: non viene più riprovato. Il messaggio resta leggibile con IMAP. Controllare lo smarthost e l'indirizzo in policy.yaml; ciò che si inoltra da ora viene provato di nuovo."
 		a.en = "For 5 days the smarthost has not taken a message for this address: it is not tried any more. The message can be read by IMAP. Look at the smarthost, and at the address in policy.yaml; what is forwarded from now on is tried again."
 	}
-	return errors.Join(s.raise(ctx, a), s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+	raise := s.raise
+	if a.kind == "forward-content" {
+		raise = s.onceADay
+	}
+	return errors.Join(raise(ctx, a), s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "forward given up", Box: it.Box, Subject: it.ID, Result: it.To, Reason: plain(f.Reason, maxWords)})
 	}))
+}
+
+// onceADay tells of what is over as soon as it is told, once within a.quiet.
+func (s *Service) onceADay(ctx context.Context, a alarm) error {
+	silent := false
+	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		before, stands, err := readAlarm(tx, alarmKey(a.box, a.kind, a.about))
+		silent = !stands && before.silent(tx.Now())
+		return err
+	})
+	if err != nil || silent {
+		return err
+	}
+	if err := s.raise(ctx, a); err != nil {
+		return err
+	}
+	return s.ended(ctx, a.box, a.kind, a.about)
+}
+
+// relayDenied tells that the smarthost does not relay, once until it does.
+func (s *Service) relayDenied(ctx context.Context, it forward.Item, why string) error {
+	return s.raise(ctx, alarm{
+		kind: "smarthost-denies", to: s.admins(), quiet: 24 * time.Hour, refuses: it.To,
+		subjectIT: "Lo smarthost non inoltra la posta ordinaria", subjectEN: "The smarthost does not relay ordinary mail",
+		it:     "Lo smarthost rifiuta di inoltrare i messaggi del gateway. Avvisi e copie restano in coda e vengono riprovati per 5 giorni. Correggere le regole dello smarthost, o username e password in outgoing.smarthost di pecgate.yaml.",
+		en:     "The smarthost refuses to relay what the gateway sends. Notices and copies stay in the queue and are tried for 5 days. Correct the rules of the smarthost, or username and password in outgoing.smarthost of pecgate.yaml.",
+		detail: it.To + ": " + plain(why, maxWords),
+	})
 }
 
 // smarthostDown tells that the smarthost cannot be used, once until it can again.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"pecgate/mailbox"
-	"pecgate/mailbox/mime"
 	"pecgate/mailbox/pec"
 	"pecgate/relay/forward"
 )
@@ -27,7 +26,8 @@ import (
 //
 //   - a PEC that arrived: besides, a notice without content to members who asked for it;
 //
-//   - ordinary mail that arrived: besides, the address that the mailbox names;
+//   - ordinary mail that arrived, bare or in a provider's anomaly envelope: besides,
+//     the address that the mailbox names;
 //
 //   - what waits for approval: a notice to those who may approve.
 //
@@ -53,8 +53,10 @@ type routed struct {
 	What       string            `json:"what"`
 	Box        string            `json:"mailbox,omitempty"`
 	Submission string            `json:"submission,omitempty"`
-	Refuses    string            `json:"refuses,omitempty"` // address of which it tells that it refuses mail
-	Had        []string          `json:"had,omitempty"`     // addresses that got it where it stood before
+	Refuses    string            `json:"refuses,omitempty"`  // address of which it tells that it refuses mail
+	Believed   bool              `json:"believed,omitempty"` // what arrived is of the provider (saidByProvider)
+	Had        []string          `json:"had,omitempty"`      // addresses to which it went before
+	After      string            `json:"after,omitempty"`    // addresses, or logins, up to this one are done
 }
 
 // noteForward has it decided who gets a message by ordinary mail.
@@ -74,9 +76,11 @@ func forwardKey(m mailbox.MessageID, what string) string {
 // gotByMail are the addresses that got what arrived, before it is filed elsewhere:
 // whoever sees it there too gets no second copy.
 func (s *Service) gotByMail(tx *mailbox.Tx, m *mailbox.Message, box string) (had []string, err error) {
-	switch err := tx.Space(room).Get(forwardKey(m.ID, routeArrival), new(routed)); {
-	case err == nil:
+	var waits routed
+	switch err := tx.Space(room).Get(forwardKey(m.ID, routeArrival), &waits); {
+	case err == nil && waits.After == "":
 		return nil, nil // it was not decided yet
+	case err == nil: // begun
 	case !errors.Is(err, mailbox.ErrNotFound):
 		return nil, err
 	}
@@ -87,8 +91,10 @@ func (s *Service) gotByMail(tx *mailbox.Tx, m *mailbox.Message, box string) (had
 	return had, err
 }
 
-// forwardInGo is how many are decided in one transaction.
-const forwardInGo = 25
+const (
+	forwardInGo = 25 // read at a time
+	peopleInGo  = 50 // who get something in one transaction, which the store limits
+)
 
 // keepForwards decides who gets what, and sends it, until ctx ends.
 func (s *Service) keepForwards(ctx context.Context) {
@@ -167,84 +173,107 @@ func (s *Service) route(ctx context.Context, k string, r routed) error {
 	if err != nil {
 		return err
 	}
-	why, err := s.marked(ctx, m)
+	why, err := s.marked(ctx, m, r)
 	if err != nil {
 		return err
 	}
-	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
-		if err := tx.Space(room).Delete(k); err != nil {
+	if err := s.knowReaders(ctx, r); err != nil {
+		return err
+	}
+	for more := true; more; {
+		err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) (err error) {
+			more, err = s.routePart(tx, k, m, why)
 			return err
-		}
-		if why != "" {
-			return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "not forwarded", Box: m.Box, Subject: m.SHA256(), Result: r.What, Reason: why})
-		}
-		to, err := s.getsByMail(tx, m, r)
+		})
 		if err != nil {
 			return err
 		}
-		if r.What == routeArrival && m.Kind == pec.Transport && len(s.askedForNew(r.Box)) > 0 {
-			// One that is forged stands among the anomalies: nobody is told of a PEC.
-			inSight, err := tx.PlacesIn(m.ID, mailbox.RoleInbox, 1)
-			if err == nil && len(inSight) > 0 {
-				r.What = routeNew
-				err = noteForward(tx, r)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		for _, it := range to {
-			if err := forward.Add(tx, it); err != nil {
-				return err
-			}
-		}
+	}
+	return nil
+}
+
+// knowReaders has all readers to whom copies go be known as persons, before the
+// transaction that asks for them.
+func (s *Service) knowReaders(ctx context.Context, r routed) error {
+	if s.opt.Readers == nil || r.Box == "" || r.What == routeNotice {
 		return nil
-	})
-}
-
-// marked tells why a message goes nowhere: it came from here, or a machine wrote it.
-// Of PEC it looks for our own marks only, also inside what a provider has wrapped.
-func (s *Service) marked(ctx context.Context, m *mailbox.Message) (why string, err error) {
-	if m.Direction != mailbox.In {
-		return "", nil
 	}
-	index, err := s.opt.Store.Index(ctx, m.ID)
-	if err != nil {
-		return "", err
-	}
-	body, err := s.opt.Store.Open(m)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, body.Close()) }()
-	check := forward.Check{Hostname: s.opt.Hello, Address: s.opt.Address, Machines: m.Kind == pec.Ordinary}
-	for p, depth := &index.Root, 0; p != nil && depth < 8; depth++ {
-		if why, err := check.Marked(body, p.HeaderOff, p.HeaderLen); err != nil || why != "" {
-			return why, err
+	for _, reader := range s.opt.Readers(r.Box) {
+		if !reader.Forward {
+			continue
 		}
-		p, check.Machines = innerMessage(p), m.Kind == pec.Ordinary || m.Kind == pec.Anomaly
-	}
-	return "", nil
-}
-
-// innerMessage is the first message in a part, or nil.
-func innerMessage(p *mime.Part) *mime.Part {
-	if p.Message != nil {
-		return p.Message
-	}
-	for i := range p.Children {
-		if in := innerMessage(&p.Children[i]); in != nil {
-			return in
+		if _, err := s.opt.Store.Person(ctx, reader.Login); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// routePart queues a message for some of those who get it, and tells whether there
+// are more.
+func (s *Service) routePart(tx *mailbox.Tx, k string, m *mailbox.Message, why string) (more bool, err error) {
+	var r routed // by now, not as it was when the routing began
+	if err := tx.Space(room).Get(k, &r); errors.Is(err, mailbox.ErrNotFound) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	if why != "" {
+		return false, errors.Join(tx.Space(room).Delete(k),
+			tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "not forwarded", Box: m.Box, Subject: m.SHA256(), Result: r.What, Reason: why}))
+	}
+	all, err := s.getsByMail(tx, m, r)
+	if err != nil {
+		return false, err
+	}
+	address := func(it forward.Item) string { return strings.ToLower(it.To) }
+	slices.SortFunc(all, func(a, b forward.Item) int { return strings.Compare(address(a), address(b)) })
+	all = slices.DeleteFunc(all, func(it forward.Item) bool { return r.After != "" && address(it) <= r.After })
+	if more = len(all) > peopleInGo; more {
+		all = all[:peopleInGo]
+	}
+	for _, it := range all {
+		if err := forward.Add(tx, it, s.isPEC); err != nil {
+			return false, err
+		}
+	}
+	if more {
+		r.After = address(all[len(all)-1])
+		return true, tx.Space(room).Put(k, r)
+	}
+	if err := tx.Space(room).Delete(k); err != nil || r.What != routeArrival {
+		return false, err
+	}
+	in, err := s.inInbox(tx, m, r)
+	if err != nil || !in || len(s.askedForNew(r.Box)) == 0 {
+		return false, err
+	}
+	return false, noteForward(tx, routed{Message: r.Message, What: routeNew, Box: r.Box})
+}
+
+// inInbox tells whether a message is a PEC that arrived and is shown as one.
+func (s *Service) inInbox(tx *mailbox.Tx, m *mailbox.Message, r routed) (bool, error) {
+	if m.Kind != pec.Transport {
+		return false, nil
+	}
+	places, err := tx.Places(m.ID)
+	for _, p := range places {
+		k, err := tx.FolderKey(p.Folder)
+		if err != nil {
+			return false, err
+		}
+		if k.Role == mailbox.RoleInbox && strings.EqualFold(k.Box, r.Box) {
+			return true, nil
+		}
+	}
+	return false, err
 }
 
 // getsByMail are the items for those who get a message by ordinary mail.
 func (s *Service) getsByMail(tx *mailbox.Tx, m *mailbox.Message, r routed) (all []forward.Item, err error) {
 	add := func(kind, to string, who mailbox.Person) {
 		same := func(it forward.Item) bool { return strings.EqualFold(it.To, to) }
-		if to != "" && !strings.EqualFold(to, r.Refuses) && !r.had(to) && !slices.ContainsFunc(all, same) {
+		if to != "" && !strings.EqualFold(to, r.Refuses) && !r.had(to) && !slices.ContainsFunc(all, same) && !s.isPEC(to) {
 			all = append(all, forward.Item{Message: m.ID, To: to, Kind: kind, Box: r.Box, Person: who})
 		}
 	}
@@ -290,7 +319,7 @@ func (s *Service) getsByMail(tx *mailbox.Tx, m *mailbox.Message, r routed) (all 
 			}
 		}
 	}
-	if r.What == routeArrival && m.Kind == pec.Ordinary {
+	if r.What == routeArrival && (m.Kind == pec.Ordinary || m.Kind == pec.Anomaly && r.Believed) {
 		add("ordinary", s.account(r.Box).OrdinaryTo, 0)
 	}
 	return all, nil
@@ -306,75 +335,4 @@ func (s *Service) personBehind(tx *mailbox.Tx, p mailbox.Person) (Correspondent,
 		return Correspondent{}, err
 	}
 	return s.opt.Person(login), nil
-}
-
-// askedForNew are those who are told of each PEC that arrives in a mailbox.
-func (s *Service) askedForNew(box string) (to []addressee) {
-	if s.opt.Readers == nil {
-		return nil
-	}
-	for _, r := range s.opt.Readers(box) {
-		if _, ok := r.Sees(mailbox.RoleInbox); ok && r.NotifyNew {
-			to = append(to, addressee{user: r.Login})
-		}
-	}
-	return to
-}
-
-// still tells whether it is still to be decided about a message, and ends that.
-func still(tx *mailbox.Tx, k string) (bool, error) {
-	var r routed
-	if err := tx.Space(room).Get(k, &r); errors.Is(err, mailbox.ErrNotFound) {
-		return false, nil
-	} else if err != nil {
-		return false, err
-	}
-	return true, tx.Space(room).Delete(k)
-}
-
-// tellNew tells those who asked for it that a PEC has arrived: where and when, and
-// nothing of what it says.
-func (s *Service) tellNew(ctx context.Context, k string, r routed) error {
-	m, err := s.opt.Store.Message(ctx, r.Message)
-	if err != nil && !errors.Is(err, mailbox.ErrNotFound) {
-		return err
-	}
-	to := s.askedForNew(r.Box)
-	if m == nil || len(to) == 0 {
-		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { _, err := still(tx, k); return err })
-	}
-	at := m.Arrived.In(s.opt.Location).Format("02/01/2006 15:04")
-	return alarmNotice(alarm{
-		box: r.Box, kind: "new", about: fmt.Sprint(m.ID), to: to,
-		subjectIT: "Nuova PEC in " + r.Box, subjectEN: "New PEC in " + r.Box,
-		it: "Il " + at + " è arrivata una PEC. Per leggerla aprire la cartella \"Posta in arrivo\" della casella.",
-		en: "A PEC arrived on " + at + ". To read it open the folder \"Inbox\" of the mailbox.",
-	}, s.opt).fileOnly(ctx, s.opt.Store, func(tx *mailbox.Tx) (bool, error) { return still(tx, k) })
-}
-
-// tellApprovers tells those who may approve a submission that it waits.
-func (s *Service) tellApprovers(ctx context.Context, k string, r routed) error {
-	var sub *Submission
-	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) { sub, err = load(tx, r.Submission); return err })
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	var to []addressee
-	if sub != nil && sub.State == ToApprove && s.opt.Readers != nil {
-		for _, m := range s.opt.Readers(sub.Box) {
-			own := strings.EqualFold(m.Login, sub.User)
-			if m.Approves && (s.opt.MayApprove == nil || s.opt.MayApprove(m.Login, sub.Box, own)) {
-				to = append(to, addressee{user: m.Login})
-			}
-		}
-	}
-	if len(to) == 0 {
-		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { _, err := still(tx, k); return err })
-	}
-	return alarmNotice(alarm{
-		box: sub.Box, kind: "approval", about: sub.ID, to: to, sub: sub,
-		subjectIT: "PEC da autorizzare: " + sub.Box, subjectEN: "PEC to approve: " + sub.Box,
-		it: "Un messaggio di " + sub.User + " attende un'autorizzazione nella cartella \"Da autorizzare\" della casella. Per inviarlo spostarlo in \"Autorizzati\"; eliminandolo non parte. Senza autorizzazione entro 72 ore viene annullato.",
-		en: "A message by " + sub.User + " waits for approval in the folder \"To approve\" of the mailbox. To send it move it to \"Approved\"; if it is deleted it does not leave. Without an approval within 72 hours it is cancelled.",
-	}, s.opt).fileOnly(ctx, s.opt.Store, func(tx *mailbox.Tx) (bool, error) { return still(tx, k) })
 }

@@ -341,7 +341,7 @@ func (s *Service) sortIn(tx *mailbox.Tx, acc Account, r *pec.Report, found *find
 		}
 	}
 	if !m.History {
-		if err := noteForward(tx, routed{Message: m.ID, What: routeArrival, Box: acc.Box}); err != nil {
+		if err := noteForward(tx, routed{Message: m.ID, What: routeArrival, Box: acc.Box, Believed: saidByProvider(r)}); err != nil {
 			return line, err
 		}
 	}

@@ -173,7 +173,7 @@ func (s *Service) refileJudged(tx *mailbox.Tx, acc Account, r *pec.Report, found
 		return err
 	}
 	if len(had) > 0 {
-		if err := noteForward(tx, routed{Message: m.ID, What: routeArrival, Box: acc.Box, Had: had}); err != nil {
+		if err := noteForward(tx, routed{Message: m.ID, What: routeArrival, Box: acc.Box, Believed: saidByProvider(r), Had: had}); err != nil {
 			return err
 		}
 	}

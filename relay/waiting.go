@@ -144,8 +144,17 @@ func (s *Service) claimOne(ctx context.Context, box, k string, id mailbox.Messag
 			return err
 		}
 		if to.audience != 0 { // else those who get it have it already
+			had, err := s.gotByMail(tx, m, box)
+			if err != nil {
+				return err
+			}
 			if err := s.refile(tx, report, m, to); err != nil {
 				return err
+			}
+			if !m.History {
+				if err := noteForward(tx, routed{Message: m.ID, What: routeArrival, Box: box, Believed: saidByProvider(report), Had: had}); err != nil {
+					return err
+				}
 			}
 		}
 		return tx.PutMessage(m)

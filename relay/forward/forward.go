@@ -14,6 +14,8 @@
 //   - What bears our mark is not taken again (Marked).
 //   - The queue holds at most MaxItems; what comes on top is counted and not kept.
 //   - A clock that jumps gives nothing up: that takes attempts on several days too.
+//   - Where an item goes is asked before each attempt (Options.To): who has left or
+//     lost the right gets nothing any more.
 //   - One service at a time has an item: the lease of another opening of the store is
 //     void.
 //
@@ -36,6 +38,7 @@ import (
 //	d/<due>/<id>      nothing: when it is due; milliseconds since 1970, 16 hexadecimal digits
 //	m/<message>/<to>  id: so that a message goes to an address once
 //	n                 count
+//	u                 unset: since when there is no smarthost
 //	bell              written to wake the sender
 const space = "forward"
 
@@ -53,8 +56,9 @@ type Item struct {
 	Queued   time.Time         `json:"queued"`
 	Due      time.Time         `json:"due"`
 	Attempts int               `json:"attempts"`
-	Days     int               `json:"days,omitempty"` // different days on which it was tried
-	Last     time.Time         `json:"last,omitzero"`  // attempt
+	Days     int               `json:"days,omitempty"`   // different days on which the smarthost answered
+	Reached  time.Time         `json:"reached,omitzero"` // the last of them
+	Last     time.Time         `json:"last,omitzero"`    // attempt
 	Error    string            `json:"error,omitempty"`
 	Holder   string            `json:"holder,omitempty"` // who works on it
 	Lease    time.Time         `json:"lease,omitzero"`   // until then
@@ -79,8 +83,12 @@ func onceKey(it *Item) string {
 
 // Add queues a message for an address, in the caller's transaction. ID is made
 // from the message and a number. It does nothing for a message that waits for that
-// address already, and counts only what is above MaxItems.
-func Add(tx *mailbox.Tx, it Item) error {
+// address already, and counts only what is above MaxItems. isPEC tells the
+// addresses of PEC mailboxes, to which nothing may go; nil: there is none.
+func Add(tx *mailbox.Tx, it Item, isPEC func(address string) bool) error {
+	if strings.EqualFold(it.To, it.Box) || isPEC != nil && isPEC(it.To) {
+		return fmt.Errorf("forward: %s is a PEC mailbox", it.To)
+	}
 	sp := tx.Space(space)
 	var old string
 	switch err := sp.Get(onceKey(&it), &old); {

@@ -42,6 +42,10 @@ type house struct {
 	mu     sync.Mutex
 	failed []Failure
 	down   int
+
+	to      func(Item) (string, string, error)
+	dropped []string
+	denied  int
 }
 
 func newHouse(t *testing.T) *house {
@@ -76,6 +80,24 @@ func (h *house) sender() *Sender {
 			return nil
 		},
 		Sent: func(context.Context, Item) error { return nil },
+		To: func(_ *mailbox.Tx, it Item) (string, string, error) {
+			if h.to != nil {
+				return h.to(it)
+			}
+			return it.To, "", nil
+		},
+		Dropped: func(_ *mailbox.Tx, it Item, why string) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.dropped = append(h.dropped, it.To+": "+why)
+			return nil
+		},
+		Denied: func(context.Context, Item, string) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.denied++
+			return nil
+		},
 		Down: func(_ context.Context, why error) error {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -106,7 +128,7 @@ func (h *house) put(raw string, to ...string) mailbox.MessageID {
 	defer st.Close()
 	m, err := h.store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) error {
 		for _, a := range to {
-			if err := Add(tx, Item{Message: m.ID, To: a, Kind: "copy", Box: "box@pec.example"}); err != nil {
+			if err := Add(tx, Item{Message: m.ID, To: a, Kind: "copy", Box: "box@pec.example"}, nil); err != nil {
 				return err
 			}
 		}
@@ -281,7 +303,7 @@ func TestRestartInTheMiddle(t *testing.T) {
 	}
 	h.open()
 	err = h.store.Update(t.Context(), func(tx *mailbox.Tx) error {
-		return Add(tx, Item{Message: id, To: "Mario@example.org", Kind: "copy"}) // asked for again
+		return Add(tx, Item{Message: id, To: "Mario@example.org", Kind: "copy"}, nil) // asked for again
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -336,5 +358,97 @@ func TestTracedReads(t *testing.T) {
 				t.Errorf("%d at %d: %q, %v", n, off, b[:got], err)
 			}
 		}
+	}
+}
+
+// Who has left gets nothing any more, and who moved gets it at the new address.
+func TestAddressIsAskedBeforeEachAttempt(t *testing.T) {
+	h := newHouse(t)
+	h.put(envelope, "left@example.org", "old@example.org", "mario@example.org")
+	h.to = func(it Item) (string, string, error) {
+		switch it.To {
+		case "left@example.org":
+			return "", "the person has left", nil
+		case "old@example.org":
+			return "new@example.org", "", nil
+		}
+		return it.To, "", nil
+	}
+	h.round()
+	h.waiting(0)
+	got := map[string]bool{}
+	for _, m := range h.host.All() {
+		got[m.To] = true
+	}
+	if len(got) != 2 || !got["new@example.org"] || !got["mario@example.org"] || len(h.dropped) != 1 || h.dropped[0] != "left@example.org: the person has left" {
+		t.Errorf("sent to %v, dropped %q", got, h.dropped)
+	}
+}
+
+// A smarthost that does not relay empties no queue: all goes once it does.
+func TestRelayDeniedIsOfTheHost(t *testing.T) {
+	h := newHouse(t)
+	denies := true
+	h.host.Answer = func(string) string {
+		if denies {
+			return "554 5.7.1 <x>: Relay access denied"
+		}
+		return ""
+	}
+	h.put(envelope, "a@example.org", "b@example.org", "c@example.org")
+	h.round()
+	h.waiting(3)
+	if h.denied != 3 || len(h.failed) != 0 {
+		t.Errorf("denied %d, given up %+v", h.denied, h.failed)
+	}
+	denies = false
+	h.now = h.now.Add(time.Hour)
+	h.round()
+	h.waiting(0)
+	if !ofHost(submit.Result{Stage: submit.StageMail, Class: submit.Permanent, Code: 550}) || ofHost(submit.Result{Stage: submit.StageMail, Class: submit.Permanent, Code: 552}) {
+		t.Error("a refusal of MAIL is the host's, one of the size the message's")
+	}
+}
+
+// However many wait, a smarthost that is away counts once for a round; and a week of
+// that gives nothing up, since it was not asked.
+func TestHostAwayCountsOnceARound(t *testing.T) {
+	h := newHouse(t)
+	addr := h.host.Addr()
+	h.host.Close()
+	for i := range 64 {
+		h.put(strings.Replace(envelope, "x\r\n", fmt.Sprintf("%d\r\n", i), 1), "mario@example.org")
+	}
+	h.round()
+	if n := h.s.failing(); n != 1 {
+		t.Errorf("counted %d times", n)
+	}
+	for range 8 {
+		h.now = h.now.Add(24 * time.Hour)
+		h.round()
+	}
+	h.waiting(64)
+	h.host = smarthosttest.On(t, addr)
+	h.now = h.now.Add(24 * time.Hour)
+	h.round()
+	h.waiting(0)
+}
+
+// Without a smarthost nothing waits for ever; a clock that jumps drops nothing.
+func TestNothingWaitsForNoSmarthost(t *testing.T) {
+	h := newHouse(t)
+	h.put(envelope, "a@example.org", "b@example.org")
+	h.s.opt.Server = func() (submit.Server, bool, error) { return submit.Server{}, false, nil }
+	h.round()
+	h.now = h.now.AddDate(1, 0, 0)
+	h.round()
+	h.waiting(2)
+	for range 4 {
+		h.now = h.now.Add(24 * time.Hour)
+		h.round()
+	}
+	h.waiting(0)
+	if len(h.dropped) != 2 {
+		t.Errorf("dropped %q", h.dropped)
 	}
 }

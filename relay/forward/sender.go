@@ -33,6 +33,9 @@ type Failure struct {
 	Item   Item
 	Reason string // the smarthost's words
 	Final  bool   // refused for good; else tried for too long
+	// The message is refused and not the address; Ours: by the gateway, before the
+	// smarthost saw it.
+	Content, Ours bool
 }
 
 // Options is what the sender needs.
@@ -44,8 +47,15 @@ type Options struct {
 	// Failed is told of what was given up, after it is off the queue; Sent of what went.
 	Failed func(ctx context.Context, f Failure) error
 	Sent   func(ctx context.Context, it Item) error
+	// To is where an item goes by now, asked in the transaction that takes it before
+	// each attempt: "" and why: nowhere any more, and it is dropped.
+	To func(tx *mailbox.Tx, it Item) (to, why string, err error)
+	// Dropped is told, in the transaction, of what goes off the queue unsent.
+	Dropped func(tx *mailbox.Tx, it Item, why string) error
 	// Down is told when the smarthost cannot be used, and with nil when it can again.
 	Down func(ctx context.Context, why error) error
+	// Denied is told that the smarthost does not relay to an address; it is tried again.
+	Denied func(ctx context.Context, it Item, why string) error
 	// Full is told how many items were not kept.
 	Full func(ctx context.Context, dropped int) error
 	Log  func(it Item, r submit.Result)
@@ -61,6 +71,7 @@ type Sender struct {
 	mu      sync.Mutex
 	fails   int       // of the smarthost, one after the other
 	retryAt time.Time // before that the smarthost is left alone
+	failed  bool      // in this go: counted once, and no more is tried in it
 }
 
 // NewSender returns a sender that does nothing before Run.
@@ -97,9 +108,9 @@ func (s *Sender) Round(ctx context.Context) (time.Duration, error) {
 		return time.Minute, errors.Join(err, s.opt.Down(ctx, err))
 	}
 	if !ok {
-		return idle, nil // what is queued waits for a smarthost
+		return idle, s.without(ctx)
 	}
-	if err := s.full(ctx); err != nil {
+	if err := errors.Join(s.there(ctx), s.full(ctx)); err != nil {
 		return noteAgain, err
 	}
 	for {
@@ -163,6 +174,67 @@ func (s *Sender) full(ctx context.Context) error {
 	})
 }
 
+// unset is since when there is no smarthost.
+type unset struct {
+	Since time.Time `json:"since"`
+	Last  time.Time `json:"last"`
+	Days  int       `json:"days"` // different days on which it was looked
+}
+
+// without drops what waits while no smarthost is set, as late as what one does not
+// take: nothing waits for ever, and a clock that jumps drops nothing.
+func (s *Sender) without(ctx context.Context) error {
+	for more := true; more && ctx.Err() == nil; {
+		err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+			more = false
+			n, err := Waiting(tx)
+			if err != nil || n == 0 {
+				return err
+			}
+			var u unset
+			if err := tx.Space(space).Get("u", &u); err != nil && !errors.Is(err, mailbox.ErrNotFound) {
+				return err
+			}
+			now := tx.Now().UTC()
+			if u.Since.IsZero() {
+				u.Since = now
+			}
+			if now.Format(time.DateOnly) != u.Last.Format(time.DateOnly) {
+				u.Days, u.Last = u.Days+1, now
+				if err := tx.Space(space).Put("u", u); err != nil {
+					return err
+				}
+			}
+			if u.Days < giveUpDay || now.Sub(u.Since) <= giveUp {
+				return nil
+			}
+			all, err := List(tx, inGo)
+			for i := range all {
+				err = errors.Join(err, all[i].remove(tx), s.opt.Dropped(tx, all[i], "no smarthost is set for 5 days"))
+			}
+			more = len(all) == inGo
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// there forgets that there was no smarthost.
+func (s *Sender) there(ctx context.Context) error {
+	var u unset
+	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error { return tx.Space(space).Get("u", &u) })
+	if errors.Is(err, mailbox.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return tx.Space(space).Delete("u") })
+}
+
 // due returns ids that are due, and when the next of the others is.
 func (s *Sender) due(ctx context.Context) (ids []string, next time.Time, err error) {
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
@@ -188,6 +260,9 @@ func (s *Sender) due(ctx context.Context) (ids []string, next time.Time, err err
 // some sends some items, a few at once.
 func (s *Sender) some(ctx context.Context, srv submit.Server, ids []string) error {
 	errs := make([]error, len(ids))
+	s.mu.Lock()
+	s.failed = false
+	s.mu.Unlock()
 	var wg sync.WaitGroup
 	turn := make(chan struct{}, atOnce)
 	for i, id := range ids {
@@ -216,8 +291,23 @@ func (s *Sender) take(ctx context.Context, id string) (it *Item, err error) {
 			it = nil
 			return nil
 		}
-		if it.Last.IsZero() || now.Format(time.DateOnly) != it.Last.Format(time.DateOnly) {
-			it.Days++
+		to, why, err := s.opt.To(tx, *it)
+		if err != nil {
+			return err
+		}
+		if to == "" {
+			err := errors.Join(it.remove(tx), s.opt.Dropped(tx, *it, why))
+			it = nil
+			return err
+		}
+		if !strings.EqualFold(to, it.To) {
+			if err := tx.Space(space).Delete(onceKey(it)); err != nil {
+				return err
+			}
+			it.To = to
+			if err := tx.Space(space).Put(onceKey(it), it.ID); err != nil {
+				return err
+			}
 		}
 		it.Attempts++
 		it.Last, it.Holder, it.Lease = now, s.holder, now.Add(lease)
@@ -228,6 +318,12 @@ func (s *Sender) take(ctx context.Context, id string) (it *Item, err error) {
 
 // one makes one attempt at one item.
 func (s *Sender) one(ctx context.Context, srv submit.Server, id string) error {
+	s.mu.Lock()
+	failed := s.failed
+	s.mu.Unlock()
+	if failed {
+		return nil
+	}
 	it, err := s.take(ctx, id)
 	if err != nil || it == nil {
 		return err
@@ -260,8 +356,23 @@ func ofHost(r submit.Result) bool {
 	switch r.Stage {
 	case submit.StageConnect, submit.StageTLS, submit.StageGreeting, submit.StageHello, submit.StageAuth:
 		return r.Err != nil
+	case submit.StageMail: // the return path is the same for all; but 552 is about the size (RFC 1870 section 6.1)
+		return r.Class == submit.Permanent && r.Code != 552
 	}
 	return false
+}
+
+// relayDenied tells whether the smarthost does not take mail of ours for an address:
+// its rules are wrong, not the address.
+func relayDenied(r submit.Result) bool {
+	if r.Stage != submit.StageRcpt || r.Class != submit.Permanent {
+		return false
+	}
+	words := strings.ToLower(r.Text)
+	for _, f := range r.Refused {
+		words += " " + strings.ToLower(f.Text)
+	}
+	return r.Code == 530 || strings.Contains(words, "relay")
 }
 
 // conclude records what an attempt came to.
@@ -277,13 +388,24 @@ func (s *Sender) conclude(ctx context.Context, it *Item, r submit.Result) error 
 	if r.Err != nil {
 		it.Error = words(r)
 	}
-	final := r.Class == submit.Permanent && host == nil
+	denied := relayDenied(r)
+	if denied {
+		if err := s.opt.Denied(ctx, *it, it.Error); err != nil {
+			return err
+		}
+	}
+	final := r.Class == submit.Permanent && host == nil && !denied
+	if host == nil || r.Stage == submit.StageMail { // days on which it answered count, and no others
+		if it.Reached.IsZero() || it.Last.Format(time.DateOnly) != it.Reached.Format(time.DateOnly) {
+			it.Days, it.Reached = it.Days+1, it.Last
+		}
+	}
 	over := final
 	if r.Class != submit.HandedOver && !final {
 		over = it.Days >= giveUpDay && s.opt.Store.Now().Sub(it.Queued) > giveUp
 	}
 	if over { // told before it goes, so that a crash between the two leaves nobody in the dark
-		if err := s.opt.Failed(ctx, Failure{Item: *it, Reason: it.Error, Final: final}); err != nil {
+		if err := s.opt.Failed(ctx, Failure{Item: *it, Reason: it.Error, Final: final, Content: r.Stage != submit.StageRcpt, Ours: final && r.Code == 0}); err != nil {
 			return err
 		}
 	}
@@ -298,7 +420,7 @@ func (s *Sender) conclude(ctx context.Context, it *Item, r submit.Result) error 
 		if over || r.Class == submit.HandedOver {
 			return now.remove(tx)
 		}
-		now.Lease, now.Error = time.Time{}, it.Error
+		now.Lease, now.Error, now.Days, now.Reached = time.Time{}, it.Error, it.Days, it.Reached
 		return now.put(tx, tx.Now().Add(wait(first, most, now.Attempts)))
 	})
 	if err == nil && r.Class == submit.HandedOver {
@@ -312,7 +434,8 @@ func (s *Sender) host(ctx context.Context, why error) error {
 	s.mu.Lock()
 	if why == nil {
 		s.fails, s.retryAt = 0, time.Time{}
-	} else {
+	} else if !s.failed {
+		s.failed = true
 		s.fails++
 		s.retryAt = s.opt.Store.Now().Add(wait(hostFirst, hostMost, s.fails))
 	}
