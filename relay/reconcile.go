@@ -57,6 +57,7 @@ type ReconciledFolder struct {
 	Messages   int    `json:"messages"`
 	Elsewhere  int    `json:"elsewhere"` // in the store, by Message-ID and size, from another folder or time
 	Unknown    int    `json:"unknown"`
+	Aside      string `json:"aside,omitempty"` // drafts, junk or view: passed over unless named; its unknown messages count here alone
 	Error      string `json:"error,omitempty"` // it could not be listed
 }
 
@@ -80,6 +81,7 @@ const (
 // ReconcileOptions is how to reconcile.
 type ReconcileOptions struct {
 	BringIn  bool                    // take in what is missing, as history
+	Also     []string                // folders that hold no mail by their mark or name, and are taken for some all the same
 	Progress func(done, total int64) // messages; may be nil. It must not wait.
 	By       Hand
 }

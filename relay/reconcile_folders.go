@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"pecgate/mailbox"
@@ -30,6 +31,9 @@ func (r *reconciling) folders(ctx context.Context) (err error) {
 	}
 	for _, f := range all {
 		out := ReconciledFolder{Name: f.Name, Configured: r.w.acc.configured(f.Name), Sent: f.Sent}
+		if !out.Configured && !f.Sent && !slices.Contains(r.o.Also, f.Name) {
+			out.Aside = f.Aside
+		}
 		err := r.folder(ctx, session, f, &out)
 		if errors.Is(err, fetch.ErrNoFolder) {
 			out.Error, err = "the provider does not open it", nil
@@ -188,6 +192,9 @@ func (r *reconciling) unknown(ctx context.Context, session *fetch.Session, f fet
 	}
 	out.Elsewhere += len(old) - len(missing)
 	out.Unknown += len(missing)
+	if out.Aside != "" {
+		return nil // drafts and the like are no mail that arrived
+	}
 	var uids []uint32
 	size := map[uint32]int64{}
 	for _, m := range missing {
@@ -250,7 +257,10 @@ func (r *reconciling) sentMail(ctx context.Context, session *fetch.Session, all 
 		}
 		for after := uint32(0); ; {
 			st, page, err := session.Standing(ctx, f.Name, after, reconcilePage)
-			if err != nil || len(page) == 0 {
+			if errors.Is(err, fetch.ErrNoFolder) || err == nil && len(page) == 0 {
+				break // it is noted with the folders, or empty: there may be another one
+			}
+			if err != nil {
 				return err
 			}
 			if err := session.Named(ctx, page); err != nil {

@@ -19,6 +19,7 @@ import (
 
 func newReconcileCommand(app *app) *cobra.Command {
 	var asJSON, bringIn bool
+	var also []string
 	c := &cobra.Command{
 		Use:   "reconcile BOX",
 		Short: "compares a PEC mailbox at its provider with the store, both ways",
@@ -32,7 +33,8 @@ changes nothing and marks nothing as read.
 notice and no register number. Originals of what was not sent through the gateway
 are recovered from its receipts or from the provider's sent mail, and stand in
 Posta inviata with the keyword $PecRecovered. What is there already is known by
-its content: a second run brings in nothing.
+its content: a second run brings in nothing. Drafts, spam and folders that only
+show messages of others are listed and passed over, unless --folder names them.
 
 Exit status 0 if it was compared (and, with --bring-in, everything taken in), 1 if
 not.`,
@@ -49,7 +51,7 @@ not.`,
 				return err
 			}
 			bar := newBar(c.ErrOrStderr())
-			found, err := reconciled(c.Context(), l, args[0], bringIn, func(done, total int64) { bar.draw(done * 1000 / max(total, 1)) })
+			found, err := reconciled(c.Context(), l, args[0], bringIn, also, func(done, total int64) { bar.draw(done * 1000 / max(total, 1)) })
 			bar.clear()
 			if err != nil {
 				return err
@@ -67,13 +69,14 @@ not.`,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	c.Flags().BoolVar(&bringIn, "bring-in", false, "take in what is missing, as history")
+	c.Flags().StringArrayVar(&also, "folder", nil, "a folder of drafts or spam that counts as mail all the same; may be repeated")
 	return c
 }
 
 // reconciled asks the running appliance, or works on the store where nothing runs.
-func reconciled(ctx context.Context, l *configs.Loaded, box string, bringIn bool, progress func(done, total int64)) (found *relay.Reconciled, err error) {
+func reconciled(ctx context.Context, l *configs.Loaded, box string, bringIn bool, also []string, progress func(done, total int64)) (found *relay.Reconciled, err error) {
 	a := l.Appliance
-	found, err = admin.NewClient(a.Path(a.DataDir)).Reconcile(ctx, box, bringIn, progress)
+	found, err = admin.NewClient(a.Path(a.DataDir)).Reconcile(ctx, box, bringIn, also, progress)
 	if !errors.Is(err, admin.ErrNotRunning) {
 		return found, controlError(a, err)
 	}
@@ -86,7 +89,7 @@ func reconciled(ctx context.Context, l *configs.Loaded, box string, bringIn bool
 			return err
 		}
 		found, err = r.Reconcile(ctx, box, relay.ReconcileOptions{
-			BringIn: bringIn, Progress: progress,
+			BringIn: bringIn, Also: also, Progress: progress,
 			By: relay.Hand{Actor: "pecgate reconcile", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())},
 		})
 		return err
@@ -104,6 +107,9 @@ func printReconciled(out io.Writer, r *relay.Reconciled, bringIn bool) error {
 		}
 		if f.Sent {
 			about += ", sent mail"
+		}
+		if f.Aside != "" {
+			about += ", " + f.Aside + ": passed over"
 		}
 		switch {
 		case f.Error != "":

@@ -149,3 +149,47 @@ func TestReconcilePOP3(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestReconcileAside: drafts and spam are no mail that arrived, unless named; an
+// empty folder of sent mail ends nothing.
+func TestReconcileAside(t *testing.T) {
+	h := newHouse(t, mailboxText(boxA, false, "", "mario"), mailboxText(boxB, false, "", "lucia"))
+	for _, folder := range []string{"INBOX.A.Inviati", "INBOX.Bozze", "INBOX.Spam", "INBOX.Z.Sent"} {
+		if err := h.provider.CreateFolder(boxA, folder); err != nil {
+			t.Fatal(err)
+		}
+	}
+	to := func(folder, raw string) {
+		t.Helper()
+		if err := h.provider.Inject(boxA, []byte(raw)); err != nil {
+			t.Fatal(err)
+		}
+		in, err := h.provider.Folder(boxA, "INBOX")
+		if err == nil {
+			err = h.provider.Move(boxA, in[len(in)-1].UID, folder)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	to("INBOX.Bozze", mail(boxA, boxB, "Bozza, mai inviata", "draft1@alfa.example"))
+	to("INBOX.Spam", mail("a@b.example", boxA, "Vincita", "spam1@b.example"))
+	to("INBOX.Z.Sent", mail(boxA, boxB, "Inviata da webmail", "web1@alfa.example"))
+	h.start()
+	h.until("it was fetched", func() bool { return h.fetched(boxA) && h.fetched(boxB) })
+	r := h.reconcile(boxA, "--bring-in")
+	if r.BroughtIn != 0 || r.NeverTaken != 0 || r.Originals != 1 || r.Failed != 0 {
+		t.Errorf("%+v", r)
+	}
+	for _, f := range r.Folders {
+		want := map[string]string{"INBOX.Bozze": "drafts", "INBOX.Spam": "junk"}[f.Name]
+		if f.Aside != want || want != "" && f.Unknown != 1 {
+			t.Errorf("%+v", f)
+		}
+	}
+	r = h.reconcile(boxA, "--bring-in", "--folder", "INBOX.Spam")
+	if r.BroughtIn != 1 || r.NeverTaken != 1 {
+		t.Errorf("%+v", r)
+	}
+	h.stop()
+}

@@ -45,7 +45,7 @@ func (c *Control) reconcile(w http.ResponseWriter, r *http.Request) {
 	last := make(chan reconcileLine, 1)
 	go func() { // ends with ctx, and is waited for below
 		found, err := c.opt.Relay.Reconcile(ctx, q.Get("mailbox"), relay.ReconcileOptions{
-			BringIn: q.Get("bring_in") == "true", By: relay.Hand{Actor: "control socket", From: peer},
+			BringIn: q.Get("bring_in") == "true", Also: q["also"], By: relay.Hand{Actor: "control socket", From: peer},
 			Progress: func(done, total int64) {
 				select {
 				case steps <- reconcileLine{Done: done, Total: total}:
@@ -103,8 +103,8 @@ func (c *Control) whyNot(ctx context.Context, box, peer string, err error) strin
 
 // Reconcile has the appliance compare a mailbox with its provider; progress is
 // called as it goes on. The error is ErrNotRunning where nobody listens.
-func (c *Client) Reconcile(ctx context.Context, box string, bringIn bool, progress func(done, total int64)) (*relay.Reconciled, error) {
-	q := url.Values{"mailbox": {box}}
+func (c *Client) Reconcile(ctx context.Context, box string, bringIn bool, also []string, progress func(done, total int64)) (*relay.Reconciled, error) {
+	q := url.Values{"mailbox": {box}, "also": also}
 	if bringIn {
 		q.Set("bring_in", "true")
 	}

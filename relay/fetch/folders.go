@@ -14,6 +14,10 @@ import (
 type Folder struct {
 	Name string
 	Sent bool // holds what was sent: \Sent (RFC 6154), or a name that providers use for it
+	// Aside says why what stands there did not arrive, or arrived elsewhere:
+	// "drafts", "junk" or "view" (\All and \Flagged show messages of other folders), by
+	// the mark or by a name that providers use; empty: mail stands there.
+	Aside string
 }
 
 // maxFolders bounds what Folders returns.
@@ -22,6 +26,28 @@ const maxFolders = 1000
 // sentNames are the last parts of the names of folders for sent mail where the
 // provider marks none with \Sent.
 var sentNames = []string{"inviata", "posta inviata", "spedite", "sent", "sent items", "sent messages", "inviati"}
+
+// asideNames are the last parts of the names of folders that hold no mail that
+// arrived, or that holds unwanted mail.
+var asideNames = map[string]string{
+	"bozze": "drafts", "drafts": "drafts", "draft": "drafts", "modelli": "drafts", "templates": "drafts", "in uscita": "drafts", "outbox": "drafts",
+	"spam": "junk", "junk": "junk", "junk e-mail": "junk", "junk email": "junk", "posta indesiderata": "junk", "indesiderata": "junk", "bulk mail": "junk",
+}
+
+// asideOf is Folder.Aside.
+func asideOf(name string, attrs []imap.MailboxAttr) string {
+	for _, a := range attrs {
+		switch a {
+		case imap.MailboxAttrDrafts:
+			return "drafts"
+		case imap.MailboxAttrJunk:
+			return "junk"
+		case imap.MailboxAttrAll, imap.MailboxAttrFlagged:
+			return "view"
+		}
+	}
+	return asideNames[strings.ToLower(name[strings.LastIndexAny(name, "./")+1:])]
+}
 
 // Folders lists the folders that can be opened, at most 1,000, INBOX among them.
 func (s *Session) Folders(ctx context.Context) ([]Folder, error) {
@@ -41,7 +67,7 @@ func (s *Session) Folders(ctx context.Context) ([]Folder, error) {
 			if many = len(out) == maxFolders; many {
 				continue // read to its end
 			}
-			f := Folder{Name: d.Mailbox, Sent: slices.Contains(d.Attrs, imap.MailboxAttrSent)}
+			f := Folder{Name: d.Mailbox, Sent: slices.Contains(d.Attrs, imap.MailboxAttrSent), Aside: asideOf(d.Mailbox, d.Attrs)}
 			marked = marked || f.Sent
 			out = append(out, f)
 		}
