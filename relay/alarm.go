@@ -46,7 +46,8 @@ type alarm struct {
 	refuses string // address of which it tells that it refuses mail; "": of none
 
 	// quiet is how long after its end the same alarm is raised again without being
-	// told: for what comes and goes. 0: each time is told.
+	// told: for what comes and goes. One that still stands when it is over is told
+	// then. 0: each time is told.
 	quiet time.Duration
 }
 
@@ -76,14 +77,24 @@ type Alarm struct {
 type standingAlarm struct {
 	Alarm
 	Quiet time.Duration `json:"quiet,omitempty"`
-	Ended time.Time     `json:"ended,omitzero"` // it does not stand, and for Quiet it is not told again
+	// Before is when the one before ended, while this one stands untold because of
+	// it; zero: it is told.
+	Before time.Time `json:"before,omitzero"`
+	Ended  time.Time `json:"ended,omitzero"` // it does not stand, and for Quiet it is not told again
 }
 
 // silent tells whether it ended so lately that it is not told again. A clock that
 // was put back makes nothing silent.
-func (a standingAlarm) silent(now time.Time) bool {
-	since := now.Sub(a.Ended)
-	return !a.Ended.IsZero() && since >= 0 && since < a.Quiet
+func (a standingAlarm) silent(now time.Time) bool { return within(a.Ended, a.Quiet, now) }
+
+// waits tells whether it stands and is not told yet; done, whether nothing is to
+// be done about it at now.
+func (a standingAlarm) waits() bool             { return !a.Before.IsZero() }
+func (a standingAlarm) done(now time.Time) bool { return !a.waits() || within(a.Before, a.Quiet, now) }
+
+func within(ended time.Time, quiet time.Duration, now time.Time) bool {
+	since := now.Sub(ended)
+	return !ended.IsZero() && since >= 0 && since < quiet
 }
 
 // maxAbout is how long a part of an alarm's key may be, in bytes.
@@ -108,11 +119,14 @@ func readAlarm(tx *mailbox.Tx, k string) (a standingAlarm, ok bool, err error) {
 	return a, err == nil && a.Ended.IsZero(), err
 }
 
-// raise has an alarm stand, and tells of it unless it stood before.
+// raise has an alarm stand, and tells of it unless it stood before. One that came
+// back too soon to be told is told by the raise after its quiet time.
 func (s *Service) raise(ctx context.Context, a alarm) error {
 	k, stands, many := alarmKey(a.box, a.kind, a.about), false, 0
 	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) {
-		if _, stands, err = readAlarm(tx, k); err != nil || stands {
+		var before standingAlarm
+		if before, stands, err = readAlarm(tx, k); err != nil || stands {
+			stands = stands && before.done(tx.Now())
 			return err
 		}
 		many, err = countAlarms(tx, a.box, a.kind)
@@ -128,11 +142,12 @@ func (s *Service) raise(ctx context.Context, a alarm) error {
 	err = alarmNotice(a, s.opt).fileOnly(ctx, s.opt.Store, func(tx *mailbox.Tx) (bool, error) {
 		told = false
 		before, stands, err := readAlarm(tx, k)
-		if err != nil || stands {
+		if err != nil || stands && before.done(tx.Now()) {
 			return false, err
 		}
-		told = !before.silent(tx.Now()) && len(a.to) > 0
-		return told, a.record(tx, k, told)
+		silent := before.silent(tx.Now())
+		told = !silent && len(a.to) > 0
+		return told, a.record(tx, k, before, silent)
 	})
 	if err == nil {
 		s.opt.Events.Alarm(a.box, a.kind, a.about, told)
@@ -140,18 +155,23 @@ func (s *Service) raise(ctx context.Context, a alarm) error {
 	return err
 }
 
-// record writes the record of an alarm and its audit line.
-func (a *alarm) record(tx *mailbox.Tx, k string, told bool) error {
+// record writes the record of an alarm and its audit line. before is what is on
+// record: the one that ended, or this one where it stands untold.
+func (a *alarm) record(tx *mailbox.Tx, k string, before standingAlarm, silent bool) error {
 	stand := standingAlarm{Alarm: Alarm{
 		Mailbox: strings.ToLower(a.box), Kind: a.kind, About: plain(a.about, maxAbout), Since: tx.Now().UTC(),
 		Told: []string{}, Subject: plain(a.subjectEN, maxSubject),
 	}, Quiet: a.quiet}
-	for _, to := range a.to {
-		stand.Told = append(stand.Told, to.user)
+	if before.waits() {
+		stand.Since = before.Since
 	}
 	result := "told"
-	if !told {
-		result = "not told again"
+	if silent {
+		stand.Before, result = before.Ended, "not told again"
+	} else {
+		for _, to := range a.to {
+			stand.Told = append(stand.Told, to.user)
+		}
 	}
 	return errors.Join(tx.Space(room).Put(k, stand), tx.Audit(mailbox.AuditLine{
 		Actor: "relay", Event: "alarm", Box: stand.Mailbox, Subject: a.subject(), Result: result,
@@ -193,7 +213,10 @@ func endAlarm(tx *mailbox.Tx, k string) (bool, error) {
 	if err != nil || !stands {
 		return false, err
 	}
-	if a.Ended = tx.Now().UTC(); a.Quiet > 0 {
+	if a.Ended = tx.Now().UTC(); a.waits() { // silence counts from the last one that was told
+		a.Ended, a.Before = a.Before, time.Time{}
+	}
+	if a.Quiet > 0 {
 		err = tx.Space(room).Put(k, a)
 	} else {
 		err = tx.Space(room).Delete(k)

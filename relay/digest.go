@@ -131,7 +131,7 @@ func (s *Service) digestOf(ctx context.Context, box string, r Reader, person mai
 		if err != nil {
 			return st, 0, true, err
 		}
-		for i := len(snap.UIDs) - 1; i >= 0 && snap.UIDs[i] >= from; i-- {
+		for i := len(snap.UIDs) - 1; from != 0 && i >= 0 && snap.UIDs[i] >= from; i-- { // the first digest begins now
 			fresh++
 		}
 		st, err = s.opt.Store.Status(ctx, k, v)

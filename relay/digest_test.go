@@ -53,7 +53,7 @@ func TestDigest(t *testing.T) {
 	w.round()
 	w.told("mario", "Riepilogo PEC del 22/11/2026")
 	text := decoded(t, w.newest(mailbox.FolderKey{Owner: 1, Role: mailbox.RoleInbox}))
-	for _, want := range []string{testBox + "\n", "arrivate: 1\n", "non lette: 1\n", "in attesa di ricevute: 1\n"} {
+	for _, want := range []string{testBox + "\n", "arrivate: 0\n", "non lette: 1\n", "in attesa di ricevute: 1\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %q:\n%s", want, text)
 		}

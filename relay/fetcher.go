@@ -174,7 +174,7 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 		return false, err
 	}
 	defer func() { err = errors.Join(err, session.Close()) }()
-	w.seenCertificate(session.CertificateExpires)
+	w.seenCertificate(w.acc.IMAP, session.CertificateExpires)
 	folders := w.acc.folders()
 	var missing error
 	present := folders
@@ -431,10 +431,10 @@ func (w *worker) polled(err error, at time.Time) {
 	}
 }
 
-func (w *worker) seenCertificate(expires time.Time) {
+func (w *worker) seenCertificate(e Endpoint, expires time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.certificate(expires)
+	w.certificate(e, expires)
 }
 
 // headBytes is how much of a message's beginning is kept while it is read, for

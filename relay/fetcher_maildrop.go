@@ -25,7 +25,7 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 		return false, err
 	}
 	defer func() { err = errors.Join(err, drop.Close()) }() // after Quit it does nothing
-	w.seenCertificate(drop.CertificateExpires)
+	w.seenCertificate(w.acc.POP3, drop.CertificateExpires)
 	list, err := drop.List(ctx)
 	if err != nil {
 		return false, err

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,9 +28,10 @@ type BoxStatus struct {
 	PasswordDaysLeft   *int      `json:"password_days_left"`  // until then; negative: it is over; null: none is known
 
 	sendError, fetchError string
-	elsewhere             []string         // folders of the provider that hold receipts and are not fetched
-	aside                 map[string]int   // messages of the provider that could not be taken in, by folder
-	clearErrors           map[string]error // why the provider's copies are not deleted, by folder
+	elsewhere             []string                   // folders of the provider that hold receipts and are not fetched
+	aside                 map[string]int             // messages of the provider that could not be taken in, by folder
+	clearErrors           map[string]error           // why the provider's copies are not deleted, by folder
+	certificates          map[string]seenCertificate // by host and port
 }
 
 // MarshalJSON writes every key always: a time that is not known is null.
@@ -165,18 +168,28 @@ func (w *worker) sent(r submit.Result) {
 	if r.Err != nil {
 		w.facts.sendError = answer(r)
 	}
-	w.certificate(r.CertificateExpires)
+	w.certificate(w.acc.SMTP, r.CertificateExpires)
 }
 
-// certificate keeps the earlier end of the provider's certificates; the caller
+// seenCertificate is the end of a provider's certificate as it was seen last.
+type seenCertificate struct{ expires, at time.Time }
+
+// certificate keeps the end of the certificate that one of the provider's servers
+// showed last: a new one takes the place of the one before at once. The caller
 // holds the lock.
-func (w *worker) certificate(expires time.Time) {
+func (w *worker) certificate(e Endpoint, expires time.Time) {
 	if expires.IsZero() {
 		return
 	}
-	if w.facts.CertificateExpires.IsZero() || expires.Before(w.facts.CertificateExpires) || w.facts.CertificateExpires.Before(time.Now()) {
-		w.facts.CertificateExpires = expires.UTC()
+	if w.facts.certificates == nil {
+		w.facts.certificates = map[string]seenCertificate{}
 	}
+	w.facts.certificates[net.JoinHostPort(e.Host, strconv.Itoa(e.Port))] = seenCertificate{expires.UTC(), time.Now()}
+	first := expires.UTC()
+	for _, c := range w.facts.certificates {
+		first = earlier(first, c.expires)
+	}
+	w.facts.CertificateExpires = first
 }
 
 func (w *worker) setAside(folder string, n int) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,9 @@ func (s *Service) watchBoxes(ctx context.Context, clock watchClock) error {
 		s.mu.Unlock()
 		if !a.Active || w == nil || a.Watch.Fetch <= 0 {
 			failed = append(failed, s.ended(ctx, box, "not-fetched", ""))
+			if !a.Active {
+				failed = append(failed, s.forgetFetch(ctx, box))
+			}
 			continue
 		}
 		known[box] = true
@@ -48,6 +52,21 @@ func (s *Service) watchBoxes(ctx context.Context, clock watchClock) error {
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// forgetFetch drops since when a mailbox was not fetched: nobody fetches it now, and
+// when it is active again it begins anew.
+func (s *Service) forgetFetch(ctx context.Context, box string) error {
+	k := "wf/" + box
+	var since time.Duration
+	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error { return tx.Space(room).Get(k, &since) })
+	if errors.Is(err, mailbox.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return tx.Space(room).Delete(k) })
 }
 
 func (s *Service) watchFetch(ctx context.Context, box string, w *worker, term time.Duration, clock watchClock) error {
@@ -119,6 +138,7 @@ func (s *Service) watchCertificates(ctx context.Context, clock watchClock) error
 		return nil
 	}
 	hosts := map[string]*hostCertificate{} // many mailboxes are at one provider
+	servers := map[string]seenCertificate{}
 	for _, a := range s.opt.Accounts() {
 		s.mu.Lock()
 		w := s.workers[strings.ToLower(a.Box)]
@@ -127,18 +147,25 @@ func (s *Service) watchCertificates(ctx context.Context, clock watchClock) error
 			continue
 		}
 		w.mu.Lock()
-		expires := w.facts.CertificateExpires
+		for at, c := range w.facts.certificates {
+			if h := servers[at]; h.at.IsZero() || c.at.After(h.at) {
+				servers[at] = c // the one that was seen last
+			}
+			host, _, _ := net.SplitHostPort(at)
+			if hosts[host] == nil {
+				hosts[host] = &hostCertificate{host: host}
+			}
+			hosts[host].to = append(hosts[host].to, s.adminOf(a.Box)...)
+		}
 		w.mu.Unlock()
-		if expires.IsZero() {
-			continue
+	}
+	for at, c := range servers {
+		host, _, _ := net.SplitHostPort(at)
+		h := hosts[host]
+		if h.expires.IsZero() {
+			h.expires = c.expires
 		}
-		h := hosts[a.SMTP.Host]
-		if h == nil {
-			h = &hostCertificate{host: a.SMTP.Host, expires: expires}
-			hosts[a.SMTP.Host] = h
-		}
-		h.expires = earlier(h.expires, expires)
-		h.to = append(h.to, s.adminOf(a.Box)...)
+		h.expires = earlier(h.expires, c.expires)
 	}
 	var failed []error
 	for _, host := range slices.Sorted(maps.Keys(hosts)) {

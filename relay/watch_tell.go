@@ -49,8 +49,11 @@ func (s *Service) tellWatches(ctx context.Context) error {
 // tellWatch writes one notice of what stands under a prefix of watchLines; more
 // tells that something is left.
 func (s *Service) tellWatch(ctx context.Context, prefix string) (more bool, err error) {
-	part := strings.Split(strings.TrimPrefix(prefix, "wt/"), "/")
-	box, login := part[0], part[2]
+	part := strings.Split(strings.Trim(strings.TrimPrefix(prefix, "wt/"), "/"), "/") // a local part may have a slash
+	if len(part) < 3 {
+		return false, fmt.Errorf("record of what is to be told: %q", prefix)
+	}
+	box, login := strings.Join(part[:len(part)-2], "/"), part[len(part)-1]
 	var keys []string
 	var a alarm
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {

@@ -260,7 +260,7 @@ func TestMailboxThatIsNotFetchedIsTold(t *testing.T) {
 	w.s.fetched = map[string]*fetchWatch{} // a restart does not begin anew
 	w.pass(15 * time.Minute)
 	w.pass(5 * time.Hour)
-	w.told("capo", "non letta presso il gestore da 1h")
+	w.told("capo", "non letta presso il gestore da 1 h")
 	if got := w.standingAlarms(); !slices.Equal(got, []string{"not-fetched "}) {
 		t.Errorf("standing: %q", got)
 	}
@@ -277,7 +277,8 @@ func TestE4_CertificateThatEndsIsToldThreeTimes(t *testing.T) {
 	w := newWatched(t)
 	ends := w.now.AddDate(0, 0, 40)
 	w.s.opt.Certificate = func() time.Time { return ends }
-	w.s.workers[testBox] = &worker{acc: w.acc, facts: BoxStatus{Address: testBox, CertificateExpires: ends}}
+	w.s.workers[testBox] = &worker{acc: w.acc, facts: BoxStatus{Address: testBox}}
+	w.s.workers[testBox].seenCertificate(w.acc.SMTP, ends)
 	w.acc.Watch.Fetch = 0
 	for range 42 {
 		w.now = w.now.Add(24 * time.Hour)
@@ -286,7 +287,7 @@ func TestE4_CertificateThatEndsIsToldThreeTimes(t *testing.T) {
 	own, provider := "certificato del gateway", "certificato del gestore"
 	w.told("capo", provider, own, provider, own, provider, own)
 	ends = w.now.AddDate(1, 0, 0)
-	w.s.workers[testBox].facts.CertificateExpires = ends
+	w.s.workers[testBox].seenCertificate(w.acc.SMTP, ends)
 	w.round()
 	if got := w.standingAlarms(); len(got) != 0 {
 		t.Errorf("standing: %q", got)
