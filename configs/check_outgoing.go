@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 )
@@ -10,6 +11,18 @@ import (
 func (c *policyCheck) byMail() {
 	if c.apart {
 		return
+	}
+	for i, u := range c.policy.Users {
+		if box, ok := c.boxes[strings.ToLower(u.Email)]; ok && u.Email != "" {
+			c.refuse(fmt.Sprintf("users[%d].email", i), "email: %s is the PEC mailbox at line %d: needs an ordinary address", quote(u.Email), c.line(fmt.Sprintf("mailboxes[%d].address", box)))
+		}
+	}
+	if host := c.appliance.Outgoing.Smarthost.Host; host != "" {
+		for i := range c.policy.Mailboxes {
+			if strings.EqualFold(c.policy.Mailboxes[i].SMTP.Host, host) && net.ParseIP(host) == nil {
+				c.refuse(fmt.Sprintf("mailboxes[%d]", i), "smtp: %s is outgoing.smarthost.host of pecgate.yaml too: ordinary mail never goes by a PEC provider", quote(host))
+			}
+		}
 	}
 	none := c.appliance.Outgoing.Smarthost.Host == ""
 	const without = "but pecgate.yaml has no outgoing.smarthost"

@@ -54,9 +54,13 @@ func (s *Service) forwarder() *forward.Sender {
 		Store: s.opt.Store, Hostname: s.opt.Hello, Server: s.smarthost,
 		Failed: s.forwardFailed,
 		Sent: func(ctx context.Context, it forward.Item) error {
-			return errors.Join(s.ended(ctx, "", "forward-refused", it.To), s.ended(ctx, "", "forward-expired", it.To), s.forwardFree(ctx))
+			return errors.Join(s.ended(ctx, "", "forward-refused", it.To), s.ended(ctx, "", "forward-expired", it.To), s.forwardFree(ctx), s.ended(ctx, "", "smarthost-denies", ""))
 		},
-		Down: s.smarthostDown, Full: s.forwardFull,
+		To: s.stillGets,
+		Dropped: func(tx *mailbox.Tx, it forward.Item, why string) error {
+			return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "forward dropped", Box: it.Box, Subject: it.ID, Result: it.To, Reason: why})
+		},
+		Down: s.smarthostDown, Denied: s.relayDenied, Full: s.forwardFull,
 		Log: func(it forward.Item, r submit.Result) {
 			s.opt.Events.Forwarded(it.ID, it.Kind, it.Box, string(r.Class), string(r.Stage), r.Code, it.Attempts, r.Err)
 		},
