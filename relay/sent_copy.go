@@ -55,6 +55,12 @@ func (s *Service) copySent(ctx context.Context, w *worker, session *fetch.Sessio
 		return
 	}
 	folder, err := session.SentFolder(ctx, w.acc.SentFolder)
+	if err != nil && session.Over() != nil {
+		if ctx.Err() == nil {
+			s.opt.Events.Fault("sent copy", w.acc.Box, err) // the line, and no message: all are due still
+		}
+		return
+	}
 	for id, c := range due {
 		failed := err
 		if failed == nil {
@@ -66,6 +72,9 @@ func (s *Service) copySent(ctx context.Context, w *worker, session *fetch.Sessio
 		if err := s.copyTried(ctx, w.acc.Box, id, c, failed); err != nil {
 			s.opt.Events.Fault("sent copy", w.acc.Box, err)
 			return
+		}
+		if session.Over() != nil {
+			return // at most one message broke it: the others lose no try
 		}
 	}
 }

@@ -2,11 +2,14 @@ package relay
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"pecgate/mailbox"
+	"pecgate/relay/fetch"
 	"pecgate/relay/providersim" // the provider
 	"pecgate/relay/submit"
 )
@@ -104,5 +107,44 @@ func TestSentCopyFails(t *testing.T) {
 	}
 	if n := strings.Count(f.log.String(), "sent copy"); n < 5 {
 		t.Errorf("the log tells of it %d times", n)
+	}
+}
+
+// TestSentCopyBrokenLine: a line that breaks costs at most one copy a try.
+func TestSentCopyBrokenLine(t *testing.T) {
+	for _, at := range []string{"LIST", "SEARCH", "APPEND"} {
+		t.Run(at, func(t *testing.T) {
+			p, in, _ := simulated(t)
+			between := newTap(t, p.IMAPAddr(), in.Roots)
+			var cuts sync.WaitGroup
+			defer cuts.Wait()
+			folder := p.SentFolder()
+			if at == "LIST" {
+				folder = ""
+			}
+			f := newFetched(t, Account{IMAP: between.endpoint(t), SentCopy: true, SentFolder: folder})
+			for n := range 20 {
+				id := fmt.Sprintf("s%d", n)
+				enqueue(t, f.store, id, id+"@alfa.example")
+				f.handed(id)
+			}
+			session, err := loggedIn(t.Context(), f.s, f.w, f.w.server(), fetch.Dial)
+			if err != nil {
+				t.Fatal(err)
+			}
+			between.set(func(l line) (string, bool) {
+				if l.fromClient && strings.Contains(l.text, at) {
+					cuts.Go(between.cut) // which waits for the lock that is held here
+					return "", true
+				}
+				return "", false
+			})
+			f.s.copySent(t.Context(), f.w, session)
+			_ = session.Close() // it is broken
+			due, err := f.s.sentCopiesDue(t.Context(), testBox)
+			if err != nil || len(due) < 19 {
+				t.Errorf("%d of 20 lost no try, %v", len(due), err)
+			}
+		})
 	}
 }
