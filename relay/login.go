@@ -498,7 +498,9 @@ func (t *loginTurn) end(ctx context.Context, how loginEnd, words string) {
 		how = noAnswer
 	}
 	if how == noAnswer {
-		if ctx.Err() == nil { // else the answer may have been on its way: it counts
+		// A stop of the service counts, since the answer may have been on its way and a
+		// start follows; that a person waits no longer does not.
+		if ctx.Err() == nil || errors.Is(context.Cause(ctx), errNobodyWaits) {
 			t.unmark(ctx)
 		}
 		return

@@ -33,6 +33,9 @@ const (
 	LoginNotTried  = "not tried"
 )
 
+// errNobodyWaits: the look took too long, or who asked for it went.
+var errNobodyWaits = errors.New("the provider did not answer in time")
+
 // onlineTime bounds the look at one service.
 const onlineTime = 2 * time.Minute
 
@@ -52,9 +55,13 @@ func (s *Service) TryOnline(ctx context.Context, box string) ([]Online, error) {
 		acc := s.account(box)
 		w = &worker{acc: acc, logins: newLogins(acc), facts: BoxStatus{Address: box}}
 	}
+	outer := ctx
+	ctx, end := context.WithCancelCause(context.WithoutCancel(outer))
+	defer end(nil)
+	defer context.AfterFunc(outer, func() { end(errNobodyWaits) })()
 	var out []Online
 	for _, try := range []func(context.Context, *worker) Online{s.trySMTP, s.tryFetch} {
-		ctx, cancel := context.WithTimeout(ctx, onlineTime)
+		ctx, cancel := context.WithTimeoutCause(ctx, onlineTime, errNobodyWaits)
 		out = append(out, try(ctx, w))
 		cancel()
 	}
