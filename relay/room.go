@@ -127,19 +127,29 @@ func noteExpected(tx *mailbox.Tx, s *Submission) error {
 	return tx.Space(room).Put(k, e)
 }
 
+// forgetAtOnce bounds how many receipts that never came one look forgets.
+const forgetAtOnce = 200
+
 // outstanding is the room that the receipts under way of a mailbox will take.
+// Those that are waited for no more are forgotten: this is read at every hand-over.
 func outstanding(tx *mailbox.Tx, box, kind string) (n int64, err error) {
 	now := tx.Now()
-	err = tx.Space(room).Scan(expectKey(box, ""), func(_ string, raw []byte) (bool, error) {
+	var over []string
+	err = tx.Space(room).Scan(expectKey(box, ""), func(k string, raw []byte) (bool, error) {
 		var e expected
 		if err := json.Unmarshal(raw, &e); err != nil {
 			return false, fmt.Errorf("record of receipts that are to come: %w", err)
 		}
 		if now.Sub(e.At) < expectFor {
 			n += e.bytes(kind)
+		} else if len(over) < forgetAtOnce {
+			over = append(over, k)
 		}
 		return true, nil
 	})
+	for _, k := range over {
+		err = errors.Join(err, tx.Space(room).Delete(k))
+	}
 	return n, err
 }
 

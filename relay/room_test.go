@@ -184,3 +184,33 @@ func TestReceiptSize(t *testing.T) {
 		}
 	}
 }
+
+// TestExpectedReceiptsAreForgotten: what never came keeps no room and no record for
+// ever.
+func TestExpectedReceiptsAreForgotten(t *testing.T) {
+	i := newIntake(t)
+	left := func() (n int) {
+		i.update(func(tx *mailbox.Tx) error {
+			n = 0
+			return tx.Space(room).Scan(expectKey(testBox, ""), func(string, []byte) (bool, error) { n++; return true, nil })
+		})
+		return n
+	}
+	i.update(func(tx *mailbox.Tx) error {
+		now := tx.Now()
+		for n := range 3 {
+			at := now.Add(-expectFor * time.Duration(n))
+			if err := tx.Space(room).Put(expectKey(testBox, fmt.Sprint(n)), expected{At: at, Receipts: 1}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if n := left(); n != 3 {
+		t.Fatalf("%d records", n)
+	}
+	i.update(func(tx *mailbox.Tx) error { _, err := outstanding(tx, testBox, "brief"); return err })
+	if n := left(); n != 1 {
+		t.Errorf("%d records are left", n)
+	}
+}
