@@ -315,6 +315,7 @@ type loginTurn struct {
 	hash    []byte
 	mine    bool // it has the turn
 	marked  bool // it is on record that it is under way
+	known   bool // the provider took it once
 	over    bool
 }
 
@@ -390,7 +391,7 @@ func (t *loginTurn) mark(ctx context.Context) error {
 			return err
 		}
 		r.Tries++
-		r.Taken = taken
+		r.Taken, t.known = taken, taken
 		r.At, r.Why = tx.Now().UTC(), "the gateway was stopped in the middle of the login, more than once"
 		return tx.Space(room).Put(k, r)
 	})
@@ -486,8 +487,8 @@ func (t *loginTurn) unmark(ctx context.Context) {
 }
 
 // end says how it went where the login was not taken, with the provider's words.
-// One that was taken before in this process and is refused without a reason is
-// tried again, later and later.
+// One that was taken before and is refused without a reason is tried again, later
+// and later.
 func (t *loginTurn) end(ctx context.Context, how loginEnd, words string) {
 	if t.over {
 		return
@@ -541,7 +542,7 @@ func (t *loginTurn) end(ctx context.Context, how loginEnd, words string) {
 func (t *loginTurn) doubted(words string) bool {
 	t.w.mu.Lock()
 	defer t.w.mu.Unlock()
-	if !t.w.logins.proven[t.c] {
+	if !t.w.logins.proven[t.c] && !t.known {
 		return false
 	}
 	at := loginAt{t.service, t.c}

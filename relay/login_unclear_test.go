@@ -159,6 +159,28 @@ func TestB10_StoppedInTheMiddleOfAGoodLogin(t *testing.T) {
 	}
 }
 
+// TestB10_UnclearAfterAStart: a login that was taken before the gateway was started
+// anew is put off, too, when it is refused without a reason.
+func TestB10_UnclearAfterAStart(t *testing.T) {
+	g := newGate(t, false)
+	for _, end := range []func(*loginTurn){
+		func(l *loginTurn) { l.taken(t.Context()) },
+		func(l *loginTurn) { l.end(t.Context(), unclear, "NO ask us") },
+	} {
+		w := aWorker(g.acc)
+		login, err := g.s.login(t.Context(), w, serviceIMAP)
+		if err == nil {
+			err = login.before(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end(login); g.s.suspended(t.Context(), w, serviceIMAP) {
+			t.Fatal("suspended")
+		}
+	}
+}
+
 func TestSentAs(t *testing.T) {
 	for _, c := range []struct {
 		r    submit.Result
