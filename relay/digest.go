@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"pecgate/mailbox"
@@ -43,9 +44,10 @@ func (s *Service) tellDigests(ctx context.Context) error {
 	if s.opt.Digests == nil {
 		return nil
 	}
+	waits := sync.OnceValues(func() (awaiting, error) { return s.awaiting(ctx) })
 	var failed []error
 	for login, at := range s.opt.Digests() {
-		if err := s.tellDigest(ctx, login, at); err != nil {
+		if err := s.tellDigest(ctx, login, at, waits); err != nil {
 			failed = append(failed, fmt.Errorf("digest of %s: %w", login, err))
 		}
 		if ctx.Err() != nil {
@@ -63,7 +65,7 @@ func readDigested(tx *mailbox.Tx, login string) (d digested, err error) {
 	return d, err
 }
 
-func (s *Service) tellDigest(ctx context.Context, login string, at time.Duration) error {
+func (s *Service) tellDigest(ctx context.Context, login string, at time.Duration, waits waitsNow) error {
 	var last digested
 	var person mailbox.Person
 	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) { last, err = readDigested(tx, login); return err })
@@ -85,7 +87,7 @@ func (s *Service) tellDigest(ctx context.Context, login string, at time.Duration
 			if !strings.EqualFold(r.Login, login) {
 				continue
 			}
-			lines, uid, err := s.digestOf(ctx, box, r, person, last.Next[box])
+			lines, uid, err := s.digestOf(ctx, box, r, person, last.Next[box], waits)
 			if err != nil {
 				return err
 			}
@@ -113,7 +115,7 @@ func (s *Service) tellDigest(ctx context.Context, login string, at time.Duration
 }
 
 // digestOf are the lines about one mailbox, and where what is new begins next time.
-func (s *Service) digestOf(ctx context.Context, box string, r Reader, person mailbox.Person, from mailbox.UID) (string, mailbox.UID, error) {
+func (s *Service) digestOf(ctx context.Context, box string, r Reader, person mailbox.Person, from mailbox.UID, waits waitsNow) (string, mailbox.UID, error) {
 	var out strings.Builder
 	line := func(it, en string, n int) {
 		if s.opt.Language == "en" {
@@ -154,21 +156,40 @@ func (s *Service) digestOf(ctx context.Context, box string, r Reader, person mai
 	if sees {
 		line("errori non letti", "errors unread", st.Unseen)
 	}
-	waits, late, err := s.awaitedBy(ctx, box, r, person)
+	all, err := waits()
 	if err != nil {
 		return "", 0, err
 	}
-	line("invii in attesa di ricevute", "sent, receipts awaited", waits)
-	line("di cui in ritardo", "of these overdue", late)
+	n := all.of(box, r, person)
+	line("invii in attesa di ricevute", "sent, receipts awaited", n.waits)
+	line("di cui in ritardo", "of these overdue", n.late)
 	return out.String(), next, nil
 }
 
-// awaitedBy counts the submissions of a mailbox that wait for receipts, those that
-// the person sees.
-func (s *Service) awaitedBy(ctx context.Context, box string, r Reader, person mailbox.Person) (waits, late int, err error) {
-	scope, _ := r.Sees(mailbox.RoleSent)
+// waitsNow is awaiting, counted at its first call.
+type waitsNow func() (awaiting, error)
+
+// awaiting is what waits for receipts: by mailbox, and of it by who submitted it.
+type awaiting map[string]map[mailbox.Person]waitCount
+
+type waitCount struct{ waits, late int }
+
+// of are those of a mailbox that a person sees.
+func (a awaiting) of(box string, r Reader, person mailbox.Person) (n waitCount) {
+	if scope, _ := r.Sees(mailbox.RoleSent); scope != mailbox.ScopeAll {
+		return a[box][person]
+	}
+	for _, c := range a[box] {
+		n.waits, n.late = n.waits+c.waits, n.late+c.late
+	}
+	return n
+}
+
+// awaiting counts the submissions that wait for receipts: one pass for all the
+// digests of a round.
+func (s *Service) awaiting(ctx context.Context) (all awaiting, err error) {
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
-		waits, late = 0, 0
+		all = awaiting{}
 		return tx.Space(room).Scan("ws/", func(k string, _ []byte) (bool, error) {
 			sub, err := headOf(tx, strings.TrimPrefix(k, "ws/"))
 			if errors.Is(err, ErrNotFound) {
@@ -177,13 +198,16 @@ func (s *Service) awaitedBy(ctx context.Context, box string, r Reader, person ma
 			if err != nil {
 				return false, err
 			}
-			if sub.Box == box && (scope == mailbox.ScopeAll || sub.Person == person) {
-				if waits++; sub.Overdue != "" {
-					late++
-				}
+			if all[sub.Box] == nil {
+				all[sub.Box] = map[mailbox.Person]waitCount{}
 			}
+			n := all[sub.Box][sub.Person]
+			if n.waits++; sub.Overdue != "" {
+				n.late++
+			}
+			all[sub.Box][sub.Person] = n
 			return true, nil
 		})
 	})
-	return waits, late, err
+	return all, err
 }

@@ -25,6 +25,7 @@ import (
 //	wd/<due>/s/<id>           its deadline; milliseconds of watchClock.Ran, 16 hexadecimal digits
 //	wd/<due>/u/<message>      unreadWatch: a message that nobody may have read
 //	wt/<mailbox>/<what>/<login>/<id>  watchLine: it is still to be told; see watch_tell.go
+//	wn/<mailbox>/<what>/<login>/      watchClock.Ran when of these a notice was written
 //	wf/<mailbox>              watchClock.Ran when it was read at the provider the last time,
 //	                          once that is a while ago
 
@@ -213,7 +214,7 @@ func (s *Service) watchRound(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.watchDue(ctx, clock), s.tellWatches(ctx), s.watchBoxes(ctx, clock), s.watchCertificates(ctx, clock), s.tellDigests(ctx), s.sweepAlarms(ctx))
+	return errors.Join(s.watchDue(ctx, clock), s.tellWatches(ctx, clock), s.watchBoxes(ctx, clock), s.watchCertificates(ctx, clock), s.tellDigests(ctx), s.sweepAlarms(ctx))
 }
 
 // watchDue takes what is over off the list, notes it, and what is to be told of it.

@@ -2,9 +2,11 @@ package relay
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"pecgate/mailbox"
 )
@@ -14,13 +16,20 @@ const (
 	tellMost       = 400 // waits in one notice
 	tellNamed      = 50  // of these with their recipients or senders
 	tellRecipients = 10  // of each
+
+	gatherFor = time.Hour // after a notice, before the next of its kind
 )
 
 // tellWatches writes the notices of what a round found: one for each person,
-// mailbox and kind, however many messages it is about. A line goes in the
+// mailbox and kind, however many messages it is about, and at most one in gatherFor
+// (more only where one has not room for all). A line goes in the
 // transaction of its notice, so each is told once.
-func (s *Service) tellWatches(ctx context.Context) error {
+func (s *Service) tellWatches(ctx context.Context, clock watchClock) error {
 	var failed []error
+	told, err := s.toldLately(ctx, clock)
+	if err != nil {
+		return err
+	}
 	for after := "wt/"; ; {
 		prefix := ""
 		err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
@@ -33,6 +42,10 @@ func (s *Service) tellWatches(ctx context.Context) error {
 		if err != nil || prefix == "" {
 			return errors.Join(append(failed, err)...)
 		}
+		after = prefix + "~"
+		if told[prefix] {
+			continue // gathered
+		}
 		for more := true; more; {
 			if more, err = s.tellWatch(ctx, prefix); err != nil {
 				failed = append(failed, err)
@@ -42,8 +55,46 @@ func (s *Service) tellWatches(ctx context.Context) error {
 				return ctx.Err()
 			}
 		}
-		after = prefix + "~"
+		err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+			return tx.Space(room).Put("wn/"+strings.TrimPrefix(prefix, "wt/"), clock.Ran)
+		})
+		if err != nil {
+			failed = append(failed, err)
+		}
 	}
+}
+
+// toldLately are the prefixes of which a person was told so lately that what is new
+// is gathered: a batch that leaves at a pace is late at the same pace. Older records
+// are dropped.
+func (s *Service) toldLately(ctx context.Context, clock watchClock) (map[string]bool, error) {
+	told := map[string]bool{}
+	var old []string
+	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		clear(told)
+		old = nil
+		return tx.Space(room).Scan("wn/", func(k string, raw []byte) (bool, error) {
+			var at time.Duration
+			if err := json.Unmarshal(raw, &at); err != nil {
+				return false, fmt.Errorf("record of what was told: %w", err)
+			}
+			if since := clock.Ran - at; since >= 0 && since < gatherFor {
+				told["wt/"+strings.TrimPrefix(k, "wn/")] = true
+			} else {
+				old = append(old, k)
+			}
+			return true, nil
+		})
+	})
+	if err != nil || len(old) == 0 {
+		return told, err
+	}
+	return told, s.opt.Store.Update(ctx, func(tx *mailbox.Tx) (err error) {
+		for _, k := range old {
+			err = errors.Join(err, tx.Space(room).Delete(k))
+		}
+		return err
+	})
 }
 
 // tellWatch writes one notice of what stands under a prefix of watchLines; more
@@ -63,7 +114,7 @@ func (s *Service) tellWatch(ctx context.Context, prefix string) (more bool, err 
 		named, all, subs := 0, 0, 0
 		err := scanLines(tx, prefix, func(k string, l watchLine) bool {
 			keys = append(keys, k)
-			text, sub, e := lateLine(tx, k[len(prefix):], l)
+			text, sub, e := s.lateLine(tx, k[len(prefix):], l)
 			if e != nil {
 				text = "" // gone, or come meanwhile
 			}
@@ -118,16 +169,17 @@ func (s *Service) tellWatch(ctx context.Context, prefix string) (more bool, err 
 }
 
 // lateLine describes one thing that is late, and is "" where it is not any more.
-func lateLine(tx *mailbox.Tx, id string, l watchLine) (string, *Submission, error) {
+func (s *Service) lateLine(tx *mailbox.Tx, id string, l watchLine) (string, *Submission, error) {
+	zone := s.opt.Location
 	if l.For == awaitReading {
-		text, err := unreadLine(tx, l.Message)
+		text, err := s.unreadLine(tx, l.Message)
 		return text, nil, err
 	}
 	sub, err := load(tx, id)
 	if err != nil || sub.awaits() != l.For {
 		return "", nil, err
 	}
-	text, n := fmt.Sprintf("- %s  %s\n", sub.ID, sub.SubmittedAt.Format("2006-01-02 15:04Z")), 0
+	text, n := fmt.Sprintf("- %s  %s\n", sub.ID, sub.SubmittedAt.In(zone).Format("02/01/2006 15:04")), 0
 	for i := range sub.Recipients {
 		r := &sub.Recipients[i]
 		if l.For == awaitDelivery && !sub.open(r) {

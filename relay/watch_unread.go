@@ -72,7 +72,7 @@ func (s *Service) unreadOver(tx *mailbox.Tx, k string) error {
 }
 
 // unreadLine describes an envelope that nobody has read.
-func unreadLine(tx *mailbox.Tx, id mailbox.MessageID) (string, error) {
+func (s *Service) unreadLine(tx *mailbox.Tx, id mailbox.MessageID) (string, error) {
 	m, err := tx.Message(id)
 	if errors.Is(err, mailbox.ErrNotFound) {
 		return "", nil
@@ -80,5 +80,5 @@ func unreadLine(tx *mailbox.Tx, id mailbox.MessageID) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("- %s  %s\n", m.Arrived.UTC().Format("2006-01-02 15:04Z"), plain(m.MessageID, maxID)), nil
+	return fmt.Sprintf("- %s  %s\n", m.Arrived.In(s.opt.Location).Format("02/01/2006 15:04"), plain(m.MessageID, maxID)), nil
 }
