@@ -259,13 +259,33 @@ func Alarms(tx *mailbox.Tx, limit int) ([]Alarm, error) {
 	return out, err
 }
 
-// sweepAlarms ends the alarms of mailboxes that are no account any more, and
-// drops records of what ended long enough ago.
+// alarmGone tells of alarms about what is there no more, for which nobody else ends
+// them: servers that no mailbox uses, and the smarthost where there is none.
+func (s *Service) alarmGone() func(Alarm) bool {
+	hosts := map[string]bool{}
+	for _, a := range s.opt.Accounts() {
+		hosts[a.SMTP.Host], hosts[a.IMAP.Host], hosts[a.POP3.Host] = true, true, true
+	}
+	return func(a Alarm) bool {
+		switch a.Kind {
+		case "certificate":
+			host, _, ok := strings.Cut(a.About, " ")
+			return ok && !hosts[host]
+		case "smarthost", "forward-refused", "forward-expired", "forward-full":
+			return s.opt.Smarthost == nil
+		}
+		return false
+	}
+}
+
+// sweepAlarms ends the alarms of mailboxes that are no account any more, and of
+// other things that are gone, and drops records of what ended long enough ago.
 func (s *Service) sweepAlarms(ctx context.Context) error {
 	boxes := map[string]bool{"": true}
 	for _, a := range s.opt.Accounts() {
 		boxes[strings.ToLower(a.Box)] = true
 	}
+	gone := s.alarmGone()
 	var old []string
 	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
 		old = nil
@@ -274,7 +294,7 @@ func (s *Service) sweepAlarms(ctx context.Context) error {
 			if err := json.Unmarshal(raw, &a); err != nil {
 				return false, fmt.Errorf("record of an alarm: %w", err)
 			}
-			if !boxes[a.Mailbox] || !a.Ended.IsZero() && !a.silent(tx.Now()) {
+			if !boxes[a.Mailbox] || gone(a.Alarm) || !a.Ended.IsZero() && !a.silent(tx.Now()) {
 				old = append(old, k)
 			}
 			return len(old) < 200, nil

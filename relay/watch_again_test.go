@@ -131,3 +131,28 @@ func TestLateNoticeOfAMailboxWithASlash(t *testing.T) {
 	w.round()
 	w.told("mario", "uff/protocollo@pec.alfa.example")
 }
+
+// Alarms about a server that no mailbox uses any more, and about the smarthost
+// where there is none now, end by themselves.
+func TestAlarmsOfThingsThatAreGoneEnd(t *testing.T) {
+	w := newWatched(t)
+	w.withMail()
+	w.s.opt.Smarthost = &Smarthost{}
+	w.acc.Watch.Fetch = 0
+	w.acc.SMTP = Endpoint{Host: "old.alfa.example", Port: 465}
+	w.s.workers[testBox] = &worker{acc: w.acc, facts: BoxStatus{Address: testBox}}
+	w.s.workers[testBox].seenCertificate(w.acc.SMTP, w.now.AddDate(0, 0, 5))
+	if err := w.s.smarthostDown(t.Context(), errors.New("connection refused")); err != nil {
+		t.Fatal(err)
+	}
+	w.round()
+	if got := w.standingAlarms(); len(got) != 2 {
+		t.Fatalf("standing: %q", got)
+	}
+	w.acc.SMTP.Host, w.s.opt.Smarthost = "new.alfa.example", nil
+	w.s.workers[testBox] = &worker{acc: w.acc, facts: BoxStatus{Address: testBox}}
+	w.round()
+	if got := w.standingAlarms(); len(got) != 0 {
+		t.Errorf("standing: %q", got)
+	}
+}
