@@ -73,7 +73,7 @@ func TestB9_ProviderDownThreeDays(t *testing.T) {
 			next := slices.MinFunc(all, func(a, b *sender) int { return a.next.Compare(b.next) }).next
 			clock.atLeast(next)
 			for ; !tick.After(clock.now()); tick = tick.Add(runEvery) {
-				if err := s.tick(t.Context()); err != nil {
+				if _, err := s.tick(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -42,7 +42,7 @@ func (x *timed) pass(d time.Duration) {
 		if d -= step; x.clock.now().Before(x.next) {
 			return
 		}
-		if err := x.s.tick(x.t.Context()); err != nil {
+		if _, err := x.s.tick(x.t.Context()); err != nil {
 			x.t.Fatal(err)
 		}
 		x.next = x.clock.now().Add(runEvery)

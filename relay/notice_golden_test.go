@@ -227,10 +227,10 @@ func (r *reading) watches() {
 	r.filed("not fetched", func(ctx context.Context) error {
 		w := &worker{acc: r.acc}
 		w.facts.fetchError = "dial: connection refused"
-		if err := r.s.watchFetch(ctx, testBox, w, time.Hour, watchClock{}); err != nil {
+		if err := r.s.watchFetch(ctx, testBox, w, time.Hour, runClock{}); err != nil {
 			return err
 		}
-		return r.s.watchFetch(ctx, testBox, w, time.Hour, watchClock{Ran: 2 * time.Hour})
+		return r.s.watchFetch(ctx, testBox, w, time.Hour, runClock{Ran: 2 * time.Hour})
 	})
 	for _, own := range []bool{false, true} {
 		r.filed(fmt.Sprintf("certificate, own %v", own), func(ctx context.Context) error {

@@ -80,7 +80,7 @@ func TestJ1_NothingExpiresByAJump(t *testing.T) {
 	x := newTimed(t)
 	ids := queued(t, x.store, testBox, 100)
 	x.clock.add(365 * 24 * time.Hour)
-	if err := x.s.tick(t.Context()); err != nil {
+	if _, err := x.s.tick(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range ids {

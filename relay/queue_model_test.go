@@ -567,7 +567,8 @@ func (m *queueModel) jump(r *rapid.T) {
 		r.Skip() // receipts would be of the future, or before the provider's certificate
 	}
 	m.clock.add(d)
-	m.must(m.s[0].tick(m.ctx()))
+	_, err := m.s[0].tick(m.ctx())
+	m.must(err)
 }
 
 func (m *queueModel) stored(id string) (s *Submission) {

@@ -8,60 +8,70 @@ import (
 	"pecgate/mailbox"
 )
 
-// How long something has been tried is not told by the clock: it may jump by a
-// year, and the gateway may have stood still. It is told by how long the gateway
+// How long something has been tried, or waited for, is not told by the clock: it
+// may jump by a year, and the gateway may have stood still. It is told by how long the gateway
 // has run: a record to which each look adds what has passed since the look before,
-// at most runMost. A submission keeps how far that was when its trying began. So a
+// at most runMost. A submission keeps how far that was when its trying began, a
+// watchdog when its wait did. So a
 // jump, a stop or a night without power makes nothing expire (J1 to J3), and a
 // clock that is put back stops nothing.
 
 const (
-	runEvery = 5 * time.Minute  // between two looks
+	runEvery = time.Minute      // between two looks
 	runMost  = 10 * time.Minute // counts at most between two looks
 	runKey   = "clock"
+
+	// A clock that goes back, or on by more than doubtAfter in one step, is believed
+	// again doubtFor later. While it is in doubt no date is called near.
+	doubtBack, doubtAfter, doubtFor = time.Hour, 48 * time.Hour, 72 * time.Hour
 )
 
 // runClock is how long the gateway has run on this store.
 type runClock struct {
-	Ran  time.Duration `json:"ran"`
-	Seen time.Time     `json:"seen"` // of the last look
+	Ran   time.Duration `json:"ran"`             // all starts together
+	Seen  time.Time     `json:"seen"`            // by the clock, at the last look
+	Doubt time.Duration `json:"doubt,omitempty"` // the clock is not believed before Ran is this
+}
+
+// look takes note of the time.
+func (c *runClock) look(now time.Time) {
+	passed := now.Sub(c.Seen)
+	if !c.Seen.IsZero() {
+		c.Ran += min(max(passed, 0), runMost)
+		if passed < -doubtBack || passed > doubtAfter {
+			c.Doubt = c.Ran + doubtFor
+		}
+	}
+	c.Seen = now.UTC()
+}
+
+// believed tells whether dates may be compared with the clock.
+func (c *runClock) believed() bool { return c.Ran >= c.Doubt }
+
+func readRunClock(tx *mailbox.Tx) (c runClock, err error) {
+	err = tx.Space(room).Get(runKey, &c)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		err = nil
+	}
+	return c, err
 }
 
 // hasRun returns how long the gateway has run.
 func hasRun(tx *mailbox.Tx) (time.Duration, error) {
-	var c runClock
-	if err := tx.Space(room).Get(runKey, &c); err != nil && !errors.Is(err, mailbox.ErrNotFound) {
-		return 0, err
-	}
-	return c.Ran, nil
+	c, err := readRunClock(tx)
+	return c.Ran, err
 }
 
 // tick looks at the clock. Several services on one store add no more than one does.
-func (s *Service) tick(ctx context.Context) error {
-	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
-		var c runClock
-		if err := tx.Space(room).Get(runKey, &c); err != nil && !errors.Is(err, mailbox.ErrNotFound) {
+func (s *Service) tick(ctx context.Context) (c runClock, err error) {
+	err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) (err error) {
+		if c, err = readRunClock(tx); err != nil {
 			return err
 		}
-		now := tx.Now().UTC()
-		if !c.Seen.IsZero() {
-			c.Ran += min(max(now.Sub(c.Seen), 0), runMost)
-		}
-		c.Seen = now
+		c.look(tx.Now())
 		return tx.Space(room).Put(runKey, c)
 	})
-}
-
-// ticks looks at the clock until ctx ends.
-func (s *Service) ticks(ctx context.Context) {
-	for {
-		if err := s.tick(ctx); err != nil && ctx.Err() == nil {
-			s.opt.Events.Fault("clock", "", err)
-		}
-		if !pause(ctx, runEvery) {
-			return
-		}
-	}
+	return c, err
 }
 
 // begins notes that the time of trying begins now.

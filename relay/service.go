@@ -168,7 +168,6 @@ func (s *Service) Run(ctx context.Context) error {
 	var reporter sync.WaitGroup
 	defer reporter.Wait()
 	reporter.Go(func() { s.report(ctx) })
-	reporter.Go(func() { s.ticks(ctx) })
 	reporter.Go(func() { s.keepHolds(ctx) })
 	reporter.Go(func() { s.watchExpiry(ctx) })
 	reporter.Go(func() { s.watchAll(ctx) })

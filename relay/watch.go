@@ -16,17 +16,16 @@ import (
 // deadlines are a list ordered by time, of which a round reads what is over and no
 // more. What ends the wait takes the deadline away in its own transaction.
 //
-// Their time is not that of the clock, but how long the gateway ran (watchClock):
+// Their time is not that of the clock, but how long the gateway ran (runClock):
 // a clock that jumps, a machine that slept, or a gateway that was off for a week
 // make nothing late that had no chance to come.
 //
-//	wc                        watchClock
 //	ws/<id>                   watch of a submission
-//	wd/<due>/s/<id>           its deadline; milliseconds of watchClock.Ran, 16 hexadecimal digits
+//	wd/<due>/s/<id>           its deadline; milliseconds of runClock.Ran, 16 hexadecimal digits
 //	wd/<due>/u/<message>      unreadWatch: a message that nobody may have read
 //	wt/<mailbox>/<what>/<login>/<id>  watchLine: it is still to be told; see watch_tell.go
-//	wn/<mailbox>/<what>/<login>/      watchClock.Ran when of these a notice was written
-//	wf/<mailbox>              watchClock.Ran when it was read at the provider the last time,
+//	wn/<mailbox>/<what>/<login>/      runClock.Ran when of these a notice was written
+//	wf/<mailbox>              runClock.Ran when it was read at the provider the last time,
 //	                          once that is a while ago
 
 // Watch says after how long whose silence is told. 0: never.
@@ -38,46 +37,9 @@ type Watch struct {
 }
 
 const (
-	watchEvery = time.Minute
-	// watchStep is how much of the time between two rounds counts at most.
-	watchStep = 2 * watchEvery
-	// A clock that goes back, or on by more than doubtAfter in one step, is believed
-	// again doubtFor later. While it is in doubt no date is called near.
-	doubtBack, doubtAfter, doubtFor = time.Hour, 48 * time.Hour, 72 * time.Hour
-
 	watchesInGo = 20   // submissions changed in one transaction
 	watchesMost = 2000 // in one round
 )
-
-// watchClock is how long the gateway ran, all starts together.
-type watchClock struct {
-	Seen  time.Time     `json:"seen"` // by the clock, at the last round
-	Ran   time.Duration `json:"ran"`
-	Doubt time.Duration `json:"doubt,omitempty"` // the clock is not believed before Ran is this
-}
-
-// look takes note of the time.
-func (c *watchClock) look(now time.Time) {
-	passed := now.Sub(c.Seen)
-	if !c.Seen.IsZero() {
-		c.Ran += min(max(passed, 0), watchStep)
-		if passed < -doubtBack || passed > doubtAfter {
-			c.Doubt = c.Ran + doubtFor
-		}
-	}
-	c.Seen = now.UTC()
-}
-
-// believed tells whether dates may be compared with the clock.
-func (c *watchClock) believed() bool { return c.Ran >= c.Doubt }
-
-func readWatchClock(tx *mailbox.Tx) (c watchClock, err error) {
-	err = tx.Space(room).Get("wc", &c)
-	if errors.Is(err, mailbox.ErrNotFound) {
-		err = nil
-	}
-	return c, err
-}
 
 // awaited is what a submission waits for, and "" what needs no watch.
 type awaited string
@@ -113,7 +75,7 @@ func (s *Submission) open(r *Recipient) bool {
 // watch is the wait of one submission.
 type watch struct {
 	For   awaited       `json:"for"`
-	Start time.Duration `json:"start"`          // of watchClock.Ran
+	Start time.Duration `json:"start"`          // of runClock.Ran
 	Step  int           `json:"step,omitempty"` // so many terms are over and told
 	Due   time.Duration `json:"due,omitempty"`  // the deadline on the list; 0: none
 }
@@ -167,7 +129,7 @@ func noteWatch(tx *mailbox.Tx, s *Submission) error {
 			return err // history: nobody knows since when
 		}
 	}
-	clock, err := readWatchClock(tx)
+	clock, err := readRunClock(tx)
 	if err != nil {
 		return err
 	}
@@ -195,7 +157,7 @@ func (s *Service) watchAll(ctx context.Context) {
 		if err := s.watchRound(ctx); err != nil && ctx.Err() == nil {
 			s.opt.Events.Fault("watch", "", err)
 		}
-		if !pause(ctx, watchEvery) {
+		if !pause(ctx, runEvery) {
 			return
 		}
 	}
@@ -203,14 +165,7 @@ func (s *Service) watchAll(ctx context.Context) {
 
 // watchRound does what is due. What fails in one part keeps no other from it.
 func (s *Service) watchRound(ctx context.Context) error {
-	var clock watchClock
-	err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) (err error) {
-		if clock, err = readWatchClock(tx); err != nil {
-			return err
-		}
-		clock.look(tx.Now())
-		return tx.Space(room).Put("wc", clock)
-	})
+	clock, err := s.tick(ctx)
 	if err != nil {
 		return err
 	}
@@ -218,7 +173,7 @@ func (s *Service) watchRound(ctx context.Context) error {
 }
 
 // watchDue takes what is over off the list, notes it, and what is to be told of it.
-func (s *Service) watchDue(ctx context.Context, clock watchClock) error {
+func (s *Service) watchDue(ctx context.Context, clock runClock) error {
 	var failed []error
 	for range watchesMost / watchesInGo {
 		var keys []string
@@ -248,7 +203,7 @@ func (s *Service) watchDue(ctx context.Context, clock watchClock) error {
 }
 
 // takeWatches is watchDue for some.
-func (s *Service) takeWatches(tx *mailbox.Tx, clock watchClock, keys []string) error {
+func (s *Service) takeWatches(tx *mailbox.Tx, clock runClock, keys []string) error {
 	for _, k := range keys {
 		_, rest, _ := strings.Cut(strings.TrimPrefix(k, "wd/"), "/")
 		kind, id, _ := strings.Cut(rest, "/")
@@ -266,7 +221,7 @@ func (s *Service) takeWatches(tx *mailbox.Tx, clock watchClock, keys []string) e
 }
 
 // watchOver looks at a submission whose deadline is over.
-func (s *Service) watchOver(tx *mailbox.Tx, clock watchClock, k, id string) error {
+func (s *Service) watchOver(tx *mailbox.Tx, clock runClock, k, id string) error {
 	w, err := readWatch(tx, id)
 	if err != nil {
 		return err

@@ -23,12 +23,12 @@ const fetchQuiet = time.Hour
 // fetchWatch is what the watch knows of a mailbox's fetching.
 type fetchWatch struct {
 	good  uint64        // worker.good at the last look
-	since time.Duration // of watchClock.Ran: it was fetched then at the latest
+	since time.Duration // of runClock.Ran: it was fetched then at the latest
 	kept  bool          // since is on record
 }
 
 // watchBoxes tells of mailboxes that could not be read at the provider for long.
-func (s *Service) watchBoxes(ctx context.Context, clock watchClock) error {
+func (s *Service) watchBoxes(ctx context.Context, clock runClock) error {
 	var failed []error
 	known := map[string]bool{}
 	for _, a := range s.opt.Accounts() {
@@ -69,7 +69,7 @@ func (s *Service) forgetFetch(ctx context.Context, box string) error {
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return tx.Space(room).Delete(k) })
 }
 
-func (s *Service) watchFetch(ctx context.Context, box string, w *worker, term time.Duration, clock watchClock) error {
+func (s *Service) watchFetch(ctx context.Context, box string, w *worker, term time.Duration, clock runClock) error {
 	k := "wf/" + box
 	f := s.fetched[box]
 	if f == nil {
@@ -133,7 +133,7 @@ func certificateDays() []int { return []int{30, 7, 1} }
 
 // watchCertificates tells of certificates that end soon: those of the providers,
 // and the gateway's own.
-func (s *Service) watchCertificates(ctx context.Context, clock watchClock) error {
+func (s *Service) watchCertificates(ctx context.Context, clock runClock) error {
 	if !clock.believed() {
 		return nil
 	}

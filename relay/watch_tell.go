@@ -24,7 +24,7 @@ const (
 // mailbox and kind, however many messages it is about, and at most one in gatherFor
 // (more only where one has not room for all). A line goes in the
 // transaction of its notice, so each is told once.
-func (s *Service) tellWatches(ctx context.Context, clock watchClock) error {
+func (s *Service) tellWatches(ctx context.Context, clock runClock) error {
 	var failed []error
 	told, err := s.toldLately(ctx, clock)
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *Service) tellWatches(ctx context.Context, clock watchClock) error {
 // toldLately are the prefixes of which a person was told so lately that what is new
 // is gathered: a batch that leaves at a pace is late at the same pace. Older records
 // are dropped.
-func (s *Service) toldLately(ctx context.Context, clock watchClock) (map[string]bool, error) {
+func (s *Service) toldLately(ctx context.Context, clock runClock) (map[string]bool, error) {
 	told := map[string]bool{}
 	var old []string
 	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {

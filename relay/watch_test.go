@@ -58,9 +58,9 @@ func (w *watched) pass(d time.Duration) {
 	if d > 4*time.Minute {
 		w.now = w.now.Add(d - 4*time.Minute)
 		w.update(func(tx *mailbox.Tx) error {
-			c, err := readWatchClock(tx)
+			c, err := readRunClock(tx)
 			c.Ran, c.Seen = c.Ran+d-4*time.Minute, w.now
-			return errors.Join(err, tx.Space(room).Put("wc", c))
+			return errors.Join(err, tx.Space(room).Put(runKey, c))
 		})
 		d = 4 * time.Minute
 		w.round()

@@ -25,7 +25,7 @@ func noteUnread(tx *mailbox.Tx, acc Account, m *mailbox.Message, at mailbox.Plac
 	if acc.Watch.Unread <= 0 || m.History {
 		return nil
 	}
-	clock, err := readWatchClock(tx)
+	clock, err := readRunClock(tx)
 	if err != nil {
 		return err
 	}

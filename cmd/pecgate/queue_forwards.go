@@ -26,7 +26,14 @@ func newQueueForwardsCommand(app *app) *cobra.Command {
 		Short: "what waits for ordinary mailboxes",
 		Long: `Lists the notices and copies that wait for the smarthost (outgoing.smarthost).
 They are tried again by themselves for five days; what is given up is told to the
-administrator. No PEC waits here.`,
+administrator. No PEC waits here.
+
+The status is 0 where the list was printed, empty or not, 1 where it could not be
+read, and 2 for wrong usage or configuration.`,
+		Example: `  pecgate queue forwards
+  pecgate queue forwards --json
+  pecgate queue forwards retry f1a-0
+  pecgate queue forwards drop f1a-0`,
 		Args: noArguments("use `queue forwards`, `queue forwards retry ID` or `queue forwards drop ID`"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			l, err := configs.Load(app.config)
