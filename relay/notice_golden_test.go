@@ -243,8 +243,13 @@ func (r *reading) watches() {
 func (r *reading) ordinary() {
 	failure := forward.Failure{Item: forward.Item{ID: "f1-0", To: "ufficio@example.org", Kind: "copy", Box: testBox}, Reason: "rcpt: 550 5.1.1 no such user", Final: true}
 	r.filed("forward refused", func(ctx context.Context) error { return r.s.forwardFailed(ctx, failure) })
-	failure.Final, failure.Reason = false, "rcpt: 451 4.7.1 later"
+	failure.Content, failure.Reason = true, "data: 552 5.3.4 too large"
+	r.filed("forward content refused", func(ctx context.Context) error { return r.s.forwardFailed(ctx, failure) })
+	failure.Content, failure.Final, failure.Reason = false, false, "rcpt: 451 4.7.1 later"
 	r.filed("forward given up", func(ctx context.Context) error { return r.s.forwardFailed(ctx, failure) })
+	r.filed("smarthost denies", func(ctx context.Context) error {
+		return r.s.relayDenied(ctx, failure.Item, "rcpt: 554 5.7.1 relay access denied")
+	})
 	r.filed("smarthost", func(ctx context.Context) error { return r.s.smarthostDown(ctx, errors.New("dial: connection refused")) })
 	r.filed("forward full", func(ctx context.Context) error { return r.s.forwardFull(ctx, 12) })
 	r.s.opt.Readers = func(string) []Reader {
