@@ -219,7 +219,7 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 			if to == HandedOver && (now.HandedOver.IsZero() || now.ByReceipt) {
 				now.HandedOver, now.ByReceipt = t, false
 			}
-			return nil, false, happened(tx, now, "answer", answer(r)) // a receipt was faster
+			return nil, false, happened(tx, now, "answer", evidence(r)) // a receipt was faster
 		}
 		now.Crashes = 0 // its handling came to an end
 		var next *due
@@ -249,7 +249,7 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 				return nil, false, err
 			}
 		}
-		return next, true, s.step(tx, now, to, why, answer(r))
+		return next, true, s.step(tx, now, to, why, evidence(r))
 	})
 	if err == nil && (to == HandedOver || to == Uncertain) {
 		w.hurryUp()
@@ -335,4 +335,19 @@ func answer(r submit.Result) string {
 		return fmt.Sprintf("%s: %v", r.Stage, r.Err)
 	}
 	return string(r.Stage)
+}
+
+// refusedInStory bounds how many refused recipients the story of an attempt names.
+const refusedInStory = 20
+
+// evidence is answer with each recipient that the provider refused, in its words.
+func evidence(r submit.Result) string {
+	text := answer(r)
+	for i, x := range r.Refused {
+		if i == refusedInStory {
+			return fmt.Sprintf("%s; and %d more", text, len(r.Refused)-i)
+		}
+		text += fmt.Sprintf("; %s: %d %s %s", x.Recipient, x.Code, x.Enhanced, x.Text)
+	}
+	return text
 }

@@ -85,6 +85,10 @@ func TestB8_OneRefusedRecipient(t *testing.T) {
 			if text := decoded(t, h.folder("mario", "INBOX")[0]); !strings.Contains(text, words) || !strings.Contains(text, "nessun destinatario") {
 				t.Errorf("no %q in\n%s", words, text)
 			}
+			story := fmt.Sprint(s.Events)
+			if !strings.Contains(story, words) {
+				t.Errorf("no %q in the story %s", words, story)
+			}
 			for _, r := range s.Recipients {
 				if r.State != relay.Failed {
 					t.Errorf("%s is %s", r.Address, r.State)
