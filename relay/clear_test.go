@@ -197,7 +197,7 @@ func TestC11_NothingDeletedWhileReadAnew(t *testing.T) {
 	}
 	f.later(day)
 	f.later(day)
-	more, err := f.s.poll(t.Context(), f.w)
+	more, err := f.poll()
 	if got := left(t, p); err != nil || !more || len(got) != len(all) {
 		t.Fatalf("%t, %v, left are %d", more, err, len(got))
 	}

@@ -304,11 +304,24 @@ func (f *fetched) later(d time.Duration) {
 	f.now = f.now.Add(d)
 }
 
+// poll is one look at the provider. A session that broke off holds the maildrop
+// until the provider has seen its end.
+func (f *fetched) poll() (more bool, err error) {
+	for range 500 {
+		more, err = f.s.poll(context.Background(), f.w)
+		if err == nil || !strings.Contains(err.Error(), "IN-USE") {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return more, err
+}
+
 // round is one look at the provider, with those that follow at once.
 func (f *fetched) round() {
 	f.t.Helper()
 	for range 100 {
-		more, err := f.s.poll(context.Background(), f.w)
+		more, err := f.poll()
 		if err != nil {
 			f.t.Fatalf("%v\n%s", err, f.log)
 		}

@@ -43,7 +43,7 @@ func TestC17_FirstContactByIMAP(t *testing.T) {
 		}
 		return "", false
 	})
-	if _, err := f.s.poll(t.Context(), f.w); err == nil {
+	if _, err := f.poll(); err == nil {
 		t.Error("no error")
 	}
 	f.once(all[20:]...)
@@ -54,7 +54,7 @@ func TestC17_FirstContactByIMAP(t *testing.T) {
 	f.worker(f.w.acc)
 	put(t, p, "Subject: new\r\n\r\nx\r\n")
 	asked = nil
-	if more, err := f.s.poll(t.Context(), f.w); err != nil || !more {
+	if more, err := f.poll(); err != nil || !more {
 		t.Fatal(more, err)
 	}
 	if want := []string{"26", "20", "19", "18", "17", "16", "15", "14", "13", "12"}; !slices.Equal(asked, want) {
@@ -90,7 +90,7 @@ func TestC17_SetAsideInHistory(t *testing.T) {
 	put(t, p, letter(0)+"old\r\n", large, letter(2))
 	f := newFetched(t, Account{IMAP: in, MaxMessage: 1500})
 	for range maxTries - 1 {
-		if _, err := f.s.poll(t.Context(), f.w); err == nil {
+		if _, err := f.poll(); err == nil {
 			t.Error("no error")
 		}
 	}
@@ -276,7 +276,7 @@ func TestC11_NumberedAnewWithinARound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := f.s.poll(t.Context(), f.w); err == nil {
+			if _, err := f.poll(); err == nil {
 				t.Error("the round was good")
 			}
 			if c, _, err := f.s.readCursor(t.Context(), testBox, "INBOX"); err != nil || c != before {

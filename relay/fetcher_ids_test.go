@@ -66,7 +66,7 @@ func TestC14_ReceiptsInOtherFolders(t *testing.T) {
 		t.Errorf("%q, alarms %q", got, f.alarms())
 	}
 	f.change(func(a *Account) { a.Folders = []string{"INBOX", "INBOX.Ricevute", "INBOX.Gone"} })
-	if _, err := f.s.poll(t.Context(), f.w); err == nil || !strings.Contains(err.Error(), "INBOX.Gone") {
+	if _, err := f.poll(); err == nil || !strings.Contains(err.Error(), "INBOX.Gone") {
 		t.Errorf("a folder that is not there: %v", err)
 	}
 	if m := f.message(good); m.Verdict != "valid" { // the others were fetched all the same
@@ -114,7 +114,7 @@ func TestC16_PoisonWithAlarm(t *testing.T) {
 		large := "Subject: large\r\n\r\n" + strings.Repeat("x", 5000) + "\r\n"
 		put(t, p, letter(1), large, letter(2))
 		for range maxTries - 1 {
-			if _, err := f.s.poll(t.Context(), f.w); err == nil {
+			if _, err := f.poll(); err == nil {
 				t.Error("no error")
 			}
 			if f.alarms() != "" {
@@ -160,7 +160,7 @@ func TestC20_FilingFails(t *testing.T) {
 		receipt := string(i.receipt(providersim.Acceptance, nil))
 		put(t, p, receipt, letter(1))
 		for range maxTries {
-			_, _ = f.s.poll(t.Context(), f.w)
+			_, _ = f.poll()
 		}
 		f.round()
 		kept := func() (recovered, arrived int) {

@@ -149,7 +149,7 @@ func TestC10_SizeDiffers(t *testing.T) {
 	all[1].size = len(all[1].raw) + 1
 	d.set(func(d *drop) { d.messages = all })
 	for try := range maxTries {
-		if _, err := f.s.poll(t.Context(), f.w); err == nil {
+		if _, err := f.poll(); err == nil {
 			t.Errorf("try %d: no error", try)
 		}
 	}
@@ -181,7 +181,7 @@ func TestC16_TooLargeByPOP3(t *testing.T) {
 		d.messages = []popMessage{{id: "a", raw: strings.Repeat("x", 998) + "\r\n"}, {id: "b", raw: strings.Repeat("x", 999) + "\r\n"}, {id: "c", raw: "c\r\n"}}
 	})
 	for range maxTries - 1 {
-		_, _ = f.s.poll(t.Context(), f.w)
+		_, _ = f.poll()
 	}
 	f.round()
 	f.days(5)
@@ -204,7 +204,7 @@ func TestC13_GoneBeforeItWasFetched(t *testing.T) {
 		}
 	})
 	for range maxTries {
-		_, _ = f.s.poll(t.Context(), f.w)
+		_, _ = f.poll()
 	}
 	d.set(func(d *drop) { d.messages, d.on = slices.Delete(d.messages, 1, 2), nil })
 	f.later(asideFirst + time.Second)
@@ -252,7 +252,7 @@ func TestC17_FirstContact(t *testing.T) {
 	d.set(func(d *drop) {
 		d.on = func(cmd string) (string, bool) { return why, cmd == fmt.Sprintf("RETR %d", n-5) }
 	})
-	if _, err := f.s.poll(t.Context(), f.w); err == nil {
+	if _, err := f.poll(); err == nil {
 		t.Error("no error")
 	}
 	f.once(raws(letters(n)[n-5:])...)
@@ -260,7 +260,7 @@ func TestC17_FirstContact(t *testing.T) {
 	more := popMessage{id: "new", raw: "Subject: new\r\n\r\nx\r\n"}
 	d.set(func(d *drop) { d.messages, d.on = append(d.messages, more), nil })
 	d.saw("")
-	again, err := f.s.poll(t.Context(), f.w)
+	again, err := f.poll()
 	if err != nil || !again {
 		t.Fatal(again, err)
 	}

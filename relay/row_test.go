@@ -42,7 +42,7 @@ func TestRow(t *testing.T) {
 			}
 			return is
 		}
-		if _, err := f.s.poll(t.Context(), f.w); err == nil {
+		if _, err := f.poll(); err == nil {
 			t.Fatal("no error")
 		}
 		for k, raw := range all {

@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -17,7 +16,7 @@ import (
 func (f *fetched) rounds(n int, ids ...string) {
 	f.t.Helper()
 	for range n {
-		_, err := f.s.poll(context.Background(), f.w)
+		_, err := f.poll()
 		f.w.polled(err, f.store.Now())
 		for _, id := range ids {
 			if stored(f.t, f.store, id).State == Uncertain {

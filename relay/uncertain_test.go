@@ -134,7 +134,7 @@ func TestB1_NotReadable(t *testing.T) {
 			good := f.w.acc.IMAP
 			f.w.acc.IMAP.Port = 1
 			for range 30 {
-				_, err := f.s.poll(t.Context(), f.w)
+				_, err := f.poll()
 				if err == nil {
 					t.Fatal("read all the same")
 				}
@@ -236,7 +236,7 @@ func TestB1_WhatQuotesItIsNotSentAgain(t *testing.T) {
 // stumbleOver tries what cannot be fetched until it is set aside.
 func (f *fetched) stumbleOver() {
 	for range maxTries {
-		_, _ = f.s.poll(context.Background(), f.w) // the error is the message's
+		_, _ = f.poll() // the error is the message's
 	}
 }
 
