@@ -62,7 +62,7 @@ type ShownChild struct {
 
 // showBatch fills in what is shown of a batch: its children, and the receipts of
 // each recipient.
-func showBatch(tx *mailbox.Tx, b *Submission, shown *Shown) error {
+func showBatch(tx *mailbox.Tx, b *Submission, h halt, shown *Shown) error {
 	shown.Batch = progressOf(b)
 	made := map[int]*Submission{}
 	err := eachChild(tx, b.ID, 1, func(c *Submission) bool { made[c.Number] = c; return true })
@@ -82,6 +82,7 @@ func showBatch(tx *mailbox.Tx, b *Submission, shown *Shown) error {
 				out.HandedOver = &at
 			}
 		}
+		out.StateReason = h.reason(out.State, out.StateReason)
 		from, to := b.span(n)
 		for i := from; i < to; i++ {
 			out.Recipients = append(out.Recipients, b.Recipients[i].Address)

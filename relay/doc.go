@@ -73,7 +73,8 @@
 //   - What its origin says waited for a PIN or for approval, and of which the records
 //     are lost, is released by a person who asks for just that (Unconfirmed).
 //   - A login that the provider refused is not sent again with the same credential,
-//     by any service and over restarts (login.go), until a person says so.
+//     by any service and over restarts (login.go), until a person says so. What is
+//     queued says so meanwhile (halt.go).
 //   - What has no room at the provider for its receipts waits (room.go); what is not
 //     known holds nothing back.
 //   - One mailbox that is slow or broken delays no other: each has its own

@@ -137,8 +137,12 @@ func queueItem(tx *mailbox.Tx, id string) (it QueueItem, err error) {
 	if err != nil {
 		return it, err
 	}
+	h, err := haltOf(tx, s.Box)
+	if err != nil {
+		return it, err
+	}
 	it = QueueItem{
-		ID: s.ID, MsgID: s.MsgID, Mailbox: s.Box, User: s.User, State: s.State, StateReason: s.StateReason,
+		ID: s.ID, MsgID: s.MsgID, Mailbox: s.Box, User: s.User, State: s.State, StateReason: h.reason(s.State, s.StateReason),
 		SubmittedAt: s.SubmittedAt, Since: s.Since, Attempts: s.Attempts, MayHaveLeft: s.mayHaveLeft(),
 		Unconfirmed: s.stillUnconfirmed(), Recipients: []string{},
 	}

@@ -25,6 +25,9 @@ const restoredPage = 500
 //   - messages whose bytes are there and that the records do not know are filed;
 //   - whatever waits to be sent is held (restored), until a receipt tells or a
 //     person decides;
+//   - what the provider said of its room, and what held mailboxes back, is forgotten:
+//     it is asked and found again. A refused login stays refused, so that no wrong
+//     password is sent once more;
 //   - how far the mailboxes were fetched is forgotten, so that everything at the
 //     provider is read again. What is there already is known by its content;
 //     receipts are tied as always, and move what is held;
@@ -61,7 +64,7 @@ func (s *Service) restored(ctx context.Context, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	for _, prefix := range []string{"c/", "a/", "d/", "u/"} {
+	for _, prefix := range []string{"c/", "a/", "d/", "u/", "halt/", "quota/"} {
 		if err := s.forget(ctx, prefix); err != nil {
 			return err
 		}

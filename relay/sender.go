@@ -23,7 +23,11 @@ func (s *Service) send(ctx context.Context, w *worker) {
 		var wait time.Duration
 		var err error
 		ring := wake
-		if s.suspended(ctx, w, serviceSMTP) {
+		h := halt{Suspended: s.suspended(ctx, w, serviceSMTP)}
+		if err := s.noteHalt(ctx, w.acc.Box, h); err != nil && ctx.Err() == nil {
+			s.opt.Events.Fault("send", w.acc.Box, err)
+		}
+		if h.Suspended {
 			// Nothing can be sent whatever comes in; another password ends it.
 			wait, ring = suspendedLook, nil
 		} else {

@@ -91,9 +91,13 @@ func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, 
 			return err
 		}
 		message = s.Message
+		h, err := haltOf(tx, s.Box)
+		if err != nil {
+			return err
+		}
 		shown = Shown{
 			ID: s.ID, MsgID: s.MsgID, Alias: s.Alias, Identifier: s.Identifier, Mailbox: s.Box, User: s.User,
-			State: s.State, StateReason: s.StateReason, SubmittedAt: s.SubmittedAt, SHA256: s.SHA256, Resent: s.Resent, Twice: s.Twice, Recovered: s.Recovered, Counts: s.counts(),
+			State: s.State, StateReason: h.reason(s.State, s.StateReason), SubmittedAt: s.SubmittedAt, SHA256: s.SHA256, Resent: s.Resent, Twice: s.Twice, Recovered: s.Recovered, Counts: s.counts(),
 			Expected: s.expects(), Recipients: []ShownRecipient{}, Children: []ShownChild{},
 		}
 		if shown.Receipts, err = showReceipts(tx, s.ID, -1); err != nil {
@@ -113,7 +117,7 @@ func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, 
 		}
 		switch {
 		case s.batch():
-			err = showBatch(tx, s, &shown)
+			err = showBatch(tx, s, h, &shown)
 		case s.child():
 			var b *Submission
 			if b, err = headOf(tx, s.Batch); err == nil {

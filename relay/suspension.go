@@ -80,6 +80,9 @@ func (s *Service) Resume(ctx context.Context, box string, by Hand) error {
 		if len(holding(all, tx.Now())) == 0 && !forgotten {
 			return refuse("%s is not suspended: no login of it was refused since the last one that was taken", box)
 		}
+		if err := tx.Space(room).Delete(haltKey(box)); err != nil {
+			return err
+		}
 		var services []string
 		for _, r := range all {
 			services = append(services, r.Service)

@@ -1,0 +1,55 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"pecgate/mailbox"
+)
+
+// Why a mailbox sends nothing at all, for who asks what a queued submission waits
+// for:
+//
+//	halt/<mailbox>   halt
+//
+// The sender writes it when it halts and takes it away when it goes on, so that
+// nothing is written of each submission. It decides nothing: the sender looks by
+// itself each time.
+
+// halt is what holds back everything that is queued in a mailbox.
+type halt struct {
+	Suspended bool `json:"suspended,omitempty"` // the provider refused the login
+}
+
+func haltKey(box string) string { return "halt/" + strings.ToLower(box) }
+
+func haltOf(tx *mailbox.Tx, box string) (h halt, err error) {
+	if err = tx.Space(room).Get(haltKey(box), &h); errors.Is(err, mailbox.ErrNotFound) {
+		err = nil
+	}
+	return h, err
+}
+
+// noteHalt keeps what holds a mailbox back, where that has changed.
+func (s *Service) noteHalt(ctx context.Context, box string, h halt) error {
+	var old halt
+	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) { old, err = haltOf(tx, box); return err })
+	if err != nil || old == h {
+		return err
+	}
+	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+		if h == (halt{}) {
+			return tx.Space(room).Delete(haltKey(box))
+		}
+		return tx.Space(room).Put(haltKey(box), h)
+	})
+}
+
+// reason is why something is in its state, with what holds the mailbox back.
+func (h halt) reason(state State, why Reason) Reason {
+	if state == Queued && why == "" && h.Suspended {
+		return ReasonSuspended
+	}
+	return why
+}
