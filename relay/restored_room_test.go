@@ -46,5 +46,7 @@ func TestB10_RestoredSuspension(t *testing.T) {
 	g.password[""] = "nuova"
 	g.mu.Unlock()
 	g.k.set(func() { g.k.password = "nuova" })
-	g.run(func() { g.until("it goes on", func() bool { return g.status().Suspended == "" && g.k.logins() > before }) })
+	g.run(func() {
+		g.until("it goes on", func() bool { return g.status().Suspended == "" && g.k.logins() > before })
+	})
 }

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,7 +20,7 @@ import (
 // meanwhile. What is not known never holds anything back.
 //
 //	quota/<mailbox>        how full it is, as the provider told last
-//	expect/<mailbox>/<id>  receipts that are to come for what is under way
+//	expect/<mailbox>/<id>  receipts that are to come for what is under way (room_sum.go)
 
 const (
 	// receiptOverhead is what a receipt takes besides the original: text, daticert.xml
@@ -113,44 +112,24 @@ func noteExpected(tx *mailbox.Tx, s *Submission) error {
 		e = s.awaited()
 	}
 	switch {
-	case s.batch(), s.Recovered != "", !e.Acceptance && e.Receipts == 0:
-		if there {
-			return tx.Space(room).Delete(k)
+	case s.batch(), s.Recovered != "", !e.Acceptance && e.Receipts == 0, !e.At.IsZero() && tx.Now().Sub(e.At) >= expectFor:
+		if !there {
+			return nil
 		}
-		return nil
+		if err := tx.Space(room).Delete(k); err != nil {
+			return err
+		}
+		return changeSum(tx, s.Box, old, expected{})
 	case e.At.IsZero():
 		e.At = tx.Now().UTC()
 	}
 	if there && old.Acceptance == e.Acceptance && old.Receipts == e.Receipts {
 		return nil
 	}
-	return tx.Space(room).Put(k, e)
-}
-
-// forgetAtOnce bounds how many receipts that never came one look forgets.
-const forgetAtOnce = 200
-
-// outstanding is the room that the receipts under way of a mailbox will take.
-// Those that are waited for no more are forgotten: this is read at every hand-over.
-func outstanding(tx *mailbox.Tx, box, kind string) (n int64, err error) {
-	now := tx.Now()
-	var over []string
-	err = tx.Space(room).Scan(expectKey(box, ""), func(k string, raw []byte) (bool, error) {
-		var e expected
-		if err := json.Unmarshal(raw, &e); err != nil {
-			return false, fmt.Errorf("record of receipts that are to come: %w", err)
-		}
-		if now.Sub(e.At) < expectFor {
-			n += e.bytes(kind)
-		} else if len(over) < forgetAtOnce {
-			over = append(over, k)
-		}
-		return true, nil
-	})
-	for _, k := range over {
-		err = errors.Join(err, tx.Space(room).Delete(k))
+	if err := tx.Space(room).Put(k, e); err != nil {
+		return err
 	}
-	return n, err
+	return changeSum(tx, s.Box, old, e)
 }
 
 // shortage is a submission that has no room at the provider.
@@ -184,13 +163,15 @@ func (s *Service) noRoom(tx *mailbox.Tx, sub *Submission) (*shortage, error) {
 		}
 		sub.Size = m.Ref.Size
 	}
-	under, err := outstanding(tx, sub.Box, acc.Receipt)
-	if err != nil {
-		return nil, err
-	}
-	need, free := sub.awaited().bytes(acc.Receipt), max(0, q.Limit-q.Used-under)
-	if need <= free {
-		return nil, nil
+	need, free := sub.awaited().bytes(acc.Receipt), int64(0)
+	for _, after := range []time.Duration{recountEvery, recountSoon} {
+		under, err := outstanding(tx, sub.Box, acc.Receipt, after)
+		if err != nil {
+			return nil, err
+		}
+		if free = max(0, q.Limit-q.Used-under); need <= free {
+			return nil, nil
+		}
 	}
 	return &shortage{sub: sub, need: need, free: free, used: q.Used, limit: q.Limit}, nil
 }

@@ -33,7 +33,8 @@ func (s *Service) expectNothingOfOld(ctx context.Context) error {
 		if err == nil && len(old) > 0 {
 			err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 				for _, k := range old {
-					if err := tx.Space(room).Delete(k); err != nil {
+					box := strings.TrimPrefix(k[:strings.LastIndexByte(k, '/')], "expect/")
+					if err := errors.Join(tx.Space(room).Delete(k), tx.Space(room).Delete(sumKey(box))); err != nil {
 						return err
 					}
 				}

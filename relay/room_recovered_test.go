@@ -24,7 +24,7 @@ func TestRoomOfRecovered(t *testing.T) {
 		}
 	}
 	noted := func() (n int64) {
-		g.update(func(tx *mailbox.Tx) (err error) { n, err = outstanding(tx, testBox, ""); return err })
+		g.update(func(tx *mailbox.Tx) (err error) { n, err = outstanding(tx, testBox, "", 0); return err })
 		return n
 	}
 	if n := noted(); n != 0 {

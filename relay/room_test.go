@@ -117,7 +117,10 @@ func TestRoomUnderWay(t *testing.T) {
 	}
 	under := func() (n int64) {
 		t.Helper()
-		i.update(func(tx *mailbox.Tx) (err error) { n, err = outstanding(tx, testBox, acc.Receipt); return err })
+		i.update(func(tx *mailbox.Tx) (err error) {
+			n, err = outstanding(tx, testBox, acc.Receipt, recountEvery)
+			return err
+		})
 		return n
 	}
 	for n := range 2 {
@@ -209,7 +212,7 @@ func TestExpectedReceiptsAreForgotten(t *testing.T) {
 	if n := left(); n != 3 {
 		t.Fatalf("%d records", n)
 	}
-	i.update(func(tx *mailbox.Tx) error { _, err := outstanding(tx, testBox, "brief"); return err })
+	i.update(func(tx *mailbox.Tx) error { _, err := outstanding(tx, testBox, "brief", recountEvery); return err })
 	if n := left(); n != 1 {
 		t.Errorf("%d records are left", n)
 	}
