@@ -178,6 +178,7 @@ func (c *policyCheck) mailbox(i int) {
 	if m.ProviderCopyReceipts.Mode == "" {
 		m.ProviderCopyReceipts = m.ProviderCopy
 	}
+	c.copies(m, path)
 	if m.UncertainAfter < time.Minute || m.UncertainAfter > 24*time.Hour {
 		c.wrong(path+"uncertain_after", "needs 1m to 24h")
 	}
@@ -296,6 +297,23 @@ func (c *policyCheck) secret(s *Secret, at string, needed bool) {
 }
 
 // room checks what is said of the room at the provider.
+// copies warns of rules for our copy and the provider's that do not mean together
+// what they say.
+func (c *policyCheck) copies(m *Mailbox, path string) {
+	if m.Keep.Forever || m.Keep.After == 0 {
+		return
+	}
+	for _, r := range []struct {
+		key  string
+		rule CopyRule
+	}{{"provider_copy", m.ProviderCopy}, {"provider_copy_receipts", m.ProviderCopyReceipts}} {
+		if r.rule.Mode == "after" && r.rule.After > m.Keep.After {
+			c.warn(c.where(path+"keep"), "keep is shorter than %s: our messages stay until a week after the provider's copy is due to go, since it is compared with ours before", r.key)
+			return
+		}
+	}
+}
+
 func (c *policyCheck) room(m *Mailbox, path string) {
 	for i, share := range m.QuotaWarnings {
 		if share < 1 || share > 100 {

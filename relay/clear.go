@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"pecgate/mailbox"
@@ -27,6 +28,8 @@ import (
 // Before the provider is asked it is durable that it will be; the audit line
 // comes when the copy is gone. A round deletes at most copiesPerRound.
 //
+// During a bulk sending, and where room is short, receipts go sooner (clear_room.go).
+//
 // What stood there when a rule came waits until the clock was believed under that
 // rule: a rule set by mistake can be taken back for some days. Its number is in
 // the log and in the audit line of the rule.
@@ -45,13 +48,28 @@ type clearing struct {
 	mailbox.EvenClock
 	Rule  string    `json:"rule"`
 	Since time.Time `json:"since"` // of the rule
-	even  bool
+	// Longest is after how long the last kind of copies goes, where any does: so long
+	// our messages stay (copyMayGo).
+	Longest time.Duration `json:"longest,omitempty"`
+	Deletes bool          `json:"deletes,omitempty"`
+	even    bool
+	sooner  string // why receipts go sooner; see Account.sooner
 }
 
-func clearingKey(box string) string { return "g/" + box }
+func clearingKey(box string) string { return "g/" + strings.ToLower(box) }
 
 func (a Account) copyRule() string {
 	return "messages " + a.Copy.String() + ", receipts " + a.CopyReceipts.String()
+}
+
+// longestCopy is after how long the last kind of copies goes that does.
+func (a Account) longestCopy() (d time.Duration) {
+	for _, r := range []CopyRule{a.Copy, a.CopyReceipts} {
+		if r.Delete {
+			d = max(d, r.After)
+		}
+	}
+	return d
 }
 
 // clears tells whether any copy of the account may be deleted.
@@ -63,12 +81,16 @@ func (s *Service) clearing(ctx context.Context, acc Account) (c clearing, err er
 	rule := acc.copyRule()
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
 		c = clearing{}
-		return tx.Space(room).Get(clearingKey(acc.Box), &c)
+		err := tx.Space(room).Get(clearingKey(acc.Box), &c)
+		if errors.Is(err, mailbox.ErrNotFound) {
+			err = nil
+			c.Rule = Account{}.copyRule()
+		}
+		if err == nil {
+			c.sooner, err = acc.sooner(tx)
+		}
+		return err
 	})
-	if errors.Is(err, mailbox.ErrNotFound) {
-		err = nil
-		c.Rule = Account{}.copyRule()
-	}
 	if err != nil || c.Rule == rule && !acc.clears() {
 		return c, err
 	}
@@ -76,8 +98,9 @@ func (s *Service) clearing(ctx context.Context, acc Account) (c clearing, err er
 	changed := c.Rule != rule
 	before := c.Seen
 	if changed {
-		c = clearing{Rule: rule, Since: now.UTC()}
+		c = clearing{Rule: rule, Since: now.UTC(), sooner: c.sooner}
 	}
+	c.Deletes, c.Longest = acc.clears(), acc.longestCopy()
 	c.even = c.Look(now, time.UTC)
 	if !changed && now.Sub(before) < looked && now.After(before) {
 		return c, nil
@@ -129,7 +152,15 @@ func (c *clearing) due(acc Account, st standing, now time.Time) bool {
 	if rule.After <= 0 && !st.Since.Before(c.Since) {
 		return true // no clock is asked: it came under this rule
 	}
-	return c.even && !st.Since.Add(max(rule.After, 0)).After(now)
+	after := max(rule.After, 0)
+	switch {
+	case !st.Receipt:
+	case c.sooner == soonerRoom:
+		after = 0
+	case c.sooner == soonerBulk:
+		after = min(after, bulkAfter)
+	}
+	return c.even && !st.Since.Add(after).After(now)
 }
 
 // copyOf is a copy whose time is over.

@@ -24,7 +24,8 @@ type Copies struct {
 	Kept     int        `json:"kept"`     // of these, for good: something about them is doubtful
 	Due      int        `json:"due"`      // of these, to be deleted in the next rounds
 	DueBytes int64      `json:"due_bytes"`
-	List     []DueCopy  `json:"list"` // the first thousand that are due
+	Sooner   string     `json:"sooner"` // why receipts go before their time: bulk, room, or ""
+	List     []DueCopy  `json:"list"`   // the first thousand that are due
 }
 
 // DueCopy is a copy that the next rounds delete if it is still what was fetched.
@@ -54,7 +55,7 @@ func (s *Service) Copies(ctx context.Context, box string) (out Copies, err error
 		now := tx.Now()
 		out = Copies{Mailbox: box, Messages: acc.Copy.String(), Receipts: acc.CopyReceipts.String(), PerRound: copiesPerRound, List: []DueCopy{}}
 		var c clearing
-		err := tx.Space(room).Get(clearingKey(box), &c)
+		err = tx.Space(room).Get(clearingKey(box), &c)
 		switch {
 		case err != nil && !errors.Is(err, mailbox.ErrNotFound):
 			return err
@@ -65,6 +66,10 @@ func (s *Service) Copies(ctx context.Context, box string) (out Copies, err error
 		}
 		c.even = c.EvenClock.Look(now, time.UTC) // on our copy of the note
 		out.Even = c.even
+		if c.sooner, err = acc.sooner(tx); err != nil {
+			return err
+		}
+		out.Sooner = c.sooner
 		for _, prefix := range []string{"d/" + box + "/", maildropPrefix(box)} {
 			err := scanStanding(tx, prefix, "", func(k string, st standing) (bool, error) {
 				out.Standing++

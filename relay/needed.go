@@ -9,8 +9,14 @@ import (
 
 // Needed tells whether the relay needs a message still, so that it stays
 // however old it is (mailbox.Retention): it is, or is about, a submission that
-// is not over, or it is a receipt that may still find its submission.
+// is not over, or it is a receipt that may still find its submission,
+// or the provider's copy is to be compared with it before that goes.
 func Needed(tx *mailbox.Tx, m *mailbox.Message) (bool, error) {
+	if m.Direction == mailbox.In {
+		if stays, err := copyMayGo(tx, m); err != nil || stays {
+			return stays, err
+		}
+	}
 	if m.Submission == "" {
 		return m.Direction == mailbox.In && aboutSending(m.Kind) && tx.Now().Sub(m.Arrived) < waitFor, nil
 	}

@@ -140,6 +140,12 @@ func printCopies(out io.Writer, f relay.Copies, loc *time.Location) error {
 		since = "since " + f.Since.In(loc).Format(time.DateTime)
 	}
 	fmt.Fprintf(out, "%s: messages %s, receipts %s, %s.\n", f.Mailbox, f.Messages, f.Receipts, since)
+	switch f.Sooner {
+	case "room":
+		fmt.Fprintln(out, "The mailbox is short of room at the provider: receipts go as soon as ours are read back.")
+	case "bulk":
+		fmt.Fprintln(out, "Many messages are being sent: receipts go an hour after they were fetched, so that the mailbox does not fill.")
+	}
 	if len(f.List) > 0 {
 		w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 		fmt.Fprintln(w, "FETCHED\tSIZE\tKIND\tAT\tMESSAGE-ID")
