@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"pecgate/mailbox"
 	"pecgate/relay/submit"
@@ -59,6 +60,7 @@ func TestHoldEndsOnlyAsItWasDue(t *testing.T) {
 	var h hold
 	i.update(func(tx *mailbox.Tx) error { return tx.Space(room).Get(holdKey("one"), &h) })
 	d := dueHold{key: holdDueKey(h.Until, "one"), id: "one"}
+	time.Sleep(2 * time.Millisecond) // holds are told apart by the millisecond in which they end
 	if _, err := Approve(t.Context(), i.store, a, []mailbox.MessageID{stored(t, i.store, "one").Message}, Hand{}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,13 @@
 package gate_test
 
 import (
+	"io"
 	"log/slog"
 	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"pecgate/gateway/gate"
 	"pecgate/mailbox/events"
@@ -35,7 +37,19 @@ func TestL4_PanicInTheGate(t *testing.T) {
 		closed(t, e.dial(t))
 	}
 	works(t, e.client(e.dial(t)))
-	works(t, e.client(e.dial(t)))
+	// The last place is free a moment after its connection was seen closed.
+	for try := 1; ; try++ {
+		c := e.client(e.dial(t))
+		if _, err := io.WriteString(c, "hello\r\n"); err == nil {
+			if _, err = io.ReadFull(c, make([]byte, 7)); err == nil {
+				break
+			}
+		}
+		if try == 100 {
+			t.Fatal("the places of the connections that ended so are not given back")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	if ev.Panics() != 5 || strings.Contains(log.String(), "secret") || strings.Count(log.String(), "connection panic") != 5 {
 		t.Errorf("%d counted:\n%s", ev.Panics(), log)
 	}
