@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"pecgate/mailbox/netconn"
 	"pecgate/policy"
@@ -59,6 +60,13 @@ func TestL4_PanicInOneSession(t *testing.T) {
 
 	other.do("MAIL FROM:<"+office+">", "250 ")
 	newClient(t, l.dial(4)).login()
+	// Peers are answered before the fault is written down.
+	for range 500 {
+		if s.opt.Events.Panics() == 2 && strings.Count(s.log.String(), "connection panic") == 2 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	if n := s.opt.Events.Panics(); n != 2 || strings.Contains(s.log.String(), "secret") || strings.Count(s.log.String(), "connection panic") != 2 {
 		t.Errorf("%d counted:\n%s", n, s.log.String())
 	}
