@@ -149,6 +149,8 @@ type Mailbox struct {
 	ReplyTo string `yaml:"reply_to"`
 	// Whose silence is told, after how long the gateway ran.
 	Watch Watchdogs `yaml:"watch"`
+	// When the mailbox works. Default always.
+	Hours Hours `yaml:"hours"`
 	// Login of the mailbox administrator (amministratore di casella). Required.
 	Admin string `yaml:"admin"`
 	// Most people among the members, groups counted by their users; 1 to 1000, default 30.
@@ -221,6 +223,16 @@ type Watchdogs struct {
 	Unread Patience `yaml:"unread" default:"off"`
 	// Since the mailbox could be read at the provider; told to the administrator. 10m to 30d, default 1h.
 	Fetch Patience `yaml:"fetch" default:"1h"`
+}
+
+// Hours are the parts of each day, in the time zone of the appliance, in which a mailbox works: always (default), or from
+// one time to before another, like "07:30-20:00", over midnight where the first is the later one.
+type Hours struct {
+	// Receive is when it is fetched. What was sent brings receipts that are fetched for an hour at any time, and what is
+	// uncertain is looked for at any time.
+	Receive DaySpan `yaml:"receive" default:"always"`
+	// Send is when what is queued is handed over.
+	Send DaySpan `yaml:"send" default:"always"`
 }
 
 // Ordinary says what becomes of ordinary mail that arrives in a mailbox, beside that it is kept.

@@ -32,6 +32,7 @@ type Account struct {
 	POP3           Endpoint      // with a Host: fetched from there in place of IMAP
 	Folders        []string      // of the provider, polled; nil: INBOX
 	Every          time.Duration // between polls
+	Hours          Hours         // when it is polled and sends; zero: always
 	UncertainAfter time.Duration // how long receipts are waited for
 	Resend         bool          // then it is handed over once more, where the mailbox was readable throughout; false: held
 	MaxMessage     int64         // bytes, of one that is fetched
@@ -78,7 +79,7 @@ func (a Account) same(b Account) bool {
 		a.Receipt == b.Receipt && a.ProviderQuota == b.ProviderQuota && a.WhenFullSend == b.WhenFullSend && slices.Equal(a.QuotaWarnings, b.QuotaWarnings) &&
 		a.SMTPLogin.Username == b.SMTPLogin.Username && a.FetchLogin.Username == b.FetchLogin.Username &&
 		a.SMTP.same(b.SMTP) && a.IMAP.same(b.IMAP) && a.POP3.same(b.POP3) && a.Copy == b.Copy && a.CopyReceipts == b.CopyReceipts && slices.Equal(a.Folders, b.Folders) &&
-		a.Every == b.Every && a.UncertainAfter == b.UncertainAfter && a.Resend == b.Resend && a.XOAuth2 == b.XOAuth2 &&
+		a.Every == b.Every && a.Hours == b.Hours && a.UncertainAfter == b.UncertainAfter && a.Resend == b.Resend && a.XOAuth2 == b.XOAuth2 &&
 		a.SentCopy == b.SentCopy && a.SentFolder == b.SentFolder && slices.EqualFunc(a.Replies, b.Replies, submit.ReplyRule.Same) && a.MaxMessage == b.MaxMessage && a.PerMinute == b.PerMinute && a.Connections == b.Connections && a.HistoryUnseen == b.HistoryUnseen
 }
 

@@ -77,6 +77,8 @@
 //     queued says so meanwhile (halt.go).
 //   - What has no room at the provider for its receipts waits (room.go); what is not
 //     known holds nothing back.
+//   - Outside the hours of a mailbox nothing that is queued leaves and the provider is
+//     not asked, but for what cannot wait (hours.go).
 //   - One mailbox that is slow or broken delays no other: each has its own
 //     sender and fetcher.
 //

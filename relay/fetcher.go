@@ -32,9 +32,14 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 		}
 	}()
 	var heard hinted
+	var sent time.Time // when something was sent last
 	for {
 		wait := w.lookWait()
-		if s.suspended(ctx, w, w.acc.fetchService()) {
+		shut := s.receivesIn(ctx, w, sent)
+		w.setShut(shut > 0)
+		if shut > 0 {
+			wait, quick = min(shut, idle), nil
+		} else if s.suspended(ctx, w, w.acc.fetchService()) {
 			wait = min(wait, suspendedLook)
 		} else {
 			more, err := s.round(ctx, w)
@@ -75,7 +80,7 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 			s.work(ctx, w, j)
 		case <-w.hurry:
 			timer.Stop()
-			quick = s.opt.Schedule.Hurry
+			quick, sent = s.opt.Schedule.Hurry, s.opt.Store.Now()
 			if !pause(ctx, quick[0], w.hints) {
 				return
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"pecgate/mailbox"
 )
@@ -19,7 +20,8 @@ import (
 
 // halt is what holds back everything that is queued in a mailbox.
 type halt struct {
-	Suspended bool `json:"suspended,omitempty"` // the provider refused the login
+	Suspended bool      `json:"suspended,omitempty"` // the provider refused the login
+	Until     time.Time `json:"until,omitzero"`      // its hours of sending begin then
 }
 
 func haltKey(box string) string { return "halt/" + strings.ToLower(box) }
@@ -35,15 +37,30 @@ func haltOf(tx *mailbox.Tx, box string) (h halt, err error) {
 func (s *Service) noteHalt(ctx context.Context, box string, h halt) error {
 	var old halt
 	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) { old, err = haltOf(tx, box); return err })
-	if err != nil || old == h {
+	if err != nil || old.same(h) {
 		return err
 	}
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
-		if h == (halt{}) {
+		if h.same(halt{}) {
 			return tx.Space(room).Delete(haltKey(box))
 		}
 		return tx.Space(room).Put(haltKey(box), h)
 	})
+}
+
+// same tells whether nothing has changed: a clock that is set while the mailbox waits
+// moves the beginning of its hours a little.
+func (h halt) same(o halt) bool {
+	d := h.Until.Sub(o.Until)
+	return h.Suspended == o.Suspended && h.Until.IsZero() == o.Until.IsZero() && d > -time.Minute && d < time.Minute
+}
+
+// next is when something that is due at a time goes on.
+func (h halt) next(state State, at *time.Time) *time.Time {
+	if state == Queued && at != nil && h.Until.After(*at) {
+		return &h.Until
+	}
+	return at
 }
 
 // reason is why something is in its state, with what holds the mailbox back.

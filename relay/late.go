@@ -48,8 +48,8 @@ const lateSenders = 200
 // message has waited for long enough.
 func (s *Service) tellQueueLate(ctx context.Context, w *worker, why string) error {
 	now := s.opt.Store.Now()
-	if d := now.Sub(w.looked); d >= 0 && d < lateLook {
-		return nil
+	if d := now.Sub(w.looked); d >= 0 && d < lateLook || s.openedLately(w.acc, tellAfter) {
+		return nil // in the second case it waited for the hours of its mailbox
 	}
 	waiting, senders, err := s.lateIn(ctx, w.acc.Box)
 	if err != nil || waiting == 0 {

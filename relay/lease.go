@@ -56,6 +56,9 @@ func (s *Service) takeForAttempt(tx *mailbox.Tx, sub *Submission) error {
 	if err := sub.move(Attempting, ""); err != nil {
 		return err
 	}
+	if err := s.beginsNow(tx, sub); err != nil {
+		return err
+	}
 	now := tx.Now().UTC()
 	sub.Attempts++
 	sub.Fence++

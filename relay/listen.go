@@ -46,9 +46,12 @@ func (s *Service) listen(ctx context.Context, w *worker) {
 		case <-w.well:
 		}
 		began := time.Now()
-		err := s.listenOnce(ctx, w)
+		err := s.listenInHours(ctx, w)
 		if ctx.Err() != nil {
 			return
+		}
+		if !w.acc.Hours.Receive.open(s.now()) {
+			continue // the first round of the next hours begins anew
 		}
 		switch {
 		case errors.Is(err, fetch.ErrNoIdle), errors.Is(err, fetch.ErrAuthRefused):
@@ -68,6 +71,20 @@ func (s *Service) listen(ctx context.Context, w *worker) {
 		}
 		w.hint()
 	}
+}
+
+// listenInHours is listenOnce until the hours of receiving end.
+func (s *Service) listenInHours(ctx context.Context, w *worker) error {
+	now := s.now()
+	if !w.acc.Hours.Receive.open(now) {
+		return nil
+	}
+	if left := w.acc.Hours.Receive.until(now); left > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, left)
+		defer cancel()
+	}
+	return s.listenOnce(ctx, w)
 }
 
 // listenOnce listens until the line breaks.

@@ -152,7 +152,8 @@ func queueItem(tx *mailbox.Tx, id string) (it QueueItem, err error) {
 	if s.batch() {
 		it.Batch = progressOf(s)
 	}
-	if it.Next, err = nextOf(tx, s); err != nil || s.Events == 0 {
+	it.Next, err = nextOf(tx, s)
+	if it.Next = h.next(s.State, it.Next); err != nil || s.Events == 0 {
 		return it, err
 	}
 	var last Event
@@ -212,7 +213,12 @@ func ShowQueued(ctx context.Context, store *mailbox.Store, name string) (shown Q
 		if mayCancel(s, false) != nil && mayCancel(s, true) == nil {
 			shown.Can = append(shown.Can, "cancel --may-have-left")
 		}
+		h, err := haltOf(tx, s.Box)
+		if err != nil {
+			return err
+		}
 		shown.Next, err = nextOf(tx, s)
+		shown.Next = h.next(s.State, shown.Next)
 		return err
 	})
 	return shown, err

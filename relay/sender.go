@@ -24,6 +24,9 @@ func (s *Service) send(ctx context.Context, w *worker) {
 		var err error
 		ring := wake
 		h := halt{Suspended: s.suspended(ctx, w, serviceSMTP)}
+		if wait := s.sendsIn(w.acc); wait > 0 {
+			h.Until = s.opt.Store.Now().Add(wait).Round(time.Second).UTC()
+		}
 		if err := s.noteHalt(ctx, w.acc.Box, h); err != nil && ctx.Err() == nil {
 			s.opt.Events.Fault("send", w.acc.Box, err)
 		}

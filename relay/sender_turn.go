@@ -188,6 +188,9 @@ func (s *Service) turn(ctx context.Context, w *worker, t task, leased **Submissi
 	if b := w.brake.left(s.opt.Store.Now()); b > 0 && (t.Batch || t.due.Queued) {
 		return turnEnd{wait: b, full: true}, nil
 	}
+	if wait := s.sendsIn(w.acc); wait > 0 && (t.Batch || t.due.Queued) {
+		return turnEnd{wait: wait, full: true}, nil
+	}
 	leave, err := s.gates.enter(ctx, w.acc.SMTP.Host, w.acc.Connections)
 	if err != nil {
 		return end, err

@@ -120,6 +120,7 @@ type worker struct {
 	mu      sync.Mutex
 	logins  logins
 	facts   BoxStatus
+	shut    bool        // the hours of receiving are over
 	good    uint64      // rounds of fetching without an error
 	quota   fetch.Quota // of the provider
 	blind   string      // why a look at the mailbox failed since the last good one, where that could not be recorded

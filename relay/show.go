@@ -20,7 +20,10 @@ type Shown struct {
 	StateReason Reason `json:"state_reason"`
 	// Recovered says that it was not sent through the gateway, and where its
 	// original is from: receipt or provider; empty for any other.
-	Recovered   string           `json:"recovered,omitempty"`
+	Recovered string `json:"recovered,omitempty"`
+	// Hours is when the hours of the mailbox let it go on; left out where they do not
+	// keep it waiting.
+	Hours       *time.Time       `json:"hours,omitempty"`
 	SubmittedAt time.Time        `json:"submitted_at"`
 	SHA256      string           `json:"sha256"`
 	Resent      time.Time        `json:"resent,omitzero"` // when the gateway itself handed it over a second time (uncertain: resend)
@@ -99,6 +102,9 @@ func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, 
 			ID: s.ID, MsgID: s.MsgID, Alias: s.Alias, Identifier: s.Identifier, Mailbox: s.Box, User: s.User,
 			State: s.State, StateReason: h.reason(s.State, s.StateReason), SubmittedAt: s.SubmittedAt, SHA256: s.SHA256, Resent: s.Resent, Twice: s.Twice, Recovered: s.Recovered, Counts: s.counts(),
 			Expected: s.expects(), Recipients: []ShownRecipient{}, Children: []ShownChild{},
+		}
+		if h.Until.After(tx.Now()) && (s.State == Queued || s.batch() && s.Rest == Queued) {
+			shown.Hours = &h.Until
 		}
 		if shown.Receipts, err = showReceipts(tx, s.ID, -1); err != nil {
 			return err

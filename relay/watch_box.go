@@ -91,6 +91,15 @@ func (s *Service) watchFetch(ctx context.Context, box string, w *worker, term ti
 		s.fetched[box] = f
 	}
 	good, why, suspended := w.fetchState()
+	if w.isShut() { // it is not to be read now: the time begins anew with its hours
+		f.since = clock.Ran
+		if f.kept {
+			if err := s.forgetFetch(ctx, box); err != nil {
+				return err
+			}
+			f.kept = false
+		}
+	}
 	if good != f.good {
 		f.good, f.since = good, clock.Ran
 		if f.kept {

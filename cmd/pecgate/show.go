@@ -121,6 +121,9 @@ func printShown(out io.Writer, s relay.Shown, loc *time.Location) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "Submission\t%s\n", s.ID)
 	fmt.Fprintf(w, "State\t%s\n", state)
+	if s.Hours != nil {
+		fmt.Fprintf(w, "Goes on\t%s, when the mailbox's hours of sending begin\n", s.Hours.In(loc).Format(time.DateTime))
+	}
 	fmt.Fprintf(w, "Mailbox\t%s, %s\n", s.Mailbox, sentText(s))
 	fmt.Fprintf(w, "Message-ID\t<%s>\n", s.MsgID)
 	if s.Alias != "" {
