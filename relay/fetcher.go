@@ -365,10 +365,12 @@ func (r *folderRound) row() *row {
 // run takes in what list hands out.
 func (r *folderRound) run(ctx context.Context, list func(fn func(ctx context.Context, it fetch.Item) error) (fetch.State, error)) (fetch.State, error) {
 	var st fetch.State
+	// The row may be moving the cursor and stumbling while the next one is listed.
+	validity, stumbled := r.c.UIDValidity, uint32(0)
 	err := r.row().run(ctx, func(fn func(ctx context.Context, it fetch.Item) error) (err error) {
 		st, err = list(func(ctx context.Context, it fetch.Item) error {
-			if it.UIDValidity != r.c.UIDValidity {
-				r.stumbled = it.UID
+			if it.UIDValidity != validity {
+				stumbled = it.UID
 				return errAnew
 			}
 			r.taken++
@@ -376,6 +378,9 @@ func (r *folderRound) run(ctx context.Context, list func(fn func(ctx context.Con
 		})
 		return err
 	})
+	if stumbled != 0 {
+		r.stumbled = stumbled
+	}
 	return st, r.ended(ctx, st, err)
 }
 
