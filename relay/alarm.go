@@ -260,21 +260,24 @@ func Alarms(tx *mailbox.Tx, limit int) ([]Alarm, error) {
 }
 
 // alarmGone tells of alarms about what is there no more, for which nobody else ends
-// them: servers that no mailbox uses, and the smarthost where there is none.
-func (s *Service) alarmGone() func(Alarm) bool {
+// them: servers that no mailbox uses, the smarthost where there is none, and
+// submissions that are not held any more.
+func (s *Service) alarmGone() func(*mailbox.Tx, Alarm) (bool, error) {
 	hosts := map[string]bool{}
 	for _, a := range s.opt.Accounts() {
 		hosts[a.SMTP.Host], hosts[a.IMAP.Host], hosts[a.POP3.Host] = true, true, true
 	}
-	return func(a Alarm) bool {
+	return func(tx *mailbox.Tx, a Alarm) (bool, error) {
 		switch a.Kind {
 		case "certificate":
 			host, _, ok := strings.Cut(a.About, " ")
-			return ok && !hosts[host]
+			return ok && !hosts[host], nil
 		case "smarthost", "forward-refused", "forward-expired", "forward-full":
-			return s.opt.Smarthost == nil
+			return s.opt.Smarthost == nil, nil
+		case kindRoomHeld:
+			return roomAlarmOver(tx, a)
 		}
-		return false
+		return false, nil
 	}
 }
 
@@ -294,7 +297,11 @@ func (s *Service) sweepAlarms(ctx context.Context) error {
 			if err := json.Unmarshal(raw, &a); err != nil {
 				return false, fmt.Errorf("record of an alarm: %w", err)
 			}
-			if !boxes[a.Mailbox] || gone(a.Alarm) || !a.Ended.IsZero() && !a.silent(tx.Now()) {
+			over, err := gone(tx, a.Alarm)
+			if err != nil {
+				return false, err
+			}
+			if over || !boxes[a.Mailbox] || !a.Ended.IsZero() && !a.silent(tx.Now()) {
 				old = append(old, k)
 			}
 			return len(old) < 200, nil

@@ -94,6 +94,10 @@ func (s *Service) turnBatch(ctx context.Context, id string, by Hand, t turn) err
 			}
 			if t.to == Queued {
 				text += b.releasedUnconfirmed()
+				if b.heldForRoom() {
+					b.AnyRoom = true
+					text += anyRoomText
+				}
 				b.Released = now
 				if err := b.begins(tx); err != nil {
 					return nil, err
@@ -204,6 +208,7 @@ func (s *Service) retryBatch(ctx context.Context, id string, unconfirmed bool, b
 			if !c.goesWithBatch() {
 				return nil
 			}
+			c.AnyRoom = c.heldForRoom()
 			if err := s.step(tx, c, Queued, "", withBatch); err != nil {
 				return err
 			}

@@ -107,6 +107,9 @@ func (s *Service) leaseNext(ctx context.Context, batch string, perMinute int) (*
 		}
 		if lack != nil {
 			sub = nil
+			if lack.never {
+				return nil // held below
+			}
 			return waitForRoomBatch(tx, b, lack)
 		}
 		if err := paced(tx, b.Box, perMinute, true); err != nil {

@@ -75,8 +75,8 @@
 //   - A login that the provider refused is not sent again with the same credential,
 //     by any service and over restarts (login.go), until a person says so. What is
 //     queued says so meanwhile (halt.go).
-//   - What has no room at the provider for its receipts waits (room.go); what is not
-//     known holds nothing back.
+//   - What has no room at the provider for its receipts waits (room.go), and is held where
+//     it never will have (room_never.go); what is not known holds nothing back.
 //   - Outside the hours of a mailbox nothing that is queued leaves and the provider is
 //     not asked, but for what cannot wait (hours.go).
 //   - One mailbox that is slow or broken delays no other: each has its own
@@ -97,7 +97,7 @@
 //	to-approve   → accepted      the signed acceptance
 //	to-approve   → not-accepted  the signed non-acceptance
 //	queued       → attempting    a sender takes it, under a lease
-//	queued       → held          a person, a restore, its batch is held, its sender left the policy
+//	queued       → held          a person, a restore, its batch is held, its sender left the policy, its receipts can never fit the mailbox
 //	queued       → cancelled     a person, or its batch is cancelled
 //	queued       → handed-over   a signed notice about a recipient, which proves the hand-over; the provider's late 250
 //	queued       → accepted      the signed acceptance

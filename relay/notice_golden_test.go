@@ -184,6 +184,7 @@ func (r *reading) submissions() {
 	r.filed("no room", func(ctx context.Context) error {
 		return r.s.tellRoom(ctx, &shortage{sub: sub(), need: 3 << 20, free: 1 << 20, limit: 100 << 20})
 	})
+	r.alarm("never any room", roomHeldAlarm(sub(), &shortage{need: 300 << 20, limit: 100 << 20}))
 }
 
 // alarms writes what is told of mailboxes, providers and the gateway.

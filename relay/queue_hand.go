@@ -184,6 +184,10 @@ func (s *Service) retry(ctx context.Context, name string, unconfirmed bool, by H
 					text += ", although it may have left already: this may be a second hand-over"
 				}
 				text += sub.releasedUnconfirmed()
+				sub.AnyRoom = sub.heldForRoom()
+				if sub.AnyRoom {
+					text += anyRoomText
+				}
 				if err := sub.move(Queued, ""); err != nil {
 					return nil, err
 				}

@@ -17,7 +17,8 @@ import (
 // acceptance, and one for each recipient, which in its complete form carries the
 // whole original. Where the mailbox has no room for them they are lost, so the
 // submission waits as queued (room) until there is some; another that fits goes
-// meanwhile. What is not known never holds anything back.
+// meanwhile. What needs more than there is in all is held (room_never.go). What is not
+// known never holds anything back.
 //
 //	quota/<mailbox>        how full it is, as the provider told last
 //	expect/<mailbox>/<id>  receipts that are to come for what is under way (room_sum.go)
@@ -137,6 +138,7 @@ type shortage struct {
 	sub               *Submission
 	need, free, limit int64 // bytes; free after the receipts under way
 	used              int64
+	never             bool // it needs more than the mailbox has in all
 }
 
 // noRoom tells what room a submission lacks; nil: it may go.
@@ -164,6 +166,12 @@ func (s *Service) noRoom(tx *mailbox.Tx, sub *Submission) (*shortage, error) {
 		sub.Size = m.Ref.Size
 	}
 	need, free := sub.awaited().bytes(acc.Receipt), int64(0)
+	if need > q.Limit {
+		if any, err := anyRoom(tx, sub); err != nil || any {
+			return nil, err
+		}
+		return &shortage{sub: sub, need: need, used: q.Used, limit: q.Limit, never: true}, nil
+	}
 	for _, after := range []time.Duration{recountEvery, recountSoon} {
 		under, err := outstanding(tx, sub.Box, acc.Receipt, after)
 		if err != nil {
@@ -208,11 +216,18 @@ func waitForRoomBatch(tx *mailbox.Tx, b *Submission, lack *shortage) error {
 }
 
 func (l *shortage) text() string {
+	if l.never {
+		return fmt.Sprintf("its receipts can never fit the mailbox at the provider: they need %.1f MiB, it has %.1f MiB in all; `queue retry` sends it all the same", mebi(l.need), mebi(l.limit))
+	}
 	return fmt.Sprintf("no room at the provider for its receipts: they need %.1f MiB, free are %.1f of %.1f MiB", mebi(l.need), mebi(l.free), mebi(l.limit))
 }
 
-// tellRoom tells the administrator and the sender, once each while it lasts.
+// tellRoom tells the administrator and the sender, once each while it lasts. What has
+// no room ever is held.
 func (s *Service) tellRoom(ctx context.Context, l *shortage) error {
+	if l.never {
+		return s.holdForRoom(ctx, l)
+	}
 	a := alarm{
 		box: l.sub.Box, kind: kindRoom, to: s.adminOf(l.sub.Box), detail: fmt.Sprintf("servono / needed: %.1f MiB; liberi / free: %.1f MiB (%.1f MiB)", mebi(l.need), mebi(l.free), mebi(l.limit)),
 		subjectIT: "La casella PEC è piena presso il gestore: l'invio aspetta: " + l.sub.Box,

@@ -111,6 +111,9 @@ func (s *Service) leaseDue(ctx context.Context, id string, perMinute int) (sub *
 		if lack, err = s.noRoom(tx, sub); err != nil {
 			return err
 		}
+		if lack != nil && lack.never {
+			return nil // held below
+		}
 		if lack != nil {
 			return s.waitForRoom(tx, lack)
 		}

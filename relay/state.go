@@ -25,7 +25,8 @@ const (
 // Reason says why a submission is held or not accepted.
 type Reason string
 
-// The reasons. Room and Suspended are of what is queued: why it waits.
+// The reasons. Room and Suspended are of what is queued: why it waits. What is held for
+// Room needs more than the mailbox has in all.
 const (
 	ReasonUncertain Reason = "uncertain" // nobody knows whether the provider took it
 	ReasonRestored  Reason = "restored"  // the records are those of a backup: it may have left since
@@ -89,7 +90,7 @@ func Edges() []Edge {
 		{ToApprove, NotAccepted, refusal},
 
 		{Queued, Attempting, "a sender takes it, under a lease"},
-		{Queued, Held, "a person, a restore, its batch is held, its sender left the policy"},
+		{Queued, Held, "a person, a restore, its batch is held, its sender left the policy, its receipts can never fit the mailbox"},
 		{Queued, Cancelled, "a person, or its batch is cancelled"},
 		{Queued, HandedOver, notice + "; the provider's late 250"},
 		{Queued, Accepted, acceptance},
@@ -135,6 +136,7 @@ func (s *Submission) move(to State, why Reason) error {
 		return fmt.Errorf("relay: submission %s cannot go from %s to %s", s.ID, s.State, to)
 	}
 	s.State, s.StateReason, s.WithBatch = to, why, false
+	s.AnyRoom = s.AnyRoom && to != Held
 	s.moveRest()
 	s.Once = s.Once || to == Uncertain && s.Doubt
 	s.Doubt = s.Doubt || to == Uncertain || why == ReasonRestored

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -182,6 +183,15 @@ func TestEdgesByTheirCauses(t *testing.T) {
 		{Queued, Attempting, put(Queued), func(id string) { i.under(id, false) }},
 		{Queued, Held, put(Queued), func(id string) { ok(i.s.Hold(ctx, id, by)) }},
 		{Queued, Held, put(Queued), restored},
+		{Queued, Held, put(Queued), func(id string) {
+			i.update(func(tx *mailbox.Tx) error {
+				return tx.Space(room).Put(quotaKey(testBox), quotaNote{Limit: 1, At: tx.Now()})
+			})
+			if err := i.takes(id); !errors.Is(err, errLease) {
+				t.Error(err)
+			}
+			i.update(func(tx *mailbox.Tx) error { return tx.Space(room).Delete(quotaKey(testBox)) })
+		}},
 		{Queued, Cancelled, put(Queued), func(id string) { ok(i.s.Cancel(ctx, id, false, by)) }},
 		{Queued, HandedOver, put(Queued), notice},
 		{Queued, Accepted, put(Queued), accepted},

@@ -110,6 +110,11 @@ type Submission struct {
 	ByReceipt  bool      `json:"by_receipt,omitempty"` // HandedOver follows from these
 	Warners    []Warner  `json:"warners,omitempty"`    // who signed warnings
 
+	// RoomAlarm: the alarm stands that its receipts never have room. AnyRoom: a person
+	// sends it all the same; it counts until it is held again (room_never.go).
+	RoomAlarm bool `json:"room_alarm,omitempty"`
+	AnyRoom   bool `json:"any_room,omitempty"`
+
 	Overdue awaited `json:"overdue,omitempty"` // what did not come in time, while it is missing: see watch.go
 
 	Approval     bool           `json:"approval,omitempty"`      // another member must or had to approve it: see approval.go
@@ -333,7 +338,7 @@ func save(tx *mailbox.Tx, s *Submission, next *due) error {
 	if err := register(tx, s); err != nil {
 		return err
 	}
-	if err := errors.Join(noteLooking(tx, s, next), noteWatch(tx, s)); err != nil {
+	if err := errors.Join(noteLooking(tx, s, next), noteWatch(tx, s), endRoomAlarm(tx, s)); err != nil {
 		return err
 	}
 	if err := sp.Put("s/"+s.ID, s); err != nil {
