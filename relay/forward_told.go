@@ -113,8 +113,8 @@ func (s *Service) forwardFailed(ctx context.Context, f forward.Failure) error {
 		a.it = "Lo smarthost ha rifiutato il contenuto di un messaggio, per esempio come spam o perché troppo grande; non viene riprovato. Il messaggio resta leggibile con IMAP. Al massimo un avviso al giorno: gli altri sono nel registro di audit (forward given up)."
 		a.en = "The smarthost has refused what a message contains, for instance as spam or as too large; it is not tried again. The message can be read by IMAP. At most one notice a day: the others stand in the audit log (forward given up)."
 		if f.Ours {
-			a.it = "Un messaggio non può essere inoltrato con SMTP così com'è, e il gateway non cambia i byte; non viene riprovato. Il messaggio resta leggibile con IMAP. Al massimo un avviso al giorno: gli altri sono nel registro di audit (forward given up)."
-			a.en = "A message cannot be forwarded by SMTP as it is, and the gateway changes no byte; it is not tried again. The message can be read by IMAP. At most one notice a day: the others stand in the audit log (forward given up)."
+			a.it = "Un messaggio non può essere inoltrato così com'è: il motivo è qui sotto. Il gateway non ne cambia i byte e non lo riprova. Il messaggio resta leggibile con IMAP. Al massimo un avviso al giorno: gli altri sono nel registro di audit (forward given up)."
+			a.en = "A message cannot be forwarded as it is: the reason stands below. The gateway changes none of its bytes and does not try it again. The message can be read by IMAP. At most one notice a day: the others stand in the audit log (forward given up)."
 		}
 	}
 	if !f.Final {

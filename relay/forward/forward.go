@@ -13,6 +13,8 @@
 //     dot is tried again, so a copy may arrive twice, never less than once.
 //   - What bears our mark is not taken again (Marked).
 //   - The queue holds at most MaxItems; what comes on top is counted and not kept.
+//   - While the smarthost itself is away one message asks for it, and none waits longer
+//     for that: all goes when it is back.
 //   - A clock that jumps gives nothing up: that takes attempts on several days too.
 //   - Where an item goes is asked before each attempt (Options.To): who has left or
 //     lost the right gets nothing any more.
@@ -39,6 +41,7 @@ import (
 //	m/<message>/<to>  id: so that a message goes to an address once
 //	n                 count
 //	u                 unset: since when there is no smarthost
+//	h                 true: a person asked to have one tried now
 //	bell              written to wake the sender
 const space = "forward"
 
@@ -56,9 +59,10 @@ type Item struct {
 	Queued   time.Time         `json:"queued"`
 	Due      time.Time         `json:"due"`
 	Attempts int               `json:"attempts"`
-	Days     int               `json:"days,omitempty"`   // different days on which the smarthost answered
-	Reached  time.Time         `json:"reached,omitzero"` // the last of them
-	Last     time.Time         `json:"last,omitzero"`    // attempt
+	Answered int               `json:"answered,omitempty"` // of them, in so many the smarthost put this message off
+	Days     int               `json:"days,omitempty"`     // different days on which the smarthost answered
+	Reached  time.Time         `json:"reached,omitzero"`   // the last of them
+	Last     time.Time         `json:"last,omitzero"`      // attempt
 	Error    string            `json:"error,omitempty"`
 	Holder   string            `json:"holder,omitempty"` // who works on it
 	Lease    time.Time         `json:"lease,omitzero"`   // until then
@@ -174,13 +178,14 @@ func (it *Item) remove(tx *mailbox.Tx) error {
 	return errors.Join(sp.Delete(itemKey(it.ID)), sp.Delete(dueKey(it)), sp.Delete(onceKey(it)), sp.Put("n", n))
 }
 
-// Retry has an item tried now.
+// Retry has an item tried now, also where the smarthost would be left alone for a
+// while yet.
 func Retry(tx *mailbox.Tx, id string) (*Item, error) {
 	it, err := load(tx, id)
 	if err != nil {
 		return nil, err
 	}
-	return it, errors.Join(it.put(tx, tx.Now()), tx.Space(space).Put("bell", id))
+	return it, errors.Join(it.put(tx, tx.Now()), tx.Space(space).Put("h", true), tx.Space(space).Put("bell", id))
 }
 
 // Drop takes an item off the queue: it is not sent.

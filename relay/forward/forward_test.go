@@ -405,7 +405,8 @@ func TestRelayDeniedIsOfTheHost(t *testing.T) {
 	h.now = h.now.Add(time.Hour)
 	h.round()
 	h.waiting(0)
-	if !ofHost(submit.Result{Stage: submit.StageMail, Class: submit.Permanent, Code: 550}) || ofHost(submit.Result{Stage: submit.StageMail, Class: submit.Permanent, Code: 552}) {
+	if !ofHost(submit.Result{Stage: submit.StageMail, Class: submit.Permanent, Code: 550, Err: io.EOF}) || ofHost(submit.Result{Stage: submit.StageMail, Class: submit.Permanent, Code: 552, Err: io.EOF}) ||
+		ofHost(submit.Result{Stage: submit.StageMail, Class: submit.Permanent, Err: io.EOF}) {
 		t.Error("a refusal of MAIL is the host's, one of the size the message's")
 	}
 }

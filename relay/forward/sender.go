@@ -118,7 +118,11 @@ func (s *Sender) Round(ctx context.Context) (time.Duration, error) {
 		s.mu.Lock()
 		hostAt := s.retryAt
 		s.mu.Unlock()
-		if left := hostAt.Sub(now); left > 0 && left <= hostMost { // a clock that was put back does not count
+		asked, err := s.asked(ctx)
+		if err != nil {
+			return noteAgain, err
+		}
+		if left := hostAt.Sub(now); left > 0 && left <= hostMost && !asked { // a clock that was put back does not count
 			return left, nil
 		}
 		items, next, err := s.due(ctx)
@@ -147,6 +151,19 @@ func (s *Sender) failing() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.fails
+}
+
+// asked tells whether a person has asked since the last time to have something tried
+// now.
+func (s *Sender) asked(ctx context.Context) (asked bool, err error) {
+	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error { return tx.Space(space).Get("h", &asked) })
+	if errors.Is(err, mailbox.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return tx.Space(space).Delete("h") })
 }
 
 // full tells of what was not kept.
@@ -356,8 +373,8 @@ func ofHost(r submit.Result) bool {
 	switch r.Stage {
 	case submit.StageConnect, submit.StageTLS, submit.StageGreeting, submit.StageHello, submit.StageAuth:
 		return r.Err != nil
-	case submit.StageMail: // the return path is the same for all; but 552 is about the size (RFC 1870 section 6.1)
-		return r.Class == submit.Permanent && r.Code != 552
+	case submit.StageMail: // the return path is the same for all; but 552, and what we see ourselves, is about the message (RFC 1870 section 6.1)
+		return r.Class == submit.Permanent && r.Code != 552 && r.Code != 0
 	}
 	return false
 }
@@ -421,7 +438,11 @@ func (s *Sender) conclude(ctx context.Context, it *Item, r submit.Result) error 
 			return now.remove(tx)
 		}
 		now.Lease, now.Error, now.Days, now.Reached = time.Time{}, it.Error, it.Days, it.Reached
-		return now.put(tx, tx.Now().Add(wait(first, most, now.Attempts)))
+		if host != nil { // due at once, behind the others: the smarthost's own wait holds all
+			return now.put(tx, tx.Now())
+		}
+		now.Answered++
+		return now.put(tx, tx.Now().Add(wait(first, most, now.Answered)))
 	})
 	if err == nil && r.Class == submit.HandedOver {
 		return s.opt.Sent(ctx, *it)

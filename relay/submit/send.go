@@ -149,10 +149,10 @@ func (s *session) login(ctx context.Context) error {
 func (s *session) transaction(from string, to []string, size int64, eightBit bool) error {
 	s.res.Stage = StageMail
 	if s.ext.size > 0 && size > s.ext.size {
-		return permanent("the message has %d bytes, the provider takes at most %d", size, s.ext.size)
+		return permanent("the message has %d bytes, %s takes at most %d", size, s.srv.who(), s.ext.size)
 	}
 	if eightBit && !s.ext.eightBit {
-		return permanent("the message has 8-bit bytes, which this provider does not take, and they may not be changed")
+		return permanent("the message has 8-bit bytes, which %s does not take, and they may not be changed", s.srv.who())
 	}
 	line := "MAIL FROM:<" + from + ">"
 	if s.ext.hasSize {
@@ -229,7 +229,7 @@ func (s *session) handOver(ctx context.Context, body Body, h Hooks) error {
 	if s.r.Buffered() > 0 {
 		// A reply to a dot that was not sent would be taken for the reply to
 		// the one that is.
-		return temporary("message: the provider answered before its end")
+		return temporary("message: %s answered before its end", s.srv.who())
 	}
 	if h.BeforeDot != nil {
 		if err := h.BeforeDot(ctx); err != nil {
@@ -273,7 +273,7 @@ func (s *session) dot() error {
 		return unclear("%w", err)
 	}
 	if s.r.Buffered() > 0 {
-		return unclear("the provider answered twice")
+		return unclear("%s answered twice", s.srv.who())
 	}
 	switch rep.code / 100 {
 	case 2:

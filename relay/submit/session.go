@@ -62,7 +62,7 @@ func (s *session) refused(what string, class Class, rep reply) error {
 	if enhanced != "" {
 		enhanced += " "
 	}
-	return &stop{class: class, rep: &rep, err: fmt.Errorf("%s: the provider answered %d %s%s", what, rep.code, enhanced, text)}
+	return &stop{class: class, rep: &rep, err: fmt.Errorf("%s: %s answered %d %s%s", what, s.srv.who(), rep.code, enhanced, text)}
 }
 
 // use takes over a connection; what was buffered of an earlier one is gone.
@@ -100,7 +100,7 @@ func (s *session) reply(d time.Duration) (reply, error) {
 	}
 	rep, err := readReply(s.r, s.secrets == nil)
 	if errors.Is(err, io.EOF) {
-		err = errors.New("the provider closed the connection")
+		err = errors.New(s.srv.who() + " closed the connection")
 	}
 	return rep, err
 }
@@ -231,7 +231,7 @@ func (s *session) auth() error {
 	var first string
 	switch {
 	case s.srv.Token != "" && !s.offers("XOAUTH2"):
-		return temporary("login: the provider does not offer XOAUTH2")
+		return temporary("login: %s does not offer XOAUTH2", s.srv.who())
 	case s.srv.Token != "":
 		// A refusal comes in a challenge, which an empty answer ends.
 		first, steps = "AUTH XOAUTH2 "+bearer, []string{""}
@@ -242,7 +242,7 @@ func (s *session) auth() error {
 	case s.offers("LOGIN"):
 		first, steps = "AUTH LOGIN", []string{b64([]byte(s.srv.Username)), b64([]byte(s.srv.Password))}
 	default:
-		return temporary("login: the provider offers neither PLAIN nor LOGIN")
+		return temporary("login: %s offers neither PLAIN nor LOGIN", s.srv.who())
 	}
 	rep, err := s.command("login", first)
 	for i := 0; err == nil && rep.code == 334 && i < len(steps); i++ {

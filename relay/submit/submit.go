@@ -73,6 +73,14 @@ type Server struct {
 	Ordinary bool
 }
 
+// who is the server in our own words.
+func (s *Server) who() string {
+	if s.Ordinary {
+		return "the smarthost"
+	}
+	return "the provider"
+}
+
 // clear tells whether the line may be without TLS.
 func (s *Server) clear() bool {
 	ip := net.ParseIP(s.Host)

@@ -44,6 +44,8 @@ type Server struct {
 	// (STARTTLS and login demanded), submissions (TLS from the first byte, login
 	// demanded).
 	Ports map[string]int
+
+	master *process
 }
 
 // Message is one that was delivered to one recipient.
@@ -157,11 +159,31 @@ func Start(t testing.TB, o Options) *Server {
 		t.Fatal(err)
 	}
 	// postfix start-fg leaves the master behind when it is ended.
-	p.run(t, "log", filepath.Join(strings.TrimSpace(string(daemons)), "master"), "-d", "-c", filepath.Join(p.Dir, "etc"))
+	p.master = &process{log: "log", name: filepath.Join(strings.TrimSpace(string(daemons)), "master"), args: []string{"-d", "-c", filepath.Join(p.Dir, "etc")}}
+	t.Cleanup(func() { p.master.end(t, p.Dir) })
+	p.Again(t)
+	return p
+}
+
+// Stop ends it as an administrator does; what it took stays.
+func (p *Server) Stop(t testing.TB) {
+	t.Helper()
+	p.master.end(t, p.Dir)
+}
+
+// Again starts it after Stop, at the same ports.
+func (p *Server) Again(t testing.TB) {
+	t.Helper()
+	p.master.start(t)
 	for _, port := range p.Ports {
 		p.wait(t, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	}
-	return p
+}
+
+// Refuse changes the replies to RCPT, between Stop and Again.
+func (p *Server) Refuse(t testing.TB, replies map[string]string) {
+	t.Helper()
+	p.write(t, "etc/rcpt", table(replies))
 }
 
 // Addr is host:port of one of the services.
@@ -304,24 +326,45 @@ func (p *Server) startSASL(t testing.TB, o Options) {
 	p.wait(t, "unix", filepath.Join(p.Dir, "sasl"))
 }
 
-// run starts a service that stays in the foreground and ends it with the test; what
-// it wrote into log is shown where that fails.
-func (p *Server) run(t testing.TB, log, name string, args ...string) {
+// process is a service that stays in the foreground.
+type process struct {
+	log, name string // log: below the server's folder, shown where the test fails
+	args      []string
+
+	cmd  *exec.Cmd // nil: it does not run
+	said bytes.Buffer
+}
+
+func (r *process) start(t testing.TB) {
 	t.Helper()
-	cmd := exec.Command(name, args...)
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd := exec.Command(r.name, r.args...)
+	cmd.Stdout, cmd.Stderr = &r.said, &r.said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Postfix ends its group with itself
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); t.Failed() {
-			text, _ := os.ReadFile(filepath.Join(p.Dir, log))
-			t.Logf("%s ended: %v\n%.2000s\n%.8000s", name, err, said.String(), text)
-		}
-	})
+	r.cmd = cmd
+}
+
+func (r *process) end(t testing.TB, dir string) {
+	t.Helper()
+	if r.cmd == nil {
+		return
+	}
+	_ = r.cmd.Process.Signal(syscall.SIGTERM)
+	if err := r.cmd.Wait(); t.Failed() {
+		text, _ := os.ReadFile(filepath.Join(dir, r.log))
+		t.Logf("%s ended: %v\n%.2000s\n%.8000s", r.name, err, r.said.String(), text)
+	}
+	r.cmd = nil
+}
+
+// run starts a service and ends it with the test.
+func (p *Server) run(t testing.TB, log, name string, args ...string) {
+	t.Helper()
+	r := &process{log: log, name: name, args: args}
+	r.start(t)
+	t.Cleanup(func() { r.end(t, p.Dir) })
 }
 
 func (p *Server) wait(t testing.TB, network, addr string) {
