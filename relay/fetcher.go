@@ -46,9 +46,7 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 			if ctx.Err() != nil {
 				return
 			}
-			if !errors.Is(err, errOtherFetcher) {
-				w.polled(err, s.opt.Store.Now())
-			}
+			w.polled(err, s.opt.Store.Now())
 			wait = w.lookWait()
 			switch {
 			case errors.Is(err, errOtherFetcher): // it is in good hands
@@ -428,6 +426,9 @@ func seenButGone(tx *mailbox.Tx, box string, at spot, why string) error {
 func (w *worker) polled(err error, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.otherHas = errors.Is(err, errOtherFetcher); w.otherHas {
+		return // it is in good hands
+	}
 	if err != nil {
 		w.facts.fetchError = err.Error()
 		return

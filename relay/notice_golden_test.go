@@ -225,6 +225,9 @@ func (r *reading) watches() {
 		a.words(watchLine{For: of, Term: duration(90 * time.Minute)}, 2, "- 01abc  2026-03-01 08:00Z\n  a@pec.example")
 		r.alarm("overdue "+string(of), a)
 	}
+	unseen := alarm{box: testBox, kind: "overdue"}
+	unseen.words(watchLine{For: awaitAcceptance, Term: duration(30 * time.Minute), Unseen: true}, 2, "- 01abc  2026-03-01 08:00Z\n  a@pec.example")
+	r.alarm("acceptance unseen", unseen)
 	r.filed("not fetched", func(ctx context.Context) error {
 		w := &worker{acc: r.acc}
 		w.facts.fetchError = "dial: connection refused"

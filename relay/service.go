@@ -117,14 +117,16 @@ type worker struct {
 
 	ended atomic.Bool
 
-	mu      sync.Mutex
-	logins  logins
-	facts   BoxStatus
-	shut    bool        // the hours of receiving are over
-	good    uint64      // rounds of fetching without an error
-	quota   fetch.Quota // of the provider
-	blind   string      // why a look at the mailbox failed since the last good one, where that could not be recorded
-	seeking int         // of how many the receipt is looked for
+	mu     sync.Mutex
+	logins logins
+	facts  BoxStatus
+	shut   bool // the hours of receiving are over
+	// otherHas: another gateway on the store fetches it, by the last round.
+	otherHas bool
+	good     uint64      // rounds of fetching without an error
+	quota    fetch.Quota // of the provider
+	blind    string      // why a look at the mailbox failed since the last good one, where that could not be recorded
+	seeking  int         // of how many the receipt is looked for
 	// goodLook: this round has made a good look for these.
 	goodLook bool
 }

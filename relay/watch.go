@@ -78,6 +78,8 @@ type watch struct {
 	Start time.Duration `json:"start"`          // of runClock.Ran
 	Step  int           `json:"step,omitempty"` // so many terms are over and told
 	Due   time.Duration `json:"due,omitempty"`  // the deadline on the list; 0: none
+	// Unseen: it was told that nobody can know whether it came (watch_unseen.go).
+	Unseen bool `json:"unseen,omitempty"`
 }
 
 // firstLook is when a round takes up a new wait: terms are longer.
@@ -175,6 +177,7 @@ func (s *Service) watchRound(ctx context.Context) error {
 // watchDue takes what is over off the list, notes it, and what is to be told of it.
 func (s *Service) watchDue(ctx context.Context, clock runClock) error {
 	var failed []error
+	read := s.lastReads() // before the transaction: no lock is taken within
 	for range watchesMost / watchesInGo {
 		var keys []string
 		last := deadline(clock.Ran, "~")
@@ -191,7 +194,7 @@ func (s *Service) watchDue(ctx context.Context, clock runClock) error {
 			return errors.Join(append(failed, err)...)
 		}
 		if len(keys) > 0 {
-			if err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return s.takeWatches(tx, clock, keys) }); err != nil {
+			if err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return s.takeWatches(tx, clock, read, keys) }); err != nil {
 				return errors.Join(append(failed, err)...)
 			}
 		}
@@ -203,7 +206,7 @@ func (s *Service) watchDue(ctx context.Context, clock runClock) error {
 }
 
 // takeWatches is watchDue for some.
-func (s *Service) takeWatches(tx *mailbox.Tx, clock runClock, keys []string) error {
+func (s *Service) takeWatches(tx *mailbox.Tx, clock runClock, read map[string]time.Time, keys []string) error {
 	for _, k := range keys {
 		_, rest, _ := strings.Cut(strings.TrimPrefix(k, "wd/"), "/")
 		kind, id, _ := strings.Cut(rest, "/")
@@ -211,7 +214,7 @@ func (s *Service) takeWatches(tx *mailbox.Tx, clock runClock, keys []string) err
 		if kind == "u" {
 			err = s.unreadOver(tx, k)
 		} else {
-			err = s.watchOver(tx, clock, k, id)
+			err = s.watchOver(tx, clock, read, k, id)
 		}
 		if err != nil {
 			return fmt.Errorf("watch %s: %w", rest, err)
@@ -221,7 +224,7 @@ func (s *Service) takeWatches(tx *mailbox.Tx, clock runClock, keys []string) err
 }
 
 // watchOver looks at a submission whose deadline is over.
-func (s *Service) watchOver(tx *mailbox.Tx, clock runClock, k, id string) error {
+func (s *Service) watchOver(tx *mailbox.Tx, clock runClock, read map[string]time.Time, k, id string) error {
 	w, err := readWatch(tx, id)
 	if err != nil {
 		return err
@@ -246,21 +249,35 @@ func (s *Service) watchOver(tx *mailbox.Tx, clock runClock, k, id string) error 
 		return w.put(tx, id, due)
 	}
 	term := terms[w.Step]
-	if w.Step++; w.Step < len(terms) {
-		err = w.put(tx, id, w.Start+terms[w.Step])
-	} else {
-		err = w.put(tx, id, 0)
+	unseen := w.For == awaitAcceptance && notReadSince(read, sub.Box, tx.Now().Add(-(clock.Ran-w.Start-term)))
+	l := watchLine{For: w.For, Term: duration(term), Unseen: unseen}
+	why := fmt.Sprintf("no %s within %s", w.For.words(), l.Term)
+	switch {
+	case unseen && w.Unseen:
+		return w.put(tx, id, clock.Ran+unseenAgain)
+	case unseen && clock.Ran < w.Start+term+unseenMost(acc):
+		return w.put(tx, id, clock.Ran+firstLook)
+	case unseen: // what is known once it is read again is told as well
+		w.Unseen = true
+		err = w.put(tx, id, clock.Ran+unseenAgain)
+		why = fmt.Sprintf("no %s seen within %s: the mailbox could not be read at the provider", w.For.words(), l.Term)
+	default:
+		if w.Step++; w.Step < len(terms) {
+			err = w.put(tx, id, w.Start+terms[w.Step])
+		} else {
+			err = w.put(tx, id, 0)
+		}
 	}
 	if err != nil {
 		return err
 	}
 	sub.Overdue = w.For
 	sub.derive()
-	err = errors.Join(happened(tx, sub, "overdue", fmt.Sprintf("no %s within %s", w.For.words(), duration(term))), sub.show(tx), save(tx, sub, nil))
+	err = errors.Join(happened(tx, sub, "overdue", why), sub.show(tx), save(tx, sub, nil))
 	if err != nil {
 		return err
 	}
-	return s.noteLate(tx, sub, w, acc.Admin)
+	return s.noteLate(tx, sub, l, w.Step, acc.Admin)
 }
 
 func (a awaited) words() string {
@@ -287,7 +304,7 @@ func duration(d time.Duration) string {
 }
 
 // noteLate notes whom a submission's silence is to be told.
-func (s *Service) noteLate(tx *mailbox.Tx, sub *Submission, w watch, admin string) error {
+func (s *Service) noteLate(tx *mailbox.Tx, sub *Submission, l watchLine, step int, admin string) error {
 	login, err := s.opt.senderNow(tx, sub)
 	if err != nil {
 		return err
@@ -299,15 +316,17 @@ func (s *Service) noteLate(tx *mailbox.Tx, sub *Submission, w watch, admin strin
 	if admin != "" {
 		to = onceEach(append(to, addressee{user: admin}))
 	}
-	what := fmt.Sprintf("%s-%d", w.For, w.Step)
+	what, words := fmt.Sprintf("%s-%d", l.For, step), "no "+l.For.words()
+	if l.Unseen { // a notice of its own: its text is another
+		what, words = string(l.For)+"-unseen", words+" seen: the mailbox could not be read"
+	}
 	for _, a := range to {
-		l := watchLine{Person: a.person, For: w.For, Term: duration(s.account(sub.Box).Watch.terms(w.For)[w.Step-1])}
+		l.Person = a.person
 		if err := tx.Space(room).Put(watchLines(sub.Box, what, a.user)+sub.ID, l); err != nil {
 			return err
 		}
 	}
-	return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "overdue", Box: sub.Box, Subject: sub.ID, Result: cmp.Or(string(w.For), "-"),
-		Reason: "no " + w.For.words()})
+	return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "overdue", Box: sub.Box, Subject: sub.ID, Result: cmp.Or(string(l.For), "-"), Reason: words})
 }
 
 // watchLine is one thing that is to be told to one person.
@@ -316,6 +335,7 @@ type watchLine struct {
 	For     awaited           `json:"for"`
 	Term    string            `json:"term"`
 	Message mailbox.MessageID `json:"message,omitempty"` // that was not read
+	Unseen  bool              `json:"unseen,omitempty"`  // the mailbox could not be read: it may have come
 }
 
 // watchLines is the prefix of what one person is to be told of one kind.

@@ -206,6 +206,14 @@ func (a *alarm) words(l watchLine, many int, list string) {
 			"Non inviarli di nuovo: chiedere all'amministratore, che può guardare nella webmail del gestore. Quando la ricevuta arriva compare da sola nella cartella Ricevute."
 		a.en = "The provider took the messages below, but no receipt of acceptance has come. Without it nothing proves that they were sent. " +
 			"Do not send them again: ask the administrator, who can look into the provider's webmail. When the receipt comes it shows by itself in the folder of receipts."
+		if l.Unseen {
+			a.subjectIT = fmt.Sprintf("PEC: accettazione non vista entro %s, casella non letta presso il gestore (%d)", l.Term, many)
+			a.subjectEN = fmt.Sprintf("PEC: acceptance not seen within %s, mailbox not read at the provider (%d)", l.Term, many)
+			a.it = "Il gestore ha preso i messaggi qui sotto, ma la casella non si è potuta leggere presso il gestore: la ricevuta di accettazione può essere arrivata, e qui non si vede. " +
+				"Non inviarli di nuovo: chiedere all'amministratore, che può guardare nella webmail del gestore. Quando la casella si legge di nuovo la ricevuta compare da sola nella cartella Ricevute."
+			a.en = "The provider took the messages below, but the mailbox could not be read there: the receipt of acceptance may have come, and is not seen here. " +
+				"Do not send them again: ask the administrator, who can look into the provider's webmail. When the mailbox can be read again the receipt shows by itself in the folder of receipts."
+		}
 	case awaitDelivery:
 		a.subjectIT = fmt.Sprintf("PEC: nessuna ricevuta di consegna entro %s (%d)", l.Term, many)
 		a.subjectEN = fmt.Sprintf("PEC: no receipt of delivery within %s (%d)", l.Term, many)

@@ -1,0 +1,44 @@
+package relay
+
+import (
+	"maps"
+	"strings"
+	"time"
+)
+
+// An acceptance is late only where somebody looked for it after its time: while the
+// mailbox cannot be read at the provider, or is suspended, the watch waits; after
+// unseenMost it is told that nobody can know, and once the mailbox is read again and
+// the acceptance is not there, that it did not come.
+
+// unseenAgain is how often a watch looks again after that was told.
+const unseenAgain = 15 * time.Minute
+
+// lastReads is when each mailbox that is fetched from here was read at the provider
+// the last time; zero: not since the start. One that another gateway on this store
+// fetches is not among them.
+func (s *Service) lastReads() map[string]time.Time {
+	s.mu.Lock()
+	workers := maps.Clone(s.workers)
+	s.mu.Unlock()
+	read := map[string]time.Time{}
+	for box, w := range workers {
+		w.mu.Lock()
+		if !w.otherHas {
+			read[strings.ToLower(box)] = w.facts.LastFetch
+		}
+		w.mu.Unlock()
+	}
+	return read
+}
+
+// notReadSince tells that a mailbox is fetched, and was not read after due: nobody
+// can know whether the receipt came.
+func notReadSince(read map[string]time.Time, box string, due time.Time) bool {
+	at, fetched := read[strings.ToLower(box)]
+	return fetched && !at.After(due)
+}
+
+// unseenMost is for how long after its deadline an acceptance is not called late
+// while the mailbox cannot be read; then it is told that nobody can know.
+func unseenMost(a Account) time.Duration { return max(time.Hour, 2*a.Every) }

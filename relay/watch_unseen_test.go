@@ -1,0 +1,78 @@
+package relay
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"pecgate/mailbox"
+)
+
+// unreadable has a mailbox that is fetched: minutes passes some, with a round at the
+// provider in each that ends as given; by errOtherFetcher another gateway has it.
+func unreadable(w *watched) (minutes func(n int, err error)) {
+	a := &worker{acc: w.acc, facts: BoxStatus{Address: testBox}}
+	w.s.workers[testBox] = a
+	w.acc.Watch.Fetch = 0
+	return func(n int, err error) {
+		for range n {
+			w.now = w.now.Add(time.Minute)
+			a.polled(err, w.now)
+			w.round()
+		}
+	}
+}
+
+// While the mailbox cannot be read nobody is told that the acceptance did not come;
+// after an hour of that they are told that nobody can know, and when it can be read
+// again, what is so.
+func TestB13_UnreadableMailboxIsNoMissingAcceptance(t *testing.T) {
+	const unseen = "accettazione non vista entro 30 min"
+	down := errors.New("connection refused")
+	for name, back := range map[string]int{"back within the hour": 80, "back later": 100} {
+		t.Run(name, func(t *testing.T) {
+			w := newWatched(t)
+			minutes := unreadable(w)
+			minutes(1, nil)
+			w.send("one", testMsgID, "Subject: x\r\n\r\nx\r\n", "a@pec.example")
+			minutes(80, down)
+			w.told("mario")
+			minutes(back-80, down)
+			want := []string{noAcceptance}
+			if back > 80 {
+				w.told("mario", unseen)
+				w.told("capo", unseen)
+				w.says("non si è potuta leggere")
+				minutes(100, down)
+				w.told("mario", unseen) // once
+				want = []string{unseen, noAcceptance}
+			}
+			minutes(16, nil)
+			w.told("mario", want...)
+			w.told("capo", want...)
+			w.says("non è arrivata")
+			minutes(100, nil)
+			w.told("mario", want...)
+		})
+	}
+}
+
+// Where another gateway on the store fetches the mailbox it is as if it were read here.
+func TestB13_AnotherFetcherReadsTheMailbox(t *testing.T) {
+	w := newWatched(t)
+	minutes := unreadable(w)
+	minutes(1, nil)
+	w.send("one", testMsgID, "Subject: x\r\n\r\nx\r\n", "a@pec.example")
+	minutes(35, errOtherFetcher)
+	w.told("mario", noAcceptance)
+}
+
+// says looks for words in mario's newest notice.
+func (w *watched) says(words string) {
+	w.t.Helper()
+	got := decoded(w.t, w.newest(mailbox.FolderKey{Owner: 1, Role: mailbox.RoleInbox}))
+	if !strings.Contains(strings.ReplaceAll(got, "\n", " "), words) {
+		w.t.Errorf("lacks %q:\n%s", words, got)
+	}
+}
