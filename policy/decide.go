@@ -44,11 +44,11 @@ type Submission struct {
 // Next is what becomes of a submission that is allowed.
 type Next int
 
-// The zero Next is Relay.
+// The zero Next is ToProvider.
 const (
-	Relay     Next = iota // goes to the provider
-	HoldPIN               // held until its sender confirms it with the PIN
-	ToApprove             // waits until a member with approve releases it
+	ToProvider Next = iota // goes to the provider
+	HoldPIN                // held until its sender confirms it with the PIN
+	ToApprove              // waits until a member with approve releases it
 )
 
 // Verdict is a decision with its reason.
@@ -98,7 +98,7 @@ func (p *Policy) sender(id Identity, reversePath string, now time.Time) (*Mailbo
 	if len(lines) == 0 {
 		return nil, "", refuseNotMember(address)
 	}
-	l, word, then := merge(lines), Send, Relay
+	l, word, then := merge(lines), Send, ToProvider
 	if l.Compose {
 		word, then = Compose, ToApprove
 	}

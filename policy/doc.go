@@ -9,11 +9,13 @@
 //     right is what one of them says and none denies; a right of which no line speaks has its default. The last beginning
 //     and the first end hold.
 //   - Who writes for approval (compose) does not send: Verdict.Then says what becomes of a submission that is allowed.
+//   - What a groupware server submits has one user or is refused, and leaves from a mailbox of that user (DecideRelay). It
+//     never gains a recipient, goes whole or not at all, and facts that contradict each other are not weighed.
 //   - A refused PIN gives one answer, whether it was missing or wrong.
 //   - Addresses are compared without regard to ASCII case and are never matched by a lenient reader (ParseAddress).
 //   - A Policy is never changed after it was built, so any number of goroutines may read one.
 //
 // It must not import anything but the standard library, and reads no clock, disk or network: the time is a parameter.
 //
-// Fixtures lie in testdata/policy (verdicts.golden) of the repository root.
+// Fixtures lie in testdata/policy (verdicts.golden, relays.golden) of the repository root.
 package policy

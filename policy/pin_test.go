@@ -49,7 +49,7 @@ func TestG4_WithoutThePIN(t *testing.T) {
 		}
 		s.PINRight = true
 		has := tt.pin+tt.codes != "" // who has none can have given no right one
-		if v := p.Decide(s); v.Allow != has || v.Then != Relay {
+		if v := p.Decide(s); v.Allow != has || v.Then != ToProvider {
 			t.Errorf("%v: with the right PIN %+v", tt.methods, v)
 		}
 		if got, want := p.ConfirmsByReply("Mario"), slices.Contains(tt.methods, PINByReply); got != want {

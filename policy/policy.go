@@ -14,6 +14,7 @@ type Policy struct {
 	Groups    []Group
 	Mailboxes []Mailbox
 	Lists     []List
+	Relays    []Relay
 }
 
 // User is a person with one personal password.
@@ -129,22 +130,11 @@ func (p *Policy) Resolve(name string) (Identity, bool) {
 		}
 		return Identity{User: u.Login, Box: lower(m.Address), Archive: archive}, true
 	}
-	if name == "" {
+	u := p.person(name)
+	if u == nil {
 		return Identity{}, false
 	}
-	found := -1
-	for i := range p.Users {
-		if same(p.Users[i].Login, name) || same(p.Users[i].Email, name) {
-			if found >= 0 {
-				return Identity{}, false
-			}
-			found = i
-		}
-	}
-	if found < 0 {
-		return Identity{}, false
-	}
-	return Identity{User: p.Users[found].Login}, true
+	return Identity{User: u.Login}, true
 }
 
 // User finds a user by login. It reports false if there is none or more than one.

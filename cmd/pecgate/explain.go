@@ -183,7 +183,7 @@ func explanationOf(l *configs.Loaded, q question, now time.Time) (explanation, e
 	}
 	out.Verdict = explainedDecision{Allow: v.Allow, Code: v.Code, Enhanced: v.Enhanced, Reason: v.Reason, Italian: v.Italian, English: v.English, Line: v.Line}
 	if v.Allow {
-		out.Verdict.Then = map[policy.Next]string{policy.Relay: "relay", policy.HoldPIN: "hold-pin", policy.ToApprove: "to-approve"}[v.Then]
+		out.Verdict.Then = map[policy.Next]string{policy.ToProvider: "relay", policy.HoldPIN: "hold-pin", policy.ToApprove: "to-approve"}[v.Then]
 	}
 	return out, nil
 }

@@ -131,7 +131,7 @@ func (in *confirmation) receive() (Receipt, error) {
 	if !v.Allow {
 		return Receipt{}, verdict(v)
 	}
-	if !w.Approval && v.Then != policy.Relay {
+	if !w.Approval && v.Then != policy.ToProvider {
 		return Receipt{}, refuse(550, "5.7.1", "Non siete piu' abilitati a inviare da questa casella senza autorizzazione.",
 			"You may not send from this mailbox any more without approval.", policy.NoSend)
 	}
