@@ -227,6 +227,21 @@ func endAlarm(tx *mailbox.Tx, k string) (bool, error) {
 	}))
 }
 
+// alarmsOfKind are the alarms of a kind that stand for a mailbox.
+func alarmsOfKind(tx *mailbox.Tx, box, kind string) (all []Alarm, err error) {
+	err = tx.Space(room).Scan(alarmsOf(box, kind), func(_ string, raw []byte) (bool, error) {
+		var a standingAlarm
+		if err := json.Unmarshal(raw, &a); err != nil {
+			return false, fmt.Errorf("record of an alarm: %w", err)
+		}
+		if a.Ended.IsZero() {
+			all = append(all, a.Alarm)
+		}
+		return len(all) < maxAlarms, nil
+	})
+	return all, err
+}
+
 func countAlarms(tx *mailbox.Tx, box, kind string) (n int, err error) {
 	err = tx.Space(room).Scan(alarmsOf(box, kind), func(string, []byte) (bool, error) { n++; return n < maxAlarms, nil })
 	return n, err
@@ -260,8 +275,8 @@ func Alarms(tx *mailbox.Tx, limit int) ([]Alarm, error) {
 }
 
 // alarmGone tells of alarms about what is there no more, for which nobody else ends
-// them: servers that no mailbox uses, the smarthost where there is none, and
-// submissions that are not held any more.
+// them: servers that no mailbox uses, the smarthost where there is none, folders
+// that are not fetched, and submissions that are not held any more.
 func (s *Service) alarmGone() func(*mailbox.Tx, Alarm) (bool, error) {
 	hosts := map[string]bool{}
 	for _, a := range s.opt.Accounts() {
@@ -274,6 +289,8 @@ func (s *Service) alarmGone() func(*mailbox.Tx, Alarm) (bool, error) {
 			return ok && !hosts[host], nil
 		case "smarthost", "forward-refused", "forward-expired", "forward-full":
 			return s.opt.Smarthost == nil, nil
+		case kindFolderMissing:
+			return s.folderUnwanted(a), nil
 		case kindRoomHeld:
 			return roomAlarmOver(tx, a)
 		}

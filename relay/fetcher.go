@@ -179,14 +179,14 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 	defer func() { err = errors.Join(err, session.Close()) }()
 	w.seenCertificate(w.acc.IMAP, session.CertificateExpires)
 	folders := w.acc.folders()
-	var missing error
+	var missing []string
 	present := folders
 	for left := folders; len(left) > 0; {
 		var again []string // what has more
 		for _, f := range left {
 			m, err := s.pollFolder(ctx, w, session, f)
 			if errors.Is(err, fetch.ErrNoFolder) && f != folders[0] {
-				missing = errors.Join(missing, fmt.Errorf("incoming.folders: %w", err))
+				missing = append(missing, f)
 				present = slices.DeleteFunc(slices.Clone(present), func(x string) bool { return x == f })
 				continue // renamed or deleted by webmail: the others are fetched all the same
 			}
@@ -202,7 +202,10 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 			break
 		}
 	}
-	if session, err = s.lookFolders(ctx, w, srv, session, present, began, missing); err != nil {
+	if err := s.noteMissing(ctx, w, missing); err != nil {
+		return false, err
+	}
+	if session, err = s.lookFolders(ctx, w, srv, session, present, began, missingNote(missing)); err != nil {
 		return false, err
 	}
 	if err := s.recoverOriginals(ctx, w, session); err != nil {
@@ -226,9 +229,6 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 		if err != nil && ctx.Err() == nil {
 			s.opt.Events.Fault("room", w.acc.Box, err) // all has been taken in
 		}
-	}
-	if missing != nil {
-		return false, missing
 	}
 	return more, s.lookElsewhere(ctx, w, session)
 }

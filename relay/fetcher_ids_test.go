@@ -66,8 +66,21 @@ func TestC14_ReceiptsInOtherFolders(t *testing.T) {
 		t.Errorf("%q, alarms %q", got, f.alarms())
 	}
 	f.change(func(a *Account) { a.Folders = []string{"INBOX", "INBOX.Ricevute", "INBOX.Gone"} })
-	if _, err := f.poll(); err == nil || !strings.Contains(err.Error(), "INBOX.Gone") {
-		t.Errorf("a folder that is not there: %v", err)
+	f.round()
+	if got := f.w.status(); !strings.Contains(got.LastError, "INBOX.Gone") || !strings.Contains(f.alarms(), kindFolderMissing) {
+		t.Errorf("a folder that is not there: %q, alarms %q", got.LastError, f.alarms())
+	}
+	if err := p.CreateFolder(testBox, "INBOX.Gone"); err != nil {
+		t.Fatal(err)
+	}
+	f.round()
+	if got := f.w.status().LastError; got != "" || f.alarms() != "" {
+		t.Errorf("with the folder: %q, alarms %q", got, f.alarms())
+	}
+	f.change(func(a *Account) { a.Folders = append(a.Folders, "INBOX.Another") })
+	f.round()
+	if f.alarms() != kindFolderMissing {
+		t.Errorf("alarms %q", f.alarms())
 	}
 	if m := f.message(good); m.Verdict != "valid" { // the others were fetched all the same
 		t.Errorf("%+v", m)

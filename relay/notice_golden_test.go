@@ -204,6 +204,7 @@ func (r *reading) alarms() {
 	r.filed("unknown CA", func(ctx context.Context) error {
 		return r.s.doubted(ctx, testBox, &pec.Report{Reason: "chain: signed by an unknown authority"})
 	})
+	r.alarm("folder missing", r.s.folderMissingAlarm(testBox, "INBOX.Ricevute"))
 	r.filed("quota", func(ctx context.Context) error {
 		return r.s.tellQuota(ctx, testBox, fetch.Quota{Used: 95 << 20, Limit: 100 << 20, Known: true}, 90)
 	})

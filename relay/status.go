@@ -29,6 +29,7 @@ type BoxStatus struct {
 
 	sendError, fetchError string
 	elsewhere             []string                   // folders of the provider that hold receipts and are not fetched
+	missing               []string                   // folders of incoming.folders that are not there
 	aside                 map[string]int             // messages of the provider that could not be taken in, by folder
 	clearErrors           map[string]error           // why the provider's copies are not deleted, by folder
 	certificates          map[string]seenCertificate // by host and port
@@ -151,6 +152,9 @@ func (w *worker) status() BoxStatus {
 	}
 	if len(b.elsewhere) > 0 {
 		note := "receipts stand in folders that are not fetched (incoming.folders): " + plain(strings.Join(b.elsewhere, ", "), maxWords)
+		b.LastError = strings.TrimPrefix(b.LastError+"; "+note, "; ")
+	}
+	if note := missingNote(b.missing); note != "" {
 		b.LastError = strings.TrimPrefix(b.LastError+"; "+note, "; ")
 	}
 	for _, folder := range slices.Sorted(maps.Keys(b.clearErrors)) {

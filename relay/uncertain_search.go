@@ -42,15 +42,13 @@ type search struct {
 // lookFolders searches for the receipts of what is uncertain. began is when the round
 // began, gap what it could not look into. The session that it returns is the one to go
 // on with: it may be another.
-func (s *Service) lookFolders(ctx context.Context, w *worker, srv fetch.Server, session *fetch.Session, folders []string, began time.Time, gap error) (*fetch.Session, error) {
+func (s *Service) lookFolders(ctx context.Context, w *worker, srv fetch.Server, session *fetch.Session, folders []string, began time.Time, gap string) (*fetch.Session, error) {
 	all, err := s.seeking(ctx, w.acc.Box)
 	if err != nil {
 		return session, err
 	}
 	r := &search{s: s, w: w, srv: srv, session: session, look: look{began: began, all: all}}
-	if gap != nil {
-		r.gap = plain(gap.Error(), maxWords)
-	}
+	r.gap = gap
 	for _, folder := range folders {
 		if len(all) == 0 {
 			break
