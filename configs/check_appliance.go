@@ -236,28 +236,33 @@ func (f *findings) keyPair(d *decoder, a *Appliance) {
 
 // readCAs checks that a file holds certificates and nothing that is not PEM.
 func (k keepers) readCAs(name string) error {
+	_, err := k.certificates(name)
+	return err
+}
+
+func (k keepers) certificates(name string) (found []*x509.Certificate, err error) {
 	b, err := k.readUnwritable(name, maxPEM)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	found := 0
 	for len(b) > 0 {
 		var block *pem.Block
 		if block, b = pem.Decode(b); block == nil {
 			break
 		}
 		if block.Type != "CERTIFICATE" {
-			return fmt.Errorf("it holds a %s where only certificates belong", quote(block.Type))
+			return nil, fmt.Errorf("it holds a %s where only certificates belong", quote(block.Type))
 		}
-		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return errors.New("certificate " + strconv.Itoa(found+1) + " in it cannot be read")
+		one, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, errors.New("certificate " + strconv.Itoa(len(found)+1) + " in it cannot be read")
 		}
-		found++
+		found = append(found, one)
 	}
-	if found == 0 {
-		return errors.New("it holds no PEM certificate")
+	if len(found) == 0 {
+		return nil, errors.New("it holds no PEM certificate")
 	}
-	return nil
+	return found, nil
 }
 
 // isHost accepts a host name of LDH labels, and with ip also an IP address.

@@ -2,7 +2,6 @@ package configs
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -338,36 +337,5 @@ func (c *policyCheck) ends(s *Secret, at string) {
 		c.warn(c.where(at+".expires"), "expires: the last day of this password was %s: make a new one at the provider", s.Expires)
 	case left <= warnDays:
 		c.warn(c.where(at+".expires"), "expires: the last day of this password is %s, in %d days: make a new one at the provider", s.Expires, left)
-	}
-}
-
-func (c *policyCheck) relays() {
-	first := map[string]int{}
-	for i := range c.policy.Relays {
-		r, path := &c.policy.Relays[i], fmt.Sprintf("relays[%d].", i)
-		if c.hollow[fmt.Sprintf("relays[%d]", i)] {
-			continue
-		}
-		if !c.missing(path+"name", r.Name) {
-			if before, ok := first[strings.ToLower(r.Name)]; ok {
-				c.refuse(path+"name", "name %s is already the name of the relay at line %d", quote(r.Name), c.line(fmt.Sprintf("relays[%d].name", before)))
-			}
-			first[strings.ToLower(r.Name)] = i
-		}
-		if len(r.Networks) == 0 {
-			c.wrong(path+"networks", "name at least one network")
-		}
-		for j, n := range r.Networks {
-			prefix, err := netip.ParsePrefix(n)
-			switch {
-			case n == "": // already told
-			case err != nil:
-				c.refuse(fmt.Sprintf("%snetworks[%d]", path, j), "networks: needs a network, like 192.0.2.10/32, not %s", quote(n))
-			case prefix.Bits() == 0:
-				c.refuse(fmt.Sprintf("%snetworks[%d]", path, j), "networks: %s is the whole internet", n)
-			case prefix != prefix.Masked():
-				c.refuse(fmt.Sprintf("%snetworks[%d]", path, j), "networks: %s has bits beyond its length: write %s", n, prefix.Masked())
-			}
-		}
 	}
 }

@@ -299,19 +299,3 @@ func (m Member) Rule(loc *time.Location) policy.Member {
 	}
 	return out
 }
-
-// Relay is a groupware server.
-type Relay struct {
-	// For logs. Required, once.
-	Name string `yaml:"name"`
-	// Networks it connects from, CIDR. Required.
-	Networks []string `yaml:"networks"`
-	// required (default).
-	TLS string `yaml:"tls" default:"required" oneof:"required"`
-	// How the user is found: by_email (default), the sender's ordinary address.
-	Users string `yaml:"users" default:"by_email" oneof:"by_email"`
-	// Subject tag that marks a PEC message; removed before sending. Default [PEC].
-	Trigger string `yaml:"trigger" default:"[PEC]"`
-
-	At Position `yaml:"-"`
-}

@@ -40,6 +40,9 @@ func policyOf(l *configs.Loaded) *policy.Policy {
 		p.Lists = append(p.Lists, policy.List{Address: x.Address, Name: x.Name, Members: slices.Clone(x.Members),
 			Users: slices.Clone(x.Users), Groups: slices.Clone(x.Groups), Line: x.At.FileLine()})
 	}
+	for _, r := range l.Policy.Relays {
+		p.Relays = append(p.Relays, r.Rule())
+	}
 	p.Spread()
 	return p
 }
