@@ -40,6 +40,8 @@
 //   - Of each submission at most one report of its outcome stands (outcome.go). It is
 //     written from the state alone, after the change, and replaces the one before
 //     in one transaction; history has none.
+//   - Of what came through a groupware server each end of a recipient is told at most
+//     once by a delivery status notification (notification.go), never to a PEC mailbox.
 //   - One connection at a time looks at what stands in a mailbox: reconcile.go works in
 //     the fetcher's place.
 //   - What was not sent from here has at most one recovered original, which is of

@@ -77,7 +77,7 @@ func (s *Service) isPEC(address string) bool {
 // Who has left gets nothing, nor who has no right on the mailbox any more: a notice
 // may let its reader confirm a sending.
 func (s *Service) stillGets(tx *mailbox.Tx, it forward.Item) (to, why string, err error) {
-	if it.Kind == routeNotice {
+	if it.Kind == routeNotice || it.Kind == routeStatus {
 		who, err := s.personBehind(tx, it.Person)
 		if err != nil || who.Email == "" || s.isPEC(who.Email) {
 			return "", "the person has left or has no email", err
@@ -85,6 +85,9 @@ func (s *Service) stillGets(tx *mailbox.Tx, it forward.Item) (to, why string, er
 		login, err := tx.Login(it.Person)
 		if err != nil || it.Box != "" && !s.opt.rights(login, it.Box).Any() && !s.administers(login) {
 			return "", "the person has no right on the mailbox any more", err
+		}
+		if it.Kind == routeStatus {
+			return it.To, "", nil // where it came from
 		}
 		return who.Email, "", nil
 	}

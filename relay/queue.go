@@ -36,7 +36,14 @@ type Ticket struct {
 	Retry   string   // Fingerprint
 	Edits   []string // what was changed in the header
 	Remote  string   // address of the client
-	Held    Lack     // not empty: it is held until its sender confirms it by PIN, or until it is approved
+	// Of what came through a groupware server: the name of its relay, the ordinary
+	// address that it came from, and what that asked of delivery status notifications
+	// (RFC 3461): ENVID decoded, and for each of To. See notification.go.
+	Relay    string
+	ReturnTo string
+	EnvID    string
+	Notify   []Asked
+	Held     Lack // not empty: it is held until its sender confirms it by PIN, or until it is approved
 }
 
 // ErrMsgIDUsed says that another submission of the mailbox has the Message-ID:
@@ -106,8 +113,9 @@ func begin(tx *mailbox.Tx, t Ticket, m *mailbox.Message, at time.Time) (*Submiss
 	s := &Submission{
 		ID: t.ID, MsgID: t.MsgID, Alias: t.Alias, Box: strings.ToLower(t.Box), User: t.User, Person: t.Person,
 		Message: m.ID, SHA256: m.SHA256(), Size: m.Ref.Size, SubmittedAt: at, State: Queued, Since: at,
+		Relay: t.Relay, ReturnTo: bounded(t.ReturnTo, maxAddress), EnvID: bounded(t.EnvID, maxEnvID),
 	}
-	if err := errors.Join(s.begins(tx), noteID(tx, s.ID)); err != nil {
+	if err := errors.Join(s.begins(tx), noteID(tx, s.ID), putAsked(tx, s.ID, t.Notify)); err != nil {
 		return nil, err
 	}
 	for _, a := range t.To {

@@ -46,6 +46,9 @@ type Options struct {
 	Digests func() map[string]time.Duration
 	// Smarthost is the way to ordinary mailboxes; nil: there is none.
 	Smarthost *Smarthost
+	// DeliveryReports tells whether a relay of the policy has receipts told as delivery
+	// status notifications, to senders who asked for it. nil: none has.
+	DeliveryReports func(relay string) bool
 	// Certificate is when the gateway's own certificate ends; nil: it is not watched.
 	Certificate func() time.Time
 }
@@ -180,6 +183,7 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 	})
 	reporter.Go(func() { s.keepForwards(ctx) })
+	reporter.Go(func() { s.keepNotifications(ctx) })
 	for {
 		if err := s.holdRemoved(ctx); err != nil && ctx.Err() == nil {
 			s.faults("", err) // each is looked at again before it is sent

@@ -49,6 +49,7 @@ import (
 //	told/restored/<login> the restore of which the administrator was told
 //	bell/<mailbox>        written to wake the sender
 //	o/ od/ bell-outcomes  reports of outcomes: see outcome.go
+//	dn/ ds/ dd/ bell-dsn  delivery status notifications: see notification.go
 //	sc/<mailbox>/<id>     copy for the provider's own folder: see sent_copy.go
 //	v/<mailbox>/<id>      search for the receipt of an uncertain one: see uncertain.go
 //	y/<mailbox>/<id>/<what>/<to>  notice that is due: see uncertain_notice.go
@@ -134,6 +135,11 @@ type Submission struct {
 	Number int    `json:"number,omitempty"` // from 1
 	// WithBatch: it is held because its batch was, and is released with it.
 	WithBatch bool `json:"with_batch,omitempty"`
+
+	// What came through a groupware server: see notification.go.
+	Relay    string `json:"relay,omitempty"`     // its name in the policy
+	ReturnTo string `json:"return_to,omitempty"` // the ordinary address that it came from
+	EnvID    string `json:"envid,omitempty"`     // what the sender gave as ENVID, decoded
 
 	chunks [][]byte // the recipients' records as they were read
 	// trash is where it goes when it is cancelled while it is held: nil for that
@@ -361,7 +367,7 @@ func save(tx *mailbox.Tx, s *Submission, next *due) error {
 		if err := mirror(tx, s, before); err != nil {
 			return err
 		}
-	} else if err := noteOutcome(tx, s); err != nil {
+	} else if err := errors.Join(noteOutcome(tx, s), noteNotification(tx, s)); err != nil {
 		return err
 	}
 	if !s.State.waiting() || s.batch() && !s.toMake() {

@@ -38,6 +38,7 @@ import (
 //
 //	i/<id>            Item
 //	d/<due>/<id>      nothing: when it is due; milliseconds since 1970, 16 hexadecimal digits
+//	b/<id>            the bytes of one that is no stored message
 //	m/<message>/<to>  id: so that a message goes to an address once
 //	n                 count
 //	u                 unset: since when there is no smarthost
@@ -51,9 +52,9 @@ const MaxItems = 100_000
 // Item is one message for one address.
 type Item struct {
 	ID       string            `json:"id"`
-	Message  mailbox.MessageID `json:"message"`
+	Message  mailbox.MessageID `json:"message"` // 0: it has its bytes with it
 	To       string            `json:"to"`
-	Kind     string            `json:"kind"` // notice, copy, ordinary
+	Kind     string            `json:"kind"` // notice, copy, ordinary, dsn
 	Box      string            `json:"mailbox,omitempty"`
 	Person   mailbox.Person    `json:"person,omitempty"` // whose address it is
 	Queued   time.Time         `json:"queued"`
@@ -81,7 +82,12 @@ func itemKey(id string) string { return "i/" + id }
 
 func dueKey(it *Item) string { return fmt.Sprintf("d/%016x/%s", max(it.Due.UnixMilli(), 0), it.ID) }
 
+func textKey(id string) string { return "b/" + id }
+
 func onceKey(it *Item) string {
+	if it.Message == 0 {
+		return "m/" + it.ID
+	}
 	return fmt.Sprintf("m/%016x/%s", uint64(it.Message), strings.ToLower(it.To))
 }
 
@@ -101,15 +107,9 @@ func Add(tx *mailbox.Tx, it Item, isPEC func(address string) bool) error {
 	case !errors.Is(err, mailbox.ErrNotFound):
 		return err
 	}
-	var n count
-	if err := sp.Get("n", &n); err != nil && !errors.Is(err, mailbox.ErrNotFound) {
+	if room, err := another(sp); err != nil || !room {
 		return err
 	}
-	if n.Items >= MaxItems {
-		n.Dropped++
-		return sp.Put("n", n)
-	}
-	n.Items++
 	it.Queued = tx.Now().UTC()
 	it.Due = it.Queued
 	for i := 0; ; i++ {
@@ -123,7 +123,53 @@ func Add(tx *mailbox.Tx, it Item, isPEC func(address string) bool) error {
 			return err
 		}
 	}
-	return errors.Join(sp.Put(itemKey(it.ID), it), sp.Put(dueKey(&it), true), sp.Put(onceKey(&it), it.ID), sp.Put("n", n), sp.Put("bell", it.ID))
+	return it.begin(sp)
+}
+
+// maxText bounds what AddText takes, by what a record may hold.
+const maxText = 44 << 10
+
+// AddText queues bytes that are no stored message, in the caller's transaction; they
+// go with the item. The ID is the caller's, and of one ID there is one item. As with
+// Add, what is above MaxItems is only counted.
+func AddText(tx *mailbox.Tx, it Item, text []byte, isPEC func(address string) bool) error {
+	if it.ID == "" || strings.Contains(it.ID, "/") || it.Message != 0 || len(text) > maxText {
+		return fmt.Errorf("forward: no item of its own: %q, %d bytes", it.ID, len(text))
+	}
+	if strings.EqualFold(it.To, it.Box) || isPEC != nil && isPEC(it.To) {
+		return fmt.Errorf("forward: %s is a PEC mailbox", it.To)
+	}
+	sp := tx.Space(space)
+	if _, err := load(tx, it.ID); !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	room, err := another(sp)
+	if err != nil || !room {
+		return err
+	}
+	it.Queued = tx.Now().UTC()
+	it.Due = it.Queued
+	return errors.Join(sp.Put(textKey(it.ID), text), it.begin(sp))
+}
+
+// begin writes a new item and wakes the sender.
+func (it *Item) begin(sp mailbox.Space) error {
+	return errors.Join(sp.Put(itemKey(it.ID), it), sp.Put(dueKey(it), true), sp.Put(onceKey(it), it.ID), sp.Put("bell", it.ID))
+}
+
+// another counts one more item, if there is room for it.
+func another(sp mailbox.Space) (bool, error) {
+	var n count
+	if err := sp.Get("n", &n); err != nil && !errors.Is(err, mailbox.ErrNotFound) {
+		return false, err
+	}
+	room := n.Items < MaxItems
+	if room {
+		n.Items++
+	} else {
+		n.Dropped++
+	}
+	return room, sp.Put("n", n)
 }
 
 // Waiting tells how many items wait.
@@ -175,7 +221,7 @@ func (it *Item) remove(tx *mailbox.Tx) error {
 		return err
 	}
 	n.Items = max(n.Items-1, 0)
-	return errors.Join(sp.Delete(itemKey(it.ID)), sp.Delete(dueKey(it)), sp.Delete(onceKey(it)), sp.Put("n", n))
+	return errors.Join(sp.Delete(itemKey(it.ID)), sp.Delete(dueKey(it)), sp.Delete(onceKey(it)), sp.Delete(textKey(it.ID)), sp.Put("n", n))
 }
 
 // Retry has an item tried now, also where the smarthost would be left alone for a

@@ -1,10 +1,12 @@
 package forward
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -345,18 +347,14 @@ func (s *Sender) one(ctx context.Context, srv submit.Server, id string) error {
 	if err != nil || it == nil {
 		return err
 	}
-	m, err := s.opt.Store.Message(ctx, it.Message)
+	body, size, err := s.content(ctx, it)
 	if errors.Is(err, mailbox.ErrNotFound) {
 		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return it.remove(tx) }) // removed meanwhile
 	}
 	if err != nil {
 		return err
 	}
-	body, err := s.opt.Store.Open(m)
-	if err != nil {
-		return err
-	}
-	msg := &traced{field: trace(s.opt.Hostname, it.ID, it.To, it.Last), body: body, size: m.Size()}
+	msg := &traced{field: trace(s.opt.Hostname, it.ID, it.To, it.Last), body: body, size: size}
 	r := submit.Send(ctx, srv, "", []string{it.To}, msg, submit.Hooks{})
 	if err := body.Close(); err != nil {
 		return err
@@ -366,6 +364,35 @@ func (s *Sender) one(ctx context.Context, srv submit.Server, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	return s.conclude(ctx, it, r)
+}
+
+// content is what goes under the trace field.
+type content interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// text is the bytes of an item that is no stored message.
+type text struct{ *bytes.Reader }
+
+func (text) Close() error { return nil }
+
+// content opens what an item brings; mailbox.ErrNotFound: it is there no more.
+func (s *Sender) content(ctx context.Context, it *Item) (content, int64, error) {
+	if it.Message == 0 {
+		var raw []byte
+		err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error { return tx.Space(space).Get(textKey(it.ID), &raw) })
+		return text{bytes.NewReader(raw)}, int64(len(raw)), err
+	}
+	m, err := s.opt.Store.Message(ctx, it.Message)
+	if err != nil {
+		return nil, 0, err
+	}
+	body, err := s.opt.Store.Open(m)
+	if err != nil {
+		return nil, 0, err
+	}
+	return body, m.Size(), nil
 }
 
 // ofHost tells whether a result is about the smarthost and not about the message.
