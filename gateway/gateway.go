@@ -127,8 +127,9 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		Policy:      o.Policy,
 		Readers:     func(box string) []relay.Reader { return readers(o.Policy(), box, time.Now()) },
 		Certificate: g.cert.Expires, Smarthost: o.Smarthost,
-		Digests: func() map[string]time.Duration { return digests(o.Policy()) },
-		Person:  func(login string) relay.Correspondent { return correspondent(o.Policy(), login) },
+		Digests:         func() map[string]time.Duration { return digests(o.Policy()) },
+		DeliveryReports: func(name string) bool { r, ok := o.Policy().Relay(name); return ok && r.Delivery },
+		Person:          func(login string) relay.Correspondent { return correspondent(o.Policy(), login) },
 	})
 	// Before anything is accepted: what comes in now is not of the backup.
 	if err := g.relay.Restored(ctx); err != nil {
