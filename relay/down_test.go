@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,7 +24,7 @@ import (
 func TestB9_ProviderDownThreeDays(t *testing.T) {
 	const boxes, each, perMinute, connections = 8, 1250, 60, 3
 	clock := newTestClock()
-	store := clock.store(t)
+	store := clock.storeIn(t, memoryDir(t))
 	var mu sync.Mutex
 	up, open, most, tries := false, 0, 0, 0
 	left, when := map[string][]string{}, map[string][]time.Time{}
@@ -140,10 +142,38 @@ func TestB9_ProviderDownThreeDays(t *testing.T) {
 	if most > connections {
 		t.Errorf("%d connections at once", most)
 	}
-	runtime.GC()
-	runtime.ReadMemStats(&mem)
-	if mem.HeapInuse > before+64<<20 {
-		t.Errorf("the heap went from %d to %d MiB", before>>20, mem.HeapInuse>>20)
+	// The store may still be writing its tables anew, for which it takes memory.
+	for tries := 0; ; tries++ {
+		runtime.GC()
+		runtime.ReadMemStats(&mem)
+		if mem.HeapInuse <= before+64<<20 {
+			break
+		}
+		if tries == 200 {
+			t.Fatalf("the heap went from %d to %d MiB", before>>20, mem.HeapInuse>>20)
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 	t.Logf("%d attempts in three days; drained in %s, the mailboxes began within %s", tries-boxes*each, clock.now().Sub(back), starts[boxes-1].Sub(starts[0]))
+}
+
+// memoryDir is a folder in memory, for what proves nothing about the disk and writes
+// much; where there is no such disk, or one without much room, an ordinary one.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	const disk, enough = "/dev/shm", 1 << 30
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(disk, &fs); err != nil || fs.Bavail*uint64(fs.Bsize) < enough {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(disk, "relay")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -44,18 +45,40 @@ const lateLook = time.Hour
 // spoken for by the administrator.
 const lateSenders = 200
 
+// lateWalk is how far it was looked whose messages of a mailbox wait for too long: a
+// long queue is not read again and again.
+type lateWalk struct {
+	at    time.Time // of the last look
+	began time.Time // at the first line
+	to    string    // line up to which it came
+	end   bool      // there was none behind it that waited for long enough
+}
+
 // tellQueueLate tells of a mailbox whose provider cannot be reached, once its oldest
-// message has waited for long enough.
+// message has waited for long enough. However long the queue is, everybody of whom it
+// holds something is told in time: each look goes on where the one before stopped, and
+// begins anew every tellAfter for what was released meanwhile.
 func (s *Service) tellQueueLate(ctx context.Context, w *worker, why string) error {
 	now := s.opt.Store.Now()
-	if d := now.Sub(w.looked); d >= 0 && d < lateLook || s.openedLately(w.acc, tellAfter) {
+	if d := now.Sub(w.looked.at); d >= 0 && d < lateLook || s.openedLately(w.acc, tellAfter) {
 		return nil // in the second case it waited for the hours of its mailbox
 	}
-	waiting, senders, err := s.lateIn(ctx, w.acc.Box)
-	if err != nil || waiting == 0 {
+	next := w.looked
+	if d := now.Sub(next.began); next.end && (d < 0 || d >= tellAfter) {
+		next = lateWalk{}
+	}
+	first := next.to == ""
+	waiting, senders, err := s.lateIn(ctx, w.acc.Box, &next)
+	if err != nil || waiting == 0 && first {
 		return err
 	}
-	w.looked = now
+	if next.at = now; first {
+		next.began = now
+	}
+	w.looked = next
+	if waiting == 0 {
+		return nil
+	}
 	w.late = true
 	hours := int(tellAfter.Hours())
 	a := alarm{
@@ -82,34 +105,70 @@ func (s *Service) tellQueueLate(ctx context.Context, w *worker, why string) erro
 }
 
 // lateIn returns how many messages of a mailbox have waited for too long, of those
-// that are looked at in one go, and whose they are.
-func (s *Service) lateIn(ctx context.Context, box string) (n int, senders []addressee, err error) {
+// that are looked at in one go, and whose they are. It goes on where a walk stopped.
+func (s *Service) lateIn(ctx context.Context, box string, walk *lateWalk) (n int, senders []addressee, err error) {
+	from := walk.to
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
-		n, senders = 0, nil
-		ran, err := hasRun(tx)
-		if err != nil {
-			return err
-		}
+		n, senders, walk.to, walk.end = 0, nil, from, true
 		looked, seen := 0, map[mailbox.Person]bool{}
-		return tx.Space(room).Scan(queueBox(box), func(k string, _ []byte) (bool, error) {
-			sub, err := headOf(tx, strings.TrimPrefix(k[strings.LastIndexByte(k, '/')+1:], "~"))
-			if err != nil {
-				return false, err
-			}
+		return scanLate(tx, box, from, func(k string, sub *Submission, late bool) (bool, error) {
 			looked++
-			if sub.State != Queued || ran-sub.Began < tellAfter {
-				younger := sub.State == Queued && sub.Released.IsZero() && !sub.child() // and so are those behind it
-				return looked < inSight && !younger, nil
+			walk.to = k
+			if late {
+				n++
 			}
-			n++
-			if _, left, err := tx.Left(sub.Person); err == nil && !left && !seen[sub.Person] {
+			if late && !seen[sub.Person] {
 				seen[sub.Person] = true
-				senders = append(senders, addressee{user: sub.User, person: sub.Person})
+				if _, left, err := tx.Left(sub.Person); err == nil && !left {
+					senders = append(senders, addressee{user: sub.User, person: sub.Person})
+				}
 			}
-			return looked < inSight && len(senders) < lateSenders, nil
+			walk.end = looked < inSight && len(senders) < lateSenders
+			return walk.end, nil
 		})
 	})
 	return n, senders, err
+}
+
+// anyLate tells whether a message of a mailbox has waited for too long.
+func (s *Service) anyLate(ctx context.Context, box string) (any bool, err error) {
+	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		any = false
+		looked := 0
+		return scanLate(tx, box, "", func(_ string, _ *Submission, late bool) (bool, error) {
+			looked++
+			any = late
+			return !any && looked < inSight, nil
+		})
+	})
+	return any, err
+}
+
+// scanLate calls fn for the lines of a mailbox's queue behind one of them, "" for all,
+// and whether they have waited for too long, until it returns false or all that
+// follow are too young.
+func scanLate(tx *mailbox.Tx, box, behind string, fn func(k string, sub *Submission, late bool) (bool, error)) error {
+	ran, err := hasRun(tx)
+	if err != nil {
+		return err
+	}
+	return tx.Space(room).ScanFrom(queueBox(box), max(behind, queueBox(box)), func(k string, _ []byte) (bool, error) {
+		if k == behind {
+			return true, nil
+		}
+		sub, err := headOf(tx, strings.TrimPrefix(k[strings.LastIndexByte(k, '/')+1:], "~"))
+		if errors.Is(err, ErrNotFound) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		late := sub.State == Queued && ran-sub.Began >= tellAfter
+		if !late && sub.State == Queued && sub.Released.IsZero() && !sub.child() {
+			return false, nil // and so are those behind it
+		}
+		return fn(k, sub, late)
+	})
 }
 
 // endQueueLate ends the alarms about a mailbox of which something leaves again, once
@@ -118,7 +177,7 @@ func (s *Service) endQueueLate(ctx context.Context, w *worker) error {
 	if !w.late {
 		return nil
 	}
-	if n, _, err := s.lateIn(ctx, w.acc.Box); err != nil || n > 0 {
+	if any, err := s.anyLate(ctx, w.acc.Box); err != nil || any {
 		return err
 	}
 	var all []string
@@ -139,7 +198,7 @@ func (s *Service) endQueueLate(ctx context.Context, w *worker) error {
 		}
 	}
 	if err == nil {
-		w.late = false
+		w.late, w.looked = false, lateWalk{}
 	}
 	return err
 }

@@ -42,6 +42,12 @@ func (c *testClock) storeIn(t *testing.T, dir string) *mailbox.Store {
 	return store
 }
 
+// dueTasks is dueOf without a limit.
+func (s *Service) dueTasks(ctx context.Context, box string) ([]task, time.Time, error) {
+	due, err := s.dueOf(ctx, box, inSight)
+	return due.tasks, due.later, err
+}
+
 // queued fills the queue of a mailbox with submissions of one message, each its own.
 func queued(t *testing.T, store *mailbox.Store, box string, n int) (ids []string) {
 	t.Helper()

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -220,36 +221,65 @@ func scanTasks(ctx context.Context, store *mailbox.Store, box string, fn func(no
 	})
 }
 
-// dueTasks returns what is due in a mailbox's queue and in nobody's hands, and
-// when the next of the others will be.
-func (s *Service) dueTasks(ctx context.Context, box string) (out []task, later time.Time, err error) {
+// dueNow is what of a mailbox's queue is due, and in nobody's hands.
+type dueNow struct {
+	tasks []task
+	later time.Time // when the next of the others will be
+	more  bool      // there are lines that were not looked at
+}
+
+// canOnlyLeave is in the lines of what can do nothing but be handed over.
+const canOnlyLeave = `"queued":true`
+
+// dueOf returns what is due in a mailbox's queue, oldest first. Of what can do nothing
+// but be handed over it takes most, and as many of the messages of batches: where a
+// provider takes few, a long queue is not read whole for each message that leaves.
+func (s *Service) dueOf(ctx context.Context, box string, most int) (out dueNow, err error) {
 	for range 2 {
 		var ahead []string // lines of a clock that was put back since
-		out, later, ahead = nil, time.Time{}, nil
-		err = scanTasks(ctx, s.opt.Store, box, func(now time.Time, t task) bool {
-			at := t.At
-			if t.Lease.After(at) {
-				at = t.Lease
-			}
-			switch {
-			case t.ahead(now):
-				ahead = append(ahead, t.id)
-			case !t.ready(now):
-				if later.IsZero() || at.Before(later) {
-					later = at
+		err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+			out, ahead = dueNow{}, nil
+			now, passed, leaves := tx.Now(), 0, map[bool]int{}
+			return tx.Space(room).Scan(queueBox(box), func(k string, raw []byte) (bool, error) {
+				t := task{id: strings.TrimPrefix(k[strings.LastIndexByte(k, '/')+1:], "~")}
+				_, _, child := batchOf(t.id)
+				if leaves[child] >= most && bytes.Contains(raw, []byte(canOnlyLeave)) {
+					out.more = true
+					passed++
+					return len(out.tasks)+passed < inSight, nil
 				}
-			default:
-				out = append(out, t)
-			}
-			return len(out) < inSight
+				if err := json.Unmarshal(raw, &t.due); err != nil {
+					return false, err
+				}
+				at := t.At
+				if t.Lease.After(at) {
+					at = t.Lease
+				}
+				switch {
+				case t.ahead(now):
+					ahead = append(ahead, t.id)
+				case !t.ready(now):
+					if out.later.IsZero() || at.Before(out.later) {
+						out.later = at
+					}
+				default:
+					out.tasks = append(out.tasks, t)
+					if t.due.Queued {
+						leaves[child]++
+					}
+				}
+				enough := len(out.tasks)+passed >= inSight
+				out.more = out.more || enough
+				return !enough, nil
+			})
 		})
 		if err != nil || len(ahead) == 0 {
-			return out, later, err
+			return out, err
 		}
 		s.opt.Events.ClockBack("queue", box, len(ahead))
 		if err := s.settleBack(ctx, box, ahead); err != nil {
-			return nil, later, err
+			return dueNow{}, err
 		}
 	}
-	return out, later, err
+	return out, err
 }

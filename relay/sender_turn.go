@@ -15,15 +15,15 @@ import (
 // be. reached is false after an attempt that could not reach the provider: then
 // the others wait too.
 func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, reached bool, err error) {
-	all, later, err := s.dueTasks(ctx, w.acc.Box)
+	due, err := s.dueOf(ctx, w.acc.Box, w.atOnce())
 	if err != nil {
 		return 0, true, err
 	}
 	wait := idle
-	if len(all) < inSight && !later.IsZero() {
-		wait = max(0, min(wait, later.Sub(s.opt.Store.Now())))
+	if !due.more && !due.later.IsZero() {
+		wait = max(0, min(wait, due.later.Sub(s.opt.Store.Now())))
 	}
-	single, many := parted(all)
+	single, many := parted(due.tasks)
 	alone := len(single) == 0
 	full := false // the provider's limit is reached: what is out of sight waits too
 	// One message of a batch goes behind each other message, and at least one in
@@ -77,10 +77,22 @@ func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, r
 			break
 		}
 	}
-	if len(all) == inSight && !full {
-		wait = min(wait, time.Second/10) // there is more
+	if due.more && !full {
+		wait = min(wait, time.Second/10)
 	}
 	return wait, true, nil
+}
+
+// atOnce is how many messages the sender looks for that it could hand over in one go:
+// one, as long as the provider cannot be reached.
+func (w *worker) atOnce() int {
+	switch {
+	case w.down > 0:
+		return 1
+	case w.acc.PerMinute > 0:
+		return min(w.acc.PerMinute, inSight)
+	}
+	return inSight
 }
 
 // unreached sees to what needs no provider when it could not be reached, and returns
