@@ -90,9 +90,7 @@ func keepBack(tx *mailbox.Tx, s *Submission, t Ticket, m *mailbox.Message) error
 		return err
 	}
 	more := map[string]string{"pin": string(t.Held), "until": h.Until.Format(time.RFC3339)}
-	if len(t.Edits) > 0 {
-		more["edits"] = strings.Join(t.Edits, ", ")
-	}
+	t.audited(more)
 	err := tx.Audit(mailbox.AuditLine{
 		Actor: t.User, Event: "submission", Box: s.Box, Subject: s.ID, Result: string(Held), Reason: string(ReasonPIN), From: t.Remote, More: more,
 	})

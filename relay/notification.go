@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pecgate/mailbox"
+	"pecgate/mailbox/pec"
 	"pecgate/relay/dsn"
 )
 
@@ -43,11 +44,11 @@ const (
 	notifyMost   = 5 * time.Minute // nothing is put off for longer: it would be a clock that jumped
 )
 
-// Asked is what the sender asked to be told about a recipient, as in the parameters
-// of RCPT (RFC 3461 section 4); empty: nothing.
-type Asked struct {
+// wanted is what the sender asked to be told about a recipient (NotifyOf); empty:
+// nothing.
+type wanted struct {
 	Notify   string `json:"n,omitempty"` // NEVER, or some of SUCCESS, FAILURE, DELAY
-	Original string `json:"o,omitempty"` // ORCPT, in xtext
+	Original string `json:"o,omitempty"` // ORCPT, decoded
 }
 
 // maxOriginal bounds an ORCPT that is kept, so that a hundred fit a record; RFC 3461
@@ -121,22 +122,28 @@ func notifyKey(at time.Time, id string) string {
 }
 
 // putAsked keeps what the sender asked.
-func putAsked(tx *mailbox.Tx, id string, all []Asked) error {
-	if !slices.ContainsFunc(all, func(a Asked) bool { return a != Asked{} }) {
+func putAsked(tx *mailbox.Tx, t Ticket) error {
+	if len(t.Notify) == 0 {
 		return nil
+	}
+	by := make(map[string]wanted, len(t.Notify))
+	for _, n := range t.Notify {
+		w := wanted{Notify: n.Notify, Original: n.ORCPT}
+		if raw, err := json.Marshal(w.Original); err != nil || len(raw) > maxOriginal {
+			w.Original = ""
+		}
+		if _, err := dsn.ParseNotify(w.Notify); err != nil {
+			w.Notify = ""
+		}
+		by[pec.AddressKey(n.Recipient)] = w
+	}
+	all := make([]wanted, len(t.To))
+	for i, a := range t.To {
+		all[i] = by[pec.AddressKey(a)]
 	}
 	n := 0
 	for part := range slices.Chunk(all, chunk) {
-		part = slices.Clone(part)
-		for i := range part {
-			if raw, err := json.Marshal(part[i].Original); err != nil || len(raw) > maxOriginal {
-				part[i].Original = ""
-			}
-			if _, err := dsn.ParseNotify(part[i].Notify); err != nil {
-				part[i].Notify = ""
-			}
-		}
-		if err := tx.Space(room).Put(askedKey(id, n), part); err != nil {
+		if err := tx.Space(room).Put(askedKey(t.ID, n), part); err != nil {
 			return err
 		}
 		n++
@@ -145,9 +152,9 @@ func putAsked(tx *mailbox.Tx, id string, all []Asked) error {
 }
 
 // asked is what the sender asked, for as many recipients as they said something of.
-func asked(tx *mailbox.Tx, id string) (all []Asked, err error) {
+func asked(tx *mailbox.Tx, id string) (all []wanted, err error) {
 	err = tx.Space(room).Scan("dn/"+id+"/", func(_ string, raw []byte) (bool, error) {
-		var part []Asked
+		var part []wanted
 		if err := json.Unmarshal(raw, &part); err != nil {
 			return false, fmt.Errorf("record of what a sender asked: %w", err)
 		}

@@ -134,7 +134,7 @@ func (s *Service) notify(ctx context.Context, id string) error {
 			if err != nil {
 				ask = dsn.Notify{}
 			}
-			if wanted := whole && !ask.Refuses() || !whole && reports && ask.Wants(a); wanted && to != "" {
+			if want := whole && !ask.Refuses() || !whole && reports && ask.Wants(a); want && to != "" {
 				told = append(told, i)
 				continue
 			}

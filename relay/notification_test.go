@@ -59,8 +59,8 @@ func (r *toldBack) relayedAs(id, msgid, relay, back string, state State, to, ask
 			return err
 		}
 		t := Ticket{ID: id, Box: testBox, User: "mario", Person: who, MsgID: msgid, Alias: "client.1@exchange.example", To: to, Relay: relay, ReturnTo: back, EnvID: "env 7"}
-		for _, n := range ask {
-			t.Notify = append(t.Notify, Asked{Notify: n, Original: "rfc822;Orig+2B" + fmt.Sprint(len(t.Notify)) + "@pec.example"})
+		for n, a := range ask {
+			t.Notify = append(t.Notify, NotifyOf{Recipient: strings.ToUpper(to[n][:1]) + to[n][1:], Notify: a, ORCPT: "rfc822;Orig+" + fmt.Sprint(n) + "@pec.example"})
 		}
 		s, err := Enqueue(tx, t, m)
 		if err != nil {

@@ -21,17 +21,17 @@ type statusWriter struct {
 	header   []byte
 	number   int
 	at       time.Time
-	asked    []Asked
+	asked    []wanted
 	deciding map[int]lastReceipt
 	answer   string // the provider's words, or why it was cancelled
 	report   *dsn.Report
 }
 
-func (w *statusWriter) of(i int) Asked {
+func (w *statusWriter) of(i int) wanted {
 	if i < len(w.asked) {
 		return w.asked[i]
 	}
-	return Asked{}
+	return wanted{}
 }
 
 // words looks up why a submission did not leave.
@@ -100,8 +100,8 @@ func (w *statusWriter) recipient(i int) dsn.Recipient {
 	s, r := w.sub, w.sub.Recipients[i]
 	a, whole := s.end(i)
 	to := dsn.Recipient{Final: dsn.Address{Addr: r.Address}, Action: a, Status: statusOf(a)}
-	if o, err := dsn.ParseORCPT(w.of(i).Original); err == nil {
-		to.Original = o
+	if kind, addr, ok := strings.Cut(w.of(i).Original, ";"); ok {
+		to.Original = dsn.Address{Type: strings.ToLower(kind), Addr: addr}
 	}
 	if s.Identifier != "" && !whole {
 		to.LogID = s.Identifier

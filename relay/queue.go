@@ -37,14 +37,32 @@ type Ticket struct {
 	Retry   string   // Fingerprint
 	Edits   []string // what was changed in the header
 	Remote  string   // address of the client
-	// Of what came through a groupware server: the name of its relay, the ordinary
-	// address that it came from, and what that asked of delivery status notifications
-	// (RFC 3461): ENVID decoded, and for each of To. See notification.go.
-	Relay    string
-	ReturnTo string
-	EnvID    string
-	Notify   []Asked
-	Held     Lack // not empty: it is held until its sender confirms it by PIN, or until it is approved
+	Held    Lack     // not empty: it is held until its sender confirms it by PIN, or until it is approved
+
+	// Of what a groupware server submitted; empty for anything else.
+	Relay    string // its name in the policy
+	Ordinary string // the sender's ordinary address; for the audit log only
+	ReturnTo string // reverse path as the server gave it: notices of failure go there
+	EnvID    string // RFC 3461 section 4.4, decoded
+	Return   string // FULL or HDRS; empty: not said
+	Notify   []NotifyOf
+}
+
+// NotifyOf is what the sender asked to be told of one recipient (RFC 3461 section 4).
+type NotifyOf struct {
+	Recipient string `json:"recipient"` // as in To
+	Notify    string `json:"notify,omitempty"`
+	ORCPT     string `json:"orcpt,omitempty"` // type;address, decoded
+}
+
+// audited adds what only the audit log tells.
+func (t Ticket) audited(more map[string]string) {
+	if t.Relay != "" {
+		more["relay"], more["sender"] = t.Relay, t.Ordinary
+	}
+	if len(t.Edits) > 0 {
+		more["edits"] = strings.Join(t.Edits, ", ")
+	}
 }
 
 // ErrMsgIDUsed says that another submission of the mailbox has the Message-ID:
@@ -116,7 +134,7 @@ func begin(tx *mailbox.Tx, t Ticket, m *mailbox.Message, at time.Time) (*Submiss
 		Message: m.ID, SHA256: m.SHA256(), Size: m.Ref.Size, SubmittedAt: at, State: Queued, Since: at,
 		Relay: t.Relay, ReturnTo: bounded(t.ReturnTo, maxAddress), EnvID: bounded(t.EnvID, maxEnvID),
 	}
-	if err := errors.Join(s.begins(tx), noteID(tx, s.ID), putAsked(tx, s.ID, t.Notify)); err != nil {
+	if err := errors.Join(s.begins(tx), noteID(tx, s.ID), putAsked(tx, t)); err != nil {
 		return nil, err
 	}
 	for _, a := range t.To {
@@ -172,9 +190,7 @@ func Enqueue(tx *mailbox.Tx, t Ticket, m *mailbox.Message) (*Submission, error) 
 		return s, keepBack(tx, s, t, m)
 	}
 	more := map[string]string{"pin": map[bool]string{true: "right", false: "not needed"}[t.PIN]}
-	if len(t.Edits) > 0 {
-		more["edits"] = strings.Join(t.Edits, ", ")
-	}
+	t.audited(more)
 	if s.batch() {
 		more["split"], more["messages"] = s.Split, fmt.Sprint(s.Tally.Messages)
 		more["split edits"] = "To, Cc, Bcc and Message-ID of each message"

@@ -137,7 +137,7 @@ func ParseORCPT(s string) (Address, error) {
 // String is the address as it stands in a field.
 func (a Address) String() string {
 	kind := a.Type
-	if kind == "" {
+	if !atom(kind) {
 		if kind = "rfc822"; !ascii(a.Addr) {
 			kind = "utf-8"
 		}
