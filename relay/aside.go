@@ -23,8 +23,10 @@ const maxTries = 3
 const (
 	asideFirst = 5 * time.Minute
 	asideMost  = 6 * time.Hour
-	// poisonFirst is the wait after a message that ended the gateway three times.
-	poisonFirst = 24 * time.Hour
+	// The same for a message that ended the gateway three times: each of its tries may
+	// end it again.
+	poisonFirst = time.Hour
+	poisonMost  = 24 * time.Hour
 )
 
 // asidesPerRound is how many messages that were set aside one round tries.
@@ -132,21 +134,29 @@ func (p spot) about() string {
 }
 
 // sweepAsides ends the alarms about messages of a mailbox that are not set aside
-// any more: what was known of the provider was forgotten.
-func (s *Service) sweepAsides(ctx context.Context, box string) error {
+// any more, or stand where nobody fetches: what was known of the provider was forgotten,
+// or the folders are others.
+func (s *Service) sweepAsides(ctx context.Context, acc Account) error {
+	box := acc.Box
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		stand := map[string]bool{}
-		err := tx.Space(room).Scan(alarmsOf(box, asideKind), func(k string, _ []byte) (bool, error) {
-			stand[k] = true
-			return len(stand) < maxAlarms, nil
-		})
-		if err != nil || len(stand) == 0 {
-			return err
+		for _, kind := range []string{asideKind, poisonKind} {
+			all, err := alarmsOfKind(tx, box, kind)
+			if err != nil {
+				return err
+			}
+			for _, a := range all {
+				stand[alarmKey(box, kind, a.About)] = true
+			}
+		}
+		if len(stand) == 0 {
+			return nil
 		}
 		prefix := "a/" + strings.ToLower(box) + "/"
-		err = tx.Space(room).Scan(prefix, func(k string, _ []byte) (bool, error) {
+		err := tx.Space(room).Scan(prefix, func(k string, _ []byte) (bool, error) {
 			rest := strings.TrimPrefix(k, prefix)
 			at := spot{id: strings.TrimPrefix(rest, "/")}
+			wanted := acc.POP3.Host != ""
 			if !strings.HasPrefix(rest, "/") {
 				// folder/validity/uid; a name may hold slashes
 				i := strings.LastIndexByte(rest, '/')
@@ -157,8 +167,12 @@ func (s *Service) sweepAsides(ctx context.Context, box string) error {
 				validity, _ := strconv.ParseUint(rest[j+1:i], 10, 32)
 				uid, _ := strconv.ParseUint(rest[i+1:], 10, 32)
 				at = spot{folder: rest[:j], validity: uint32(validity), uid: uint32(uid)}
+				wanted = !wanted && slices.Contains(acc.folders(), at.folder)
 			}
-			delete(stand, alarmKey(box, asideKind, at.about()))
+			if wanted {
+				delete(stand, alarmKey(box, asideKind, at.about()))
+				delete(stand, alarmKey(box, poisonKind, at.String()))
+			}
 			return true, nil
 		})
 		for k := range stand {
@@ -189,6 +203,9 @@ func (s *Service) retryAside(ctx context.Context, w *worker, session *fetch.Sess
 		return err
 	}
 	w.setAside(folder, len(all))
+	if err := s.asidesLeft(ctx, w, session, folder, c, all); err != nil {
+		return err
+	}
 	for _, a := range due {
 		at := spot{folder: folder, validity: c.UIDValidity, uid: a.UID}
 		if err := s.postpone(ctx, w.acc.Box, at, a); err != nil {
@@ -218,17 +235,16 @@ func (s *Service) retryAside(ctx context.Context, w *worker, session *fetch.Sess
 	return nil
 }
 
-// asides returns what was set aside below a prefix: what is due, and the keys of
-// all.
-func (s *Service) asides(ctx context.Context, prefix string) (due []aside, all map[string]bool, err error) {
+// asides returns what was set aside below a prefix: what is due, and all, by key.
+func (s *Service) asides(ctx context.Context, prefix string) (due []aside, all map[string]aside, err error) {
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
-		due, all = nil, map[string]bool{}
+		due, all = nil, map[string]aside{}
 		return tx.Space(room).Scan(prefix, func(k string, raw []byte) (bool, error) {
 			var a aside
 			if err := json.Unmarshal(raw, &a); err != nil {
 				return false, err
 			}
-			all[k] = true
+			all[k] = a
 			if a.due(tx.Now()) && len(due) < asidesPerRound {
 				due = append(due, a)
 			}
@@ -248,7 +264,8 @@ func (s *Service) postpone(ctx context.Context, box string, at spot, a aside) er
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		wait := asideWait(a.Tries)
 		if a.Why == errPoison.Error() {
-			wait = poisonFirst
+			a.Tries++ // if the try ends the gateway nobody counts it
+			wait = poisonWait(a.Tries)
 		}
 		a.Set = tx.Now().UTC()
 		a.Next = a.Set.Add(wait)
@@ -257,43 +274,54 @@ func (s *Service) postpone(ctx context.Context, box string, at spot, a aside) er
 }
 
 // asideWait is the wait after so many tries.
-func asideWait(tries int) time.Duration {
-	wait := asideFirst
-	for i := maxTries; i < tries && wait < asideMost; i++ {
+func asideWait(tries int) time.Duration { return doubled(asideFirst, asideMost, tries) }
+
+func poisonWait(tries int) time.Duration { return doubled(poisonFirst, poisonMost, tries) }
+
+// doubled is a wait that is first after maxTries, and twice as long after each more.
+func doubled(first, most time.Duration, tries int) time.Duration {
+	wait := first
+	for i := maxTries; i < tries && wait < most; i++ {
 		wait *= 2
 	}
-	return min(wait, asideMost)
+	return min(wait, most)
 }
 
 // triedAside records another try: taken in, gone at the provider, or in trouble
 // again.
 func (s *Service) triedAside(ctx context.Context, box string, at spot, a aside, gone bool, trouble error) error {
 	k := at.asideKey(box)
-	if errors.Is(trouble, errPoison) {
-		if err := s.raise(ctx, s.poisonAlarm(box, at)); err != nil {
-			return err
-		}
-	} else if trouble != nil && !gone {
-		if err := s.raise(ctx, s.asideAlarm(box, at, trouble.Error())); err != nil {
-			return err
-		}
-	} else if err := s.ended(ctx, box, asideKind, at.about()); err != nil {
+	poison := !gone && errors.Is(trouble, errPoison)
+	broken := !gone && trouble != nil && !poison
+	var err error
+	switch {
+	case poison:
+		err = s.raise(ctx, s.poisonAlarm(box, at))
+	case broken:
+		err = s.raise(ctx, s.asideAlarm(box, at, trouble.Error()))
+	}
+	if err == nil && !poison {
+		err = s.ended(ctx, box, poisonKind, at.String())
+	}
+	if err == nil && !broken {
+		err = s.ended(ctx, box, asideKind, at.about())
+	}
+	if err != nil {
 		return err
 	}
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		if gone {
-			_, err := endAlarm(tx, alarmKey(box, "poison", at.String()))
-			return errors.Join(err, seenButGone(tx, box, at, a.Why), tx.Space(room).Delete(k))
+			return errors.Join(seenButGone(tx, box, at, a.Why), tx.Space(room).Delete(k))
 		}
 		if trouble == nil {
-			_, err := endAlarm(tx, alarmKey(box, "poison", at.String()))
-			return errors.Join(err, tx.Space(room).Delete(k))
+			return tx.Space(room).Delete(k)
 		}
 		next := a
 		next.Tries++
 		wait := asideWait(next.Tries)
-		if errors.Is(trouble, errPoison) {
-			wait = poisonFirst
+		if poison {
+			next.Tries = max(a.Tries, maxTries)
+			wait = poisonWait(next.Tries)
 		}
 		next.Set, next.Why = tx.Now().UTC(), trouble.Error()
 		next.Next = next.Set.Add(wait)

@@ -31,6 +31,9 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 			s.opt.Events.Fault("fetch", w.acc.Box, err)
 		}
 	}()
+	if err := s.sweepAsides(ctx, w.acc); err != nil && ctx.Err() == nil { // the folders may be others
+		s.opt.Events.Fault("fetch", w.acc.Box, err)
+	}
 	var heard hinted
 	var sent time.Time // when something was sent last
 	for {
@@ -303,7 +306,7 @@ func (s *Service) meetFolder(ctx context.Context, w *worker, session *fetch.Sess
 			return c, err
 		}
 	}
-	if err := s.sweepAsides(ctx, w.acc.Box); err != nil {
+	if err := s.sweepAsides(ctx, w.acc); err != nil {
 		return c, err
 	}
 	if before > 0 && before != c.UIDValidity {

@@ -30,7 +30,7 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 	if err != nil {
 		return false, err
 	}
-	if err := s.meetMaildrop(ctx, w.acc.Box, list); err != nil {
+	if err := s.meetMaildrop(ctx, w.acc, list); err != nil {
 		return false, err
 	}
 	q, err := w.acc.quotaOf(fetch.Quota{}, func() (n int64, _ error) {
@@ -107,7 +107,8 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 
 // meetMaildrop makes a record of everything that is listed at first contact: it
 // is history. Only when all have one the maildrop is met.
-func (s *Service) meetMaildrop(ctx context.Context, box string, list []fetch.Listed) error {
+func (s *Service) meetMaildrop(ctx context.Context, acc Account, list []fetch.Listed) error {
+	box := acc.Box
 	_, met, err := s.readCursor(ctx, box, "")
 	if err != nil || met {
 		return err
@@ -117,7 +118,7 @@ func (s *Service) meetMaildrop(ctx context.Context, box string, list []fetch.Lis
 			return err
 		}
 	}
-	if err := s.sweepAsides(ctx, box); err != nil {
+	if err := s.sweepAsides(ctx, acc); err != nil {
 		return err
 	}
 	return errors.Join(s.standAs(ctx, box, list, standing{History: true}), s.writeCursor(ctx, box, "", cursor{}))
@@ -223,7 +224,7 @@ func (s *Service) planMaildrop(ctx context.Context, w *worker, list []fetch.List
 		}
 	}
 	slices.SortFunc(old, func(a, b fetch.Listed) int { return b.Number - a.Number })
-	p.wanted = slices.DeleteFunc(append(fresh, old...), func(l fetch.Listed) bool { return aside[spot{id: l.ID}.asideKey(box)] })
+	p.wanted = slices.DeleteFunc(append(fresh, old...), func(l fetch.Listed) bool { _, set := aside[spot{id: l.ID}.asideKey(box)]; return set })
 	if many := 10; ours >= many && len(p.gone) >= ours && len(fresh) >= ours {
 		// All ids are other ones (C6): the messages are known by their content. What
 		// is not, and came before our last copy, is history: it was removed here.
@@ -245,8 +246,11 @@ func (s *Service) planMaildrop(ctx context.Context, w *worker, list []fetch.List
 
 // retryAsideMaildrop tries what was set aside and is due again.
 func (s *Service) retryAsideMaildrop(ctx context.Context, w *worker, drop *fetch.Maildrop, p *plan) error {
-	due, _, err := s.asides(ctx, asidesPrefix(w.acc.Box, "")) // also what this round has left for its end
+	due, all, err := s.asides(ctx, asidesPrefix(w.acc.Box, "")) // also what this round has left for its end
 	if err != nil {
+		return err
+	}
+	if err := s.asidesLeftMaildrop(ctx, w, p, all); err != nil {
 		return err
 	}
 	for _, a := range due {

@@ -82,7 +82,7 @@ func (s *Service) tellQueueLate(ctx context.Context, w *worker, why string) erro
 	w.late = true
 	hours := int(tellAfter.Hours())
 	a := alarm{
-		box: w.acc.Box, kind: queueLate, to: s.adminOf(w.acc.Box),
+		box: w.acc.Box, kind: queueLate, to: s.adminOf(w.acc.Box), quiet: tellAfter,
 		subjectIT: "PEC ferme: il gestore non risponde", subjectEN: "PEC wait: the provider does not answer",
 		it: fmt.Sprintf("Da oltre %d ore da questa casella non parte niente: il gestore non si raggiunge. Il gateway riprova da sé e tiene l'ordine; nessun messaggio scade mentre si attende. "+
 			"Controllare la rete e lo stato del gestore; `pecgate queue list` mostra ciò che attende.", hours),
@@ -171,14 +171,16 @@ func scanLate(tx *mailbox.Tx, box, behind string, fn func(k string, sub *Submiss
 	})
 }
 
-// endQueueLate ends the alarms about a mailbox of which something leaves again, once
+// endQueueLate ends the alarms about a mailbox whose provider answers again, or where
 // nothing is left that waited for too long.
 func (s *Service) endQueueLate(ctx context.Context, w *worker) error {
 	if !w.late {
 		return nil
 	}
-	if any, err := s.anyLate(ctx, w.acc.Box); err != nil || any {
-		return err
+	if !w.answers {
+		if any, err := s.anyLate(ctx, w.acc.Box); err != nil || any {
+			return err
+		}
 	}
 	var all []string
 	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
@@ -198,7 +200,7 @@ func (s *Service) endQueueLate(ctx context.Context, w *worker) error {
 		}
 	}
 	if err == nil {
-		w.late, w.looked = false, lateWalk{}
+		w.late, w.looked = false, lateWalk{at: w.looked.at} // one that comes and goes ends once in lateLook
 	}
 	return err
 }

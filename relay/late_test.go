@@ -183,3 +183,47 @@ func TestB9_WhoIsTold(t *testing.T) {
 		t.Errorf("%d alarms stand, %v", alarms(), err)
 	}
 }
+
+// TestB9_AlarmEndsWhenTheProviderAnswers: it says that the provider does not answer, and
+// ends at the first answer, however many still wait. One that comes and goes is not told
+// each time.
+func TestB9_AlarmEndsWhenTheProviderAnswers(t *testing.T) {
+	x := newTimed(t)
+	queued(t, x.store, testBox, 30)
+	answer := submit.Result{Class: submit.Temporary, Stage: submit.StageConnect, Err: io.ErrUnexpectedEOF}
+	x.s.handOver = func(context.Context, submit.Server, string, []string, submit.Body, submit.Hooks) submit.Result {
+		return answer
+	}
+	alarms := func() (n int) {
+		t.Helper()
+		if err := x.s.endQueueLate(t.Context(), x.w); err != nil {
+			t.Fatal(err)
+		}
+		x.update(func(tx *mailbox.Tx) error {
+			all, err := Alarms(tx, 100)
+			n = len(all)
+			return err
+		})
+		return n
+	}
+	down := answer
+	x.works(6 * time.Hour)
+	if n := alarms(); n != 2 {
+		t.Fatalf("%d alarms stand", n)
+	}
+	answer = submit.Result{Class: submit.Temporary, Stage: submit.StageMail, Code: 451}
+	x.works(time.Minute)
+	if n := alarms(); n != 0 {
+		t.Errorf("it answers, and %d alarms stand", n)
+	}
+	told := x.noticesOf(1)
+	answer = down
+	x.works(2 * time.Hour)
+	if n := x.noticesOf(1); alarms() != 2 || n != told {
+		t.Errorf("away again: %d alarms, %d notices after %d", alarms(), n, told)
+	}
+	x.works(4 * time.Hour)
+	if n := x.noticesOf(1); n != told+1 {
+		t.Errorf("away for long again: %d notices after %d", n, told)
+	}
+}

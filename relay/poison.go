@@ -116,16 +116,19 @@ func poisonNotice(sub *Submission, o Options) *notice {
 		"")
 }
 
+// poisonKind is the alarm about a message that ended the gateway.
+const poisonKind = "poison"
+
 // poisonAlarm tells the administrator of a message of the provider that cannot be
 // read.
 func (s *Service) poisonAlarm(box string, at spot) alarm {
 	return alarm{
-		box: box, kind: "poison", about: at.String(), to: s.adminOf(box),
+		box: box, kind: poisonKind, about: at.String(), to: s.adminOf(box),
 		subjectIT: "Un messaggio presso il gestore non si può leggere", subjectEN: "A message at the provider cannot be read",
 		it: "Nel leggere questo messaggio il gateway si è interrotto tre volte di seguito. Resta presso il gestore, dove non viene mai eliminato e si legge nella webmail; " +
-			"gli altri vengono scaricati. Viene ritentato una volta al giorno. Segnalare l'errore con il registro del gateway.",
+			"gli altri vengono scaricati. Si ritenta da sé, la prima volta dopo un'ora e poi sempre più di rado. Segnalare l'errore con il registro del gateway.",
 		en: "While reading this message the gateway broke down three times in a row. It stays at the provider, where it is never deleted and can be read in the webmail; " +
-			"the others are fetched. It is tried again once a day. Report the error with the gateway's log.",
+			"the others are fetched. It is tried again by itself, the first time after an hour and then more and more rarely. Report the error with the gateway's log.",
 		detail: at.String(),
 	}
 }

@@ -64,8 +64,11 @@ func TestL3_PanicInAWorker(t *testing.T) {
 	if _, err := i.s.Retry(t.Context(), bad, Hand{Actor: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	round() // still broken: once is enough
-	if s := stored(t, i.store, bad); s.State != Held || s.Attempts != maxCrashes+1 {
+	if s := stored(t, i.store, bad); s.Crashes != 0 {
+		t.Errorf("a person tries it again, and %d crashes count", s.Crashes)
+	}
+	round() // still broken: it begins anew
+	if s := stored(t, i.store, bad); s.State != Held || s.Attempts != 2*maxCrashes {
 		t.Errorf("it is %s after %d attempts", s.State, s.Attempts)
 	}
 	broken = false

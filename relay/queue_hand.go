@@ -192,6 +192,7 @@ func (s *Service) retry(ctx context.Context, name string, unconfirmed bool, by H
 					return nil, err
 				}
 				sub.Released, sub.Intent = now, false
+				sub.Crashes = 0 // it begins anew
 				if err := sub.begins(tx); err != nil {
 					return nil, err
 				}

@@ -373,7 +373,7 @@ func (r *reconciling) maildrop(ctx context.Context) (err error) {
 		if noted[l.ID] {
 			continue
 		}
-		if asides[spot{id: l.ID}.asideKey(r.w.acc.Box)] {
+		if _, set := asides[spot{id: l.ID}.asideKey(r.w.acc.Box)]; set {
 			aside[l.ID] = "it could not be taken in"
 		}
 		if aside[l.ID] == "" && met {

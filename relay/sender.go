@@ -219,6 +219,7 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 	} else {
 		w.down = 0
 	}
+	w.answers = w.down == 0
 	if n != nil && s.batchToldOf(ctx, sub) {
 		n = nil
 	}

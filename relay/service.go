@@ -92,20 +92,21 @@ type Service struct {
 
 // worker is one mailbox at work.
 type worker struct {
-	acc    Account
-	stop   context.CancelFunc
-	done   sync.WaitGroup
-	jobs   chan *job     // for the fetcher, between two rounds
-	over   chan struct{} // closed when the fetcher has stopped
-	hurry  chan struct{} // something was sent: receipts will come
-	hints  chan struct{} // the provider says that something happened
-	well   chan struct{} // a round of the fetcher ended well
-	tries  map[spot]int  // of messages that cannot be fetched; the fetcher's alone
-	turn   string        // line of the batch that went last; the sender's alone
-	down   int           // attempts in a row that could not reach the provider; the sender's alone
-	late   bool          // its senders were told that nothing leaves, or may have been; the sender's alone
-	looked lateWalk      // who waits for too long; the sender's alone
-	lease  boxLease      // to fetch, as it was last written; the fetcher's alone
+	acc     Account
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+	jobs    chan *job     // for the fetcher, between two rounds
+	over    chan struct{} // closed when the fetcher has stopped
+	hurry   chan struct{} // something was sent: receipts will come
+	hints   chan struct{} // the provider says that something happened
+	well    chan struct{} // a round of the fetcher ended well
+	tries   map[spot]int  // of messages that cannot be fetched; the fetcher's alone
+	turn    string        // line of the batch that went last; the sender's alone
+	down    int           // attempts in a row that could not reach the provider; the sender's alone
+	answers bool          // its provider was reached by the last attempt; the sender's alone
+	late    bool          // its senders were told that nothing leaves, or may have been; the sender's alone
+	looked  lateWalk      // who waits for too long; the sender's alone
+	lease   boxLease      // to fetch, as it was last written; the fetcher's alone
 	// lookedTo is how far it was looked for copies to delete, by prefix; the
 	// fetcher's alone.
 	lookedTo map[string]string
