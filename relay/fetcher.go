@@ -35,16 +35,18 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 		s.opt.Events.Fault("fetch", w.acc.Box, err)
 	}
 	var heard hinted
-	var sent time.Time // when something was sent last
+	sent := s.sentLast(ctx, w)
+	var looked time.Time // the last round
 	for {
 		wait := w.lookWait()
 		shut := s.receivesIn(ctx, w, sent)
 		w.setShut(shut > 0)
-		if shut > 0 {
+		if shut > 0 && !s.looksRarely(ctx, w, looked) {
 			wait, quick = min(shut, idle), nil
 		} else if s.suspended(ctx, w, w.acc.fetchService()) {
 			wait = min(wait, suspendedLook)
 		} else {
+			looked = s.opt.Store.Now()
 			more, err := s.round(ctx, w)
 			if ctx.Err() != nil {
 				return
@@ -58,7 +60,7 @@ func (s *Service) fetch(ctx context.Context, w *worker) {
 			default:
 				s.opt.Events.PollGood(w.acc.Box, &w.fetchTrouble)
 				if more {
-					wait = 0
+					wait, looked = 0, time.Time{}
 				}
 			}
 		}

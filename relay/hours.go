@@ -10,8 +10,9 @@ import (
 // The hours of a mailbox (policy.yaml: hours): outside those of sending nothing that
 // is queued is handed over, outside those of receiving the provider is not asked and
 // nobody listens to it. What cannot wait goes on at any hour: an uncertain hand-over is
-// looked for and decided, and for hurryHours after something was sent its receipts are
-// fetched. The watch for a mailbox that is not fetched stands still meanwhile.
+// looked for and decided, for hurryHours after something was sent its receipts are
+// fetched, and an acceptance that has not come by then is looked for once in rareLook. The
+// watch for a mailbox that is not fetched stands still meanwhile.
 
 // Span is a part of each day, from its first minute to before its last, by the clock
 // on the wall; with To before From it goes over midnight. The zero value is all day.
@@ -26,6 +27,9 @@ type Hours struct {
 
 // hurryHours is how long receipts are fetched at any hour after something was sent.
 const hurryHours = time.Hour
+
+// rareLook is how often an acceptance is looked for outside the hours after that.
+const rareLook = 30 * time.Minute
 
 // always tells whether there is no other part of the day.
 func (p Span) always() bool { return p.From == p.To }
@@ -83,6 +87,44 @@ func (s *Service) receivesIn(ctx context.Context, w *worker, sent time.Time) tim
 		return 0
 	}
 	return w.acc.Hours.Receive.until(now)
+}
+
+// sentLast is when something was sent last of which receipts are still to come; zero:
+// nothing. A restart must not forget it.
+func (s *Service) sentLast(ctx context.Context, w *worker) (last time.Time) {
+	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		last = time.Time{}
+		return scanExpected(tx, w.acc.Box, func(e expected) bool {
+			if e.At.After(last) && !e.At.After(tx.Now()) {
+				last = e.At
+			}
+			return true
+		})
+	})
+	if err != nil && ctx.Err() == nil {
+		s.opt.Events.Fault("fetch", w.acc.Box, err)
+	}
+	return last
+}
+
+// looksRarely tells whether the provider is asked outside the hours, since an acceptance
+// has not come and the last round is a while ago.
+func (s *Service) looksRarely(ctx context.Context, w *worker, last time.Time) (awaited bool) {
+	now := s.opt.Store.Now()
+	if d := now.Sub(last); !last.IsZero() && d >= 0 && d < rareLook {
+		return false
+	}
+	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		awaited = false
+		return scanExpected(tx, w.acc.Box, func(e expected) bool {
+			awaited = e.Acceptance && now.Sub(e.At) < expectFor
+			return !awaited
+		})
+	})
+	if err != nil && ctx.Err() == nil {
+		s.opt.Events.Fault("fetch", w.acc.Box, err)
+	}
+	return awaited
 }
 
 // openedLately tells whether the hours of sending began less than d ago.

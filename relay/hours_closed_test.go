@@ -3,6 +3,8 @@ package relay
 import (
 	"testing"
 	"time"
+
+	"pecgate/relay/providersim" // composes and signs receipts as a provider does
 )
 
 // closedNow is a span that begins in two hours and ends an hour later.
@@ -84,4 +86,57 @@ func TestNotFetchedOutOfHours(t *testing.T) {
 	later(59*time.Minute, 0)
 	g.s.fetched = map[string]*fetchWatch{}
 	later(2*time.Minute, 1)
+}
+
+// TestReceiptsOutOfHours: what was sent before a restart is looked for as before it, and
+// an acceptance that has not come within the hour is looked for rarely, until it came.
+func TestReceiptsOutOfHours(t *testing.T) {
+	x, ctx := newTimed(t), t.Context()
+	now := x.clock.now().UTC()
+	x.w.acc.Hours.Receive = closedNow(now)
+	shut := func() bool { return x.s.receivesIn(ctx, x.w, x.s.sentLast(ctx, x.w)) > 0 }
+	x.put("one", HandedOver, "", func(s *Submission) { s.HandedOver = now.Add(-10 * time.Minute) })
+	if shut() {
+		t.Error("ten minutes after it was sent nobody looks")
+	}
+	x.clock.add(55 * time.Minute)
+	if !shut() {
+		t.Error("an hour later the provider is asked as always")
+	}
+	looked := time.Time{}
+	var at []time.Duration
+	for range 70 {
+		if x.s.looksRarely(ctx, x.w, looked) {
+			looked = x.clock.now()
+			at = append(at, looked.Sub(now))
+		}
+		x.clock.add(time.Minute)
+	}
+	if len(at) != 3 {
+		t.Errorf("in 70 minutes it was looked at %v", at)
+	}
+	x.about("one", providersim.Acceptance)
+	if x.s.looksRarely(ctx, x.w, time.Time{}) {
+		t.Error("the acceptance is here, and it is looked for")
+	}
+}
+
+// TestAcceptanceOutOfHours: the fetcher makes its rare round, and goes on being shut.
+func TestAcceptanceOutOfHours(t *testing.T) {
+	g := newGate(t, false)
+	g.k.password = "vecchia"
+	now := g.store.Now().UTC()
+	g.acc.Hours = Hours{Receive: closedNow(now), Send: closedNow(now)}
+	seen := func() int { g.k.mu.Lock(); defer g.k.mu.Unlock(); return g.k.seen[serviceIMAP] }
+	shut := func() bool {
+		g.s.mu.Lock()
+		defer g.s.mu.Unlock()
+		w := g.s.workers[testBox]
+		return w != nil && w.isShut()
+	}
+	g.put("1123456789abcdefghijklmnop", HandedOver, "", func(s *Submission) { s.HandedOver = now.Add(-3 * time.Hour) })
+	g.run(func() { g.until("it is looked for", func() bool { return seen() > 0 && shut() }) })
+	if n := seen(); n > 2 {
+		t.Errorf("%d logins", n)
+	}
 }

@@ -122,6 +122,18 @@ func recount(tx *mailbox.Tx, box string) (t expectedSum, err error) {
 	return t, tx.Space(room).Put(sumKey(box), kept)
 }
 
+// scanExpected calls fn for the receipts that are to come for each submission of a
+// mailbox, until it returns false.
+func scanExpected(tx *mailbox.Tx, box string, fn func(expected) bool) error {
+	return tx.Space(room).Scan(expectKey(box, ""), func(_ string, raw []byte) (bool, error) {
+		var e expected
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return false, fmt.Errorf("record of receipts that are to come: %w", err)
+		}
+		return fn(e), nil
+	})
+}
+
 // outstanding is the room that the receipts under way of a mailbox will take,
 // by a count that is not older than after.
 func outstanding(tx *mailbox.Tx, box, kind string, after time.Duration) (int64, error) {
