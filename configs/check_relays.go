@@ -156,22 +156,21 @@ func (c *policyCheck) serverLogin(r *Relay, path string) {
 	c.hash(path+"password", &r.Password)
 }
 
-// standardFields are those of which no rule of a server may make the user: everybody writes them.
-var standardFields = []string{"from", "to", "cc", "bcc", "sender", "reply-to", "subject", "date", "message-id", "received", "return-path",
-	"references", "in-reply-to", "comments", "keywords", "thread-topic", "thread-index", "x-mailer", "user-agent", "content-type", "mime-version"}
-
 // identity checks how the user is found.
 func (c *policyCheck) identity(r *Relay, at string) {
 	if c.bad[at] {
 		return
 	}
+	// No rule of a server may make the user of a field that everybody writes.
+	standard := []string{"from", "to", "cc", "bcc", "sender", "reply-to", "subject", "date", "message-id", "received", "return-path",
+		"references", "in-reply-to", "comments", "keywords", "thread-topic", "thread-index", "x-mailer", "user-agent", "content-type", "mime-version"}
 	name, header := strings.CutPrefix(r.Users, "header:")
 	login, fixed := strings.CutPrefix(r.Users, "user:")
 	switch {
 	case header:
 		if !isFieldName(name) {
 			c.refuse(at, "users: needs the name of a header field behind header:, like header:X-Pecgate-User, not %s", quote(name))
-		} else if slices.Contains(standardFields, strings.ToLower(name)) {
+		} else if slices.Contains(standard, strings.ToLower(name)) {
 			c.refuse(at, "users: %s is written by every mail program: take a name that only the server sets, like X-Pecgate-User", name)
 		}
 	case fixed:

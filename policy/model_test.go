@@ -96,7 +96,8 @@ func modelAllows(p *Policy, s Submission) bool {
 			}
 		}
 		if !m.Active || m.Recipients > 0 && len(s.Recipients) > m.Recipients && !s.Each || m.Product > 0 && sum > m.Product ||
-			m.PINRequired && (!s.PINGiven || !s.PINRight) && !r.Compose {
+			m.PINRequired && !r.Compose && (!s.PINGiven || !s.PINRight ||
+				modelCount(p.Users, func(u User) bool { return strings.EqualFold(u.Login, s.Identity.User) && u.PIN != "" }) == 0) {
 			return false
 		}
 	}
@@ -120,10 +121,11 @@ func drawPolicy(t *rapid.T) *Policy {
 	logins, boxes := rapid.SampledFrom([]string{"b", "a", "B", "c"}), rapid.SampledFrom([]string{"x@p.it", "y@p.it", "Y@p.it", "z@p.it"})
 	names := rapid.SampledFrom([]string{"g", "h", "i", "H", "none"})
 	yes := rapid.Bool()
-	p := &Policy{Users: []User{{Login: "a"}}} // somebody who means one person in most policies
+	pin := rapid.SampledFrom([]string{"x", "x", ""})
+	p := &Policy{Users: []User{{Login: "a", PIN: pin.Draw(t, "fixed PIN")}}} // somebody who means one person in most policies
 	for range rapid.IntRange(0, 3).Draw(t, "users") {
 		if login := logins.Draw(t, "login"); login != "a" || rapid.IntRange(0, 3).Draw(t, "twice") == 0 {
-			p.Users = append(p.Users, User{Login: login})
+			p.Users = append(p.Users, User{Login: login, PIN: pin.Draw(t, "its PIN")})
 		}
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "groups") {

@@ -136,7 +136,8 @@ type Warning struct {
 
 // RelayVerdict is what becomes of a message of a relay. Where it is allowed, it is either a PEC, with all that the
 // submission needs, or Unmarked. An allowed PEC is then judged by Decide, with this Identity and with Box as reverse path
-// and From, like any other submission: its limits, lists, PIN and approval are not judged here.
+// and From, like any other submission: its limits, lists, PIN and approval are not judged
+// here, only whether a PIN that is needed can come on this way.
 type RelayVerdict struct {
 	Verdict           // Line is the member's, where one decided
 	Identity Identity // who submits
@@ -149,6 +150,15 @@ type RelayVerdict struct {
 	// Unmarked: it bears no mark and is passed on to the smarthost unaltered. Nothing else is said then.
 	Unmarked  bool
 	RelayLine string // file:line of the relay; empty where there is none
+	// Seen is how far the judge came, also of what is refused: for explain and logs, never to submit anything by.
+	Seen RelaySeen
+}
+
+// RelaySeen is what the facts of a message say, whatever was decided.
+type RelaySeen struct {
+	Marks []string // the marks it bears
+	User  string   // login; empty where nobody is certain
+	Box   string   // the mailbox that is meant, lower case; empty where none is certain
 }
 
 // DecideRelay judges a message that a groupware server submits for one of its users: whether it is a PEC, whose, and from
@@ -166,17 +176,19 @@ func (p *Policy) DecideRelay(f RelayFacts) RelayVerdict {
 	if !ok {
 		return RelayVerdict{Verdict: refuseUnknownRelay()}
 	}
-	v := p.relayed(r, f)
-	v.RelayLine = r.Line
+	var seen RelaySeen
+	v := p.relayed(r, f, &seen)
+	v.RelayLine, v.Seen = r.Line, seen
 	return v
 }
 
-func (p *Policy) relayed(r *Relay, f RelayFacts) RelayVerdict {
+func (p *Policy) relayed(r *Relay, f RelayFacts, seen *RelaySeen) RelayVerdict {
 	no := func(v Verdict) RelayVerdict { return RelayVerdict{Verdict: v} }
 	if f.ReversePath == "" {
 		return no(refuseNullSender(r.Line))
 	}
 	marks, partly := r.marksOf(p, f)
+	seen.Marks = slices.Clone(marks)
 	if len(marks) == 0 {
 		return p.unmarked(r, f, partly)
 	}
@@ -191,14 +203,19 @@ func (p *Policy) relayed(r *Relay, f RelayFacts) RelayVerdict {
 	if login == "" {
 		return no(refused)
 	}
+	seen.User = login
 	box, refused := p.relayBox(r, f, login, from)
 	if box == "" {
 		return no(refused)
 	}
+	seen.Box = box
 	id := Identity{User: login}
-	_, box, v := p.sender(id, box, f.Now)
+	m, box, v := p.sender(id, box, f.Now)
 	if !v.Allow {
 		return no(v)
+	}
+	if m.PINRequired && v.Then != ToApprove && !slices.ContainsFunc(r.PINs, m.PINBy) {
+		return no(refuseNoPINWay(box, m.Line))
 	}
 	recipients, refused := r.recipients(f.Recipients)
 	if recipients == nil {

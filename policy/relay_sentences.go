@@ -20,6 +20,7 @@ const (
 	MailboxNeeded     = "mailbox-needed"
 	MailboxAmbiguous  = "mailbox-ambiguous"
 	InternalRecipient = "internal-recipients"
+	NoPINWay          = "no-pin-way"
 )
 
 // listRoom is how many octets of a sentence a list of addresses may take.
@@ -150,6 +151,12 @@ func refuseMarksDiffer(boxes []string) Verdict {
 	return refuse(MarksDiffer, 550, "5.7.1", "",
 		"Mittente e oggetto indicano caselle PEC diverse ("+listIt(boxes)+"): lasciarne una sola.",
 		"Sender and subject name different PEC mailboxes ("+listEn(boxes)+"): leave only one.")
+}
+
+func refuseNoPINWay(address, line string) Verdict {
+	return refuse(NoPINWay, 550, "5.7.1", line,
+		"Per inviare da "+address+" serve il PIN, che da questo server di posta non puo' arrivare: usare l'account PEC del programma di posta o rivolgersi all'amministratore.",
+		"To send from "+address+" the PIN is needed, which cannot come by this mail server: use the PEC account of the mail program or ask the administrator.")
 }
 
 func refuseNoMailbox() Verdict {

@@ -14,14 +14,17 @@ func served() *Policy {
 	p := house()
 	p.Users = append(p.Users, User{Login: "two", Email: "both@example.org"}, User{Login: "three", Email: "both@example.org"},
 		User{Login: "solo", Email: "solo@example.org", Line: "policy.yaml:70"}, User{Login: "scrive", Email: "scrive@example.org"},
-		User{Login: "nulla", Email: "nulla@example.org"})
+		User{Login: "nulla", Email: "nulla@example.org"}, User{Login: "autore", Email: "autore@example.org"})
 	p.Mailboxes = append(p.Mailboxes,
 		Mailbox{Address: "protocollo@pec.example.net", Active: true, Line: "policy.yaml:80", Members: []Member{
 			{User: "mario", Send: true, Line: "policy.yaml:81"}, {User: "solo", Send: true, Line: "policy.yaml:82"},
 			{User: "scrive", Compose: true, Line: "policy.yaml:83"}}},
 		Mailbox{Address: "protocollo@pec.example.com", Active: true, Line: "policy.yaml:85", Members: []Member{{User: "gone", Send: true}}})
+	p.Mailboxes[1].PINMethods = []string{PINBySubject, PINByReply} // firma
+	p.Mailboxes = append(p.Mailboxes, Mailbox{Address: "urgente@pec.example.org", Active: true, PINRequired: true, Line: "policy.yaml:90",
+		Members: []Member{{User: "autore", Compose: true}, {User: "two", Send: true, Line: "policy.yaml:91"}}})
 	common := Relay{Name: "exchange", Users: ByEmail, Trigger: "[PEC]", Marks: []string{MarkFrom, MarkSubject, MarkSuffix, MarkDomains, MarkSenders},
-		Suffix: "pec", Domains: []string{"pec.comune.example.it"}, Senders: []string{"Solo@example.org"}, Line: "policy.yaml:100"}
+		Suffix: "pec", Domains: []string{"pec.comune.example.it"}, Senders: []string{"Solo@example.org"}, PINs: []string{PINByReply}, Line: "policy.yaml:100"}
 	p.Relays = []Relay{common}
 	add := func(name string, change func(*Relay)) {
 		r := common
@@ -35,7 +38,7 @@ func served() *Policy {
 	add("none", func(r *Relay) { r.Users = "" })
 	add("plain", func(r *Relay) { r.Marks, r.Smarthost = []string{MarkSubject}, true })
 	add("smart", func(r *Relay) { r.Smarthost, r.InternalWarn = true, true })
-	add("default", func(r *Relay) { r.Mailbox = "Firma@pec.example.org" })
+	add("default", func(r *Relay) { r.Mailbox, r.PINs = "Firma@pec.example.org", []string{PINByReply, PINBySubject} })
 	add("fromonly", func(r *Relay) { r.Marks = []string{MarkFrom} })
 	add("listed", func(r *Relay) { r.Marks = []string{MarkDomains} })
 	add("twice", func(r *Relay) {})
@@ -96,6 +99,7 @@ func relayCases() []struct {
 		{"listed domain below the suffix", with(by("default"), tags(), to("x@pec.comune.example.it.pec")), "mario " + firma + " suffix domains x@pec.comune.example.it"},
 		{"listed sender", with(solo, tags()), "solo protocollo@pec.example.net senders a@b.it"},
 		{"who writes for approval", with(sender("scrive@example.org", "scrive@example.org"), tags("")), "scrive protocollo@pec.example.net subject a@b.it"},
+		{"who writes for approval needs no PIN", with(sender("autore@example.org", "urgente@pec.example.org"), tags()), "autore urgente@pec.example.org from a@b.it"},
 		{"the only mailbox", with(solo, tags("")), "solo protocollo@pec.example.net subject senders a@b.it"},
 		{"a common local part and one line", with(sender("solo@example.org", "solo@example.org"), tags("protocollo")), "solo protocollo@pec.example.net subject senders a@b.it"},
 		{"the mailbox of the relay", with(by("default"), tags("")), "mario " + firma + " subject a@b.it"},
@@ -167,6 +171,7 @@ func relayCases() []struct {
 		{"From is the mailbox of others alone", with(sender("solo@example.org", firma), tags()), NotMember},
 		{"may not send", with(mario, tags("bozze")), NoSend},
 		{"inactive", tags("chiusa"), Inactive},
+		{"a PIN that cannot come", with(identity("two"), tags("urgente")), NoPINWay},
 		{"no mailbox at all", with(sender("nulla@example.org", "nulla@example.org"), tags("")), NoMailbox},
 		{"no mailbox at all and a name of none", with(sender("nulla@example.org", "nulla@example.org"), tags("x")), NoMailbox},
 		{"no recipient", to(), NoRecipient},
@@ -218,6 +223,9 @@ func TestDecideRelay(t *testing.T) {
 				t.Errorf("%s: not a sentence for a reply: %q", c.name, text)
 			}
 		}
+		if v.Allow && !v.Unmarked && (v.Seen.User != v.Identity.User || v.Seen.Box != v.Box || !slices.Equal(v.Seen.Marks, v.Marks)) {
+			t.Errorf("%s: seen %+v", c.name, v.Seen)
+		}
 		seen[v.Reason] = true
 		fmt.Fprintf(&out, "%s\n  %s %d %s %s %s\n", c.name, v.Reason, v.Code, v.Enhanced, v.RelayLine, v.Line)
 		for _, text := range sentences {
@@ -226,7 +234,7 @@ func TestDecideRelay(t *testing.T) {
 	}
 	for _, reason := range []string{Allowed, UnknownRelay, NullSender, NotMarked, MixedRecipients, UnknownUser, SendersDiffer, NoOrdinarySender,
 		IdentityField, MarksDiffer, NoMailbox, MailboxNeeded, MailboxAmbiguous, InternalRecipient, UnknownMailbox, NotMember, NoSend, Inactive,
-		BadAddress, NoRecipient} {
+		BadAddress, NoRecipient, NoPINWay} {
 		if !seen[reason] {
 			t.Errorf("no case for %s", reason)
 		}
@@ -309,7 +317,7 @@ func TestLongestSentences_Relay(t *testing.T) {
 	r := &Relay{Trigger: "[" + strings.Repeat("x", 62) + "]", Marks: []string{MarkSubject}}
 	for _, v := range []Verdict{refuseUnknownRelay(), refuseNullSender(""), refuseNotMarked(r, ""), refuseNotMarkedPEC(long, ""), refuseMixed(MarkSuffix, ""),
 		refuseMixed(MarkDomains, ""), refuseIdentity(2, ""), refuseUnknownSender(long, ""), refuseNoOrdinary(long, ""), refuseSendersDiffer(long, long, ""),
-		refuseMarksDiffer(many), refuseNameOne(r, many, ""), refuseNoSuchWord(many), refuseAmbiguousWord(many), refuseInternal(many, "")} {
+		refuseMarksDiffer(many), refuseNoPINWay(long, ""), refuseNameOne(r, many, ""), refuseNoSuchWord(many), refuseAmbiguousWord(many), refuseInternal(many, "")} {
 		if len(v.Italian) > 450 || len(v.English) > 450 {
 			t.Errorf("%s: %d and %d octets", v.Reason, len(v.Italian), len(v.English))
 		}

@@ -20,9 +20,10 @@ import (
 
 func newExplainCommand(a *app) *cobra.Command {
 	var q question
+	var r relayQuestion
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "explain --user USER --from MAILBOX [--to ADDRESS] [--eml FILE]",
+		Use:   "explain --user USER --from MAILBOX [--to ADDRESS] [--eml FILE] | --relay NAME --mail-from ADDRESS --to ADDRESS",
 		Short: "say what the policy decides for a person and a mailbox, and which line decided it",
 		Long: `Says what a user may do with a PEC mailbox, which lines of policy.yaml speak of them, which of them decided each right, and
 what the service would answer to a message. Nothing is sent and nobody is contacted.
@@ -31,9 +32,21 @@ With --to the recipients are judged too; with --eml the whole message is, by the
 then those in To, Cc and Bcc, unless --to names others). A file whose lines end with LF is judged as if a mail program sent it,
 with CRLF. Whether a PIN is right is not looked at: it is said whether one is needed, and the rest is judged as with it.
 
+With --relay it says what becomes of a message that a groupware server submits: who the user would be, what marks it as PEC,
+from which mailbox it goes and to whom. The subject is given as people read it; --header is the value of the field that
+users: header:NAME names; --mail-from '' is a bounce or an automatic reply.
+
 Exit status 0 whatever the answer is, 1 if a file cannot be read, 2 if the configuration has faults.`,
 		Args: noArguments("name the person with --user and the mailbox with --from"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if r.relay != "" {
+				return a.explainRelay(cmd, q, r, asJSON)
+			}
+			for _, name := range []string{"mail-from", "header-from", "header", "subject", "cc"} {
+				if cmd.Flags().Changed(name) {
+					return &exitError{exitUsage, "--" + name + " needs --relay NAME: by which server does the message come?"}
+				}
+			}
 			if q.user == "" || q.from == "" {
 				return &exitError{exitUsage, "explain needs --user and --from: whose right on which mailbox is asked?"}
 			}
@@ -45,20 +58,31 @@ Exit status 0 whatever the answer is, 1 if a file cannot be read, 2 if the confi
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetEscapeHTML(false)
-				return e.Encode(answer)
-			}
-			return answer.print(cmd.OutOrStdout())
+			return printed(cmd, answer.print, answer, asJSON)
 		},
 	}
 	c.Flags().StringVar(&q.user, "user", "", "`USER`: a login, an email, or login/mailbox")
 	c.Flags().StringVar(&q.from, "from", "", "PEC `MAILBOX` that would send")
 	c.Flags().StringArrayVar(&q.to, "to", nil, "`ADDRESS` of a recipient; may be repeated")
 	c.Flags().StringVar(&q.eml, "eml", "", "message `FILE` to judge")
+	c.Flags().StringVar(&r.relay, "relay", "", "`NAME` of the groupware server that submits the message, in place of --user and --from")
+	c.Flags().StringVar(&r.mailFrom, "mail-from", "", "`ADDRESS` of the reverse path")
+	c.Flags().StringArrayVar(&r.headerFrom, "header-from", nil, "`ADDRESS` of the header From, where it differs; may be repeated")
+	c.Flags().StringArrayVar(&r.header, "header", nil, "`VALUE` of the field that names the user; may be repeated")
+	c.Flags().StringVar(&r.subject, "subject", "", "`TEXT` of the subject")
+	c.Flags().StringArrayVar(&r.cc, "cc", nil, "`ADDRESS` in To or Cc that the server gives the message itself; may be repeated")
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	return c
+}
+
+// printed writes an answer as the user wants it.
+func printed(cmd *cobra.Command, table func(io.Writer) error, answer any, asJSON bool) error {
+	if !asJSON {
+		return table(cmd.OutOrStdout())
+	}
+	e := json.NewEncoder(cmd.OutOrStdout())
+	e.SetEscapeHTML(false)
+	return e.Encode(answer)
 }
 
 type question struct {

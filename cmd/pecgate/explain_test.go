@@ -178,6 +178,7 @@ func TestPolicyDiff(t *testing.T) {
 		{"a list", edit("b@pec.example.it", "c@pec.example.it", "users: [mario]", "groups: [segreteria]"), []string{
 			"changes   list sindaci@liste.example.org b@pec.example.it ", "changes   list sindaci@liste.example.org  c@pec.example.it",
 			"gains  anna list sindaci@liste.example.org  ", "gains  lucia list sindaci@liste.example.org  ", "loses  mario list sindaci@liste.example.org  "}},
+		{"a server more", groupedPolicy + "relays:\n  - {name: x, networks: [192.0.2.1/32]}\n", []string{"gains   relay x  "}},
 		{"a mailbox more", edit("lists:", "  - {address: due@pec.example.org, provider: aruba, password: {file: x}, members: [{user: anna, preset: send only}, {user: mario, send: false}]}\nlists:"), []string{
 			"gains due@pec.example.org  mailbox  ", "gains due@pec.example.org anna send  ", "gains due@pec.example.org anna send only  ",
 			"gains due@pec.example.org mario receive  ", "gains due@pec.example.org mario anomalies  "}},
@@ -229,5 +230,36 @@ func TestPolicyDiff(t *testing.T) {
 	}
 	if state, _, _ := program(t, "", "policy"); state != exitUsage {
 		t.Error("policy alone is good")
+	}
+}
+
+// What changes of a groupware server is told by key; of its password, that it is another one.
+func TestPolicyDiff_Relays(t *testing.T) {
+	other := strings.Replace(testHash, "t=2", "t=3", 1)
+	const relays = "relays:\n  - {name: x, networks: [192.0.2.1/32], "
+	config, dir := policyFolder(t, groupedPolicy+relays+"login: x, password: '"+testHash+"', senders: [mario@example.org]}\n")
+	writeText(t, dir+"new.yaml", groupedPolicy+strings.Replace(relays, "2.1", "2.2", 1)+"login: x, password: '"+other+
+		"', users: 'user:mario', suffix: pec, marks: [suffix], client_ca: none.pem, unmarked: smarthost, pin: subject, journal: true, delivery_reports: false, internal_recipients: warn, mailbox: protocollo@pec.example.org}\n")
+	state, out, errs := program(t, "", "policy", "diff", "--config", config, dir+"policy.yaml", dir+"new.yaml")
+	var got []string
+	for line := range strings.Lines(strings.ReplaceAll(out, dir, "")) {
+		got = append(got, strings.Join(strings.Fields(line), " "))
+	}
+	want := `MAILBOX USER CHANGE WHAT FROM TO LINE
+- - changes networks [192.0.2.1/32] [192.0.2.2/32] new.yaml:24
+- - changes client_ca none none.pem new.yaml:24
+- - changes password - - new.yaml:24
+- - changes users by_email user:mario new.yaml:24
+- - changes marks [from, subject, senders] [suffix] new.yaml:24
+- - changes suffix none pec new.yaml:24
+- - changes senders [mario@example.org] [] new.yaml:24
+- - changes mailbox none protocollo@pec.example.org new.yaml:24
+- - changes unmarked refuse smarthost new.yaml:24
+- - changes pin reply subject new.yaml:24
+- - changes internal_recipients refuse warn new.yaml:24
+- - changes journal false true new.yaml:24
+- - changes delivery_reports true false new.yaml:24`
+	if state != exitGood || errs != "" || strings.Join(got, "\n") != want || strings.Contains(out, "argon2") {
+		t.Errorf("%d %s\n%s", state, errs, strings.Join(got, "\n"))
 	}
 }
