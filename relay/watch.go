@@ -24,6 +24,7 @@ import (
 //	wd/<due>/s/<id>           its deadline; milliseconds of runClock.Ran, 16 hexadecimal digits
 //	wd/<due>/u/<message>      unreadWatch: a message that nobody may have read
 //	wt/<mailbox>/<what>/<login>/<id>  watchLine: it is still to be told; see watch_tell.go
+//	wm/<mailbox>/<what>/<login>/      lateBatch: what was told of a batch
 //	wn/<mailbox>/<what>/<login>/      runClock.Ran when of these a notice was written
 //	wf/<mailbox>              runClock.Ran when it was read at the provider the last time,
 //	                          once that is a while ago
@@ -319,6 +320,9 @@ func (s *Service) noteLate(tx *mailbox.Tx, sub *Submission, l watchLine, step in
 	what, words := fmt.Sprintf("%s-%d", l.For, step), "no "+l.For.words()
 	if l.Unseen { // a notice of its own: its text is another
 		what, words = string(l.For)+"-unseen", words+" seen: the mailbox could not be read"
+	}
+	if sub.child() {
+		what += "." + sub.Batch // told of in its own way (watch_batch.go)
 	}
 	for _, a := range to {
 		l.Person = a.person

@@ -22,13 +22,17 @@ const (
 
 // tellWatches writes the notices of what a round found: one for each person,
 // mailbox and kind, however many messages it is about, and at most one in gatherFor
-// (more only where one has not room for all). A line goes in the
-// transaction of its notice, so each is told once.
+// (more only where one has not room for all); of a batch as watch_batch.go says. A
+// line goes in the transaction of its notice, so each is told once.
 func (s *Service) tellWatches(ctx context.Context, clock runClock) error {
 	var failed []error
 	told, err := s.toldLately(ctx, clock)
-	if err != nil {
+	batches, err1 := s.lateBatchesTold(ctx)
+	if err := errors.Join(err, err1); err != nil {
 		return err
+	}
+	for prefix, b := range batches {
+		failed = append(failed, s.lateBatchGoesOn(ctx, clock, prefix, b))
 	}
 	for after := "wt/"; ; {
 		prefix := ""
@@ -43,6 +47,13 @@ func (s *Service) tellWatches(ctx context.Context, clock runClock) error {
 			return errors.Join(append(failed, err)...)
 		}
 		after = prefix + "~"
+		if _, _, _, batch, _, err := lateOf(prefix); err != nil || batch != "" {
+			if _, told := batches[prefix]; err == nil && !told {
+				err = s.tellLateBatch(ctx, prefix)
+			}
+			failed = append(failed, err)
+			continue
+		}
 		if told[prefix] {
 			continue // gathered
 		}
@@ -97,74 +108,86 @@ func (s *Service) toldLately(ctx context.Context, clock runClock) (map[string]bo
 	})
 }
 
-// tellWatch writes one notice of what stands under a prefix of watchLines; more
-// tells that something is left.
-func (s *Service) tellWatch(ctx context.Context, prefix string) (more bool, err error) {
-	part := strings.Split(strings.Trim(strings.TrimPrefix(prefix, "wt/"), "/"), "/") // a local part may have a slash
-	if len(part) < 3 {
-		return false, fmt.Errorf("record of what is to be told: %q", prefix)
+// lateLines is what stands under a prefix of watchLines, and the notice of it.
+type lateLines struct {
+	keys  []string
+	many  int // of them are still late
+	alarm alarm
+}
+
+// take drops the lines.
+func (l *lateLines) take(tx *mailbox.Tx) (err error) {
+	for _, k := range l.keys {
+		err = errors.Join(err, tx.Space(room).Delete(k))
 	}
-	box, login := strings.Join(part[:len(part)-2], "/"), part[len(part)-1]
-	var keys []string
-	var a alarm
+	return err
+}
+
+// lateLines reads at most most lines.
+func (s *Service) lateLines(ctx context.Context, prefix string, most int) (out lateLines, err error) {
+	box, _, _, _, login, err := lateOf(prefix)
+	if err != nil {
+		return out, err
+	}
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
-		keys, a = nil, alarm{box: box, kind: "overdue", about: prefix, to: []addressee{{user: login}}}
+		out = lateLines{alarm: alarm{box: box, kind: "overdue", about: prefix, to: []addressee{{user: login}}}}
+		a := &out.alarm
 		var first watchLine
 		var list strings.Builder
-		named, all, subs := 0, 0, 0
+		subs := 0
 		err := scanLines(tx, prefix, func(k string, l watchLine) bool {
-			keys = append(keys, k)
+			out.keys = append(out.keys, k)
 			text, sub, e := s.lateLine(tx, k[len(prefix):], l)
 			if e != nil {
 				text = "" // gone, or come meanwhile
 			}
 			if text != "" {
-				if all++; all == 1 {
+				if out.many++; out.many == 1 {
 					first, a.to[0].person = l, l.Person
 				}
 				if a.sub = sub; sub != nil {
 					subs++
 				}
-				if named++; named <= tellNamed {
+				if out.many <= tellNamed {
 					list.WriteString(text)
 				}
 			}
-			return len(keys) < tellMost
+			return len(out.keys) < most
 		})
-		if err != nil || all == 0 {
-			a.to = nil
+		if err != nil || out.many == 0 {
 			return err
 		}
-		if all > 1 || subs == 0 {
+		if out.many > 1 || subs == 0 {
 			a.sub = nil
 		}
-		if named > tellNamed {
-			fmt.Fprintf(&list, "... +%d\n", named-tellNamed)
+		if out.many > tellNamed {
+			fmt.Fprintf(&list, "... +%d\n", out.many-tellNamed)
 		}
-		a.words(first, all, strings.TrimSuffix(list.String(), "\n"))
+		a.words(first, out.many, strings.TrimSuffix(list.String(), "\n"))
 		return nil
 	})
-	if err != nil || len(keys) == 0 {
+	return out, err
+}
+
+// tellWatch writes one notice of what stands under a prefix of watchLines; more
+// tells that something is left.
+func (s *Service) tellWatch(ctx context.Context, prefix string) (more bool, err error) {
+	l, err := s.lateLines(ctx, prefix, tellMost)
+	if err != nil || len(l.keys) == 0 {
 		return false, err
 	}
-	take := func(tx *mailbox.Tx) error {
-		var err error
-		for _, k := range keys {
-			err = errors.Join(err, tx.Space(room).Delete(k))
-		}
-		return err
+	more = len(l.keys) == tellMost
+	if l.many == 0 {
+		return more, s.opt.Store.Update(ctx, l.take)
 	}
-	if len(a.to) == 0 {
-		return len(keys) == tellMost, s.opt.Store.Update(ctx, take)
-	}
-	return len(keys) == tellMost, alarmNotice(a, s.opt).fileOnly(ctx, s.opt.Store, func(tx *mailbox.Tx) (bool, error) {
-		var l watchLine
-		if err := tx.Space(room).Get(keys[0], &l); errors.Is(err, mailbox.ErrNotFound) {
+	return more, alarmNotice(l.alarm, s.opt).fileOnly(ctx, s.opt.Store, func(tx *mailbox.Tx) (bool, error) {
+		var line watchLine
+		if err := tx.Space(room).Get(l.keys[0], &line); errors.Is(err, mailbox.ErrNotFound) {
 			return false, nil // told already
 		} else if err != nil {
 			return false, err
 		}
-		return true, take(tx)
+		return true, l.take(tx)
 	})
 }
 
