@@ -22,8 +22,14 @@ func (c *policyCheck) laterPolicy() {
 			c.later(path+"provider_sent_copy", "provider_sent_copy", "POP3 cannot put anything into a folder; write incoming: {protocol: imap}")
 		}
 	}
-	if len(c.policy.Relays) > 0 {
-		c.later("relays", "relays", "no relay listener is started")
+	for i, r := range c.policy.Relays {
+		path := fmt.Sprintf("relays[%d].", i)
+		if r.Unmarked == "smarthost" {
+			c.later(path+"unmarked", "unmarked: smarthost", "what bears no mark is refused")
+		}
+		if r.Journal {
+			c.later(path+"journal", "journal", "reports go to the administrator, as all that has no sender")
+		}
 	}
 }
 

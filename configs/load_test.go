@@ -52,7 +52,6 @@ func TestExamplesLoad(t *testing.T) {
 	want := []string{
 		"api has no effect in this version: no HTTP service is started",
 		"pin_methods: a reply stays among what its writer sent, with the PIN in it: better give one-time codes, `pecgate pin --totp mario` (and 2 more)",
-		"relays has no effect in this version: no relay listener is started",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("warnings:\n%s", strings.Join(got, "\n"))

@@ -52,6 +52,7 @@ type Options struct {
 
 	Certificate, Key               string         // PEM files
 	Submissions, Submission, IMAPS []string       // addresses to listen on
+	Relay                          []string       // the same for groupware servers, once there are any
 	Autoconfig                     string         // address to tell mail programs their settings on; "": none
 	MaxMessage                     int64          // bytes
 	ProxyFrom                      []netip.Prefix // load balancers, which name their clients
@@ -60,6 +61,7 @@ type Options struct {
 	Sums     func() Sums // of the configuration in use, for the audit log; nil: none
 	Policy   func() *policy.Policy
 	Accounts func() []relay.Account
+	Relays   func() []smtpd.Peer                        // groupware servers; nil: there are none
 	Codes    func(login, sealed string) ([]byte, error) // opens the secret of a user's one-time codes; nil: there are none
 	// Smarthost is the way to ordinary mailboxes; nil: there is none.
 	Smarthost *relay.Smarthost
@@ -84,6 +86,9 @@ type Gateway struct {
 	sums    func() Sums
 	people  *people
 
+	groupware *groupware // nil: none
+	relays    func() []smtpd.Peer
+	mu        sync.Mutex // of listeners
 	listeners []*gate.Listener
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
@@ -211,6 +216,12 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 			}
 		}
 	}
+	if err := g.prepareRelay(o, login, held); err != nil {
+		return nil, err
+	}
+	if err := g.listenRelay(ctx); err != nil {
+		return nil, err
+	}
 	if err := g.tellSettings(ctx, o, limits, ports); err != nil {
 		return nil, err
 	}
@@ -244,6 +255,7 @@ func (g *Gateway) Reload() {
 	_ = g.configured(context.Background(), "reloaded") // the log tells it
 	g.fault("people", g.people.settle(context.Background()))
 	g.relay.Reload()
+	g.fault("relay", g.listenRelay(context.Background()))
 	notify("READY=1")
 }
 
@@ -264,7 +276,10 @@ func (g *Gateway) close() error {
 		g.cancel() // nothing new is sent or fetched while the listeners drain
 	}
 	var errs []error
-	for _, l := range g.listeners {
+	g.mu.Lock()
+	listeners := g.listeners
+	g.mu.Unlock()
+	for _, l := range listeners {
 		errs = append(errs, l.Close())
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
@@ -277,10 +292,13 @@ func (g *Gateway) close() error {
 	if g.smtp != nil {
 		drains.Go(func() { _ = g.smtp.Shutdown(ctx) })
 	}
+	if g.groupware != nil {
+		drains.Go(func() { _ = g.groupware.smtp.Shutdown(ctx) })
+	}
 	if g.auto != nil {
 		drains.Go(func() { _ = g.auto.Shutdown(ctx) })
 	}
-	for _, l := range g.listeners {
+	for _, l := range listeners {
 		drains.Go(func() { l.Drain(ctx) })
 	}
 	drains.Wait()

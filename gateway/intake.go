@@ -41,6 +41,7 @@ func (in *intake) Begin(ctx context.Context, s smtpd.Submission) (_ smtpd.Delive
 		ticket: relay.Ticket{
 			ID: id, Box: strings.ToLower(s.Mailbox), User: s.Identity.User, Person: person,
 			MsgID: pec.NormalizeID(s.MessageID), To: s.Recipients, Split: s.Split, Visible: s.Visible, Edits: s.HeaderEdits, Remote: s.Remote,
+			Relay: s.Relay, Ordinary: s.OrdinarySender, ReturnTo: s.ReturnTo, EnvID: s.EnvID, Return: s.Return, Notify: askedOf(s),
 		},
 	}
 	if d.main, err = in.store.Begin(ctx); err != nil {
@@ -251,4 +252,14 @@ func (d *delivery) Abort() {
 	if d.other != nil {
 		d.other.Abort()
 	}
+}
+
+// askedOf is what the sender of a submission asked to be told of its recipients.
+func askedOf(s smtpd.Submission) (out []relay.NotifyOf) {
+	for _, a := range s.Asked {
+		if a.Notify != "" || a.ORCPT != "" {
+			out = append(out, relay.NotifyOf{Recipient: a.Recipient, Notify: a.Notify, ORCPT: a.ORCPT})
+		}
+	}
+	return out
 }

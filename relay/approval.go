@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"pecgate/mailbox"
@@ -62,9 +61,7 @@ func keepForApproval(tx *mailbox.Tx, s *Submission, t Ticket, m *mailbox.Message
 		return err
 	}
 	more := map[string]string{"until": h.Until.Format(time.RFC3339)}
-	if len(t.Edits) > 0 {
-		more["edits"] = strings.Join(t.Edits, ", ")
-	}
+	t.audited(more)
 	err := tx.Audit(mailbox.AuditLine{
 		Actor: t.User, Event: "submission", Box: s.Box, Subject: s.ID, Result: string(ToApprove), Reason: string(ReasonApproval), From: t.Remote, More: more,
 	})

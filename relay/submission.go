@@ -47,6 +47,7 @@ import (
 //	login/<mailbox>/<service>  a login that the provider refused: see login.go
 //	quota/<mailbox>  expect/<mailbox>/<id>  its room at the provider: see room.go
 //	told/restored/<login> the restore of which the administrator was told
+//	stray                 what came without a sender today: see stray.go
 //	bell/<mailbox>        written to wake the sender
 //	o/ od/ bell-outcomes  reports of outcomes: see outcome.go
 //	dn/ ds/ dd/ bell-dsn  delivery status notifications: see notification.go

@@ -8,6 +8,7 @@ import (
 
 	"pecgate/configs"
 	"pecgate/gateway"
+	"pecgate/gateway/smtpd"
 	"pecgate/policy"
 	"pecgate/relay"
 )
@@ -22,6 +23,7 @@ type inUse struct {
 	loaded   *configs.Loaded
 	policy   *policy.Policy
 	accounts []relay.Account
+	peers    []smtpd.Peer
 	// smarthost is that of the start: pecgate.yaml is not read again.
 	smarthost *relay.Smarthost
 }
@@ -38,11 +40,15 @@ func (s *source) use(l *configs.Loaded) error {
 	if err != nil {
 		return err
 	}
+	peers, err := peersOf(l)
+	if err != nil {
+		return err
+	}
 	smarthost, err := smarthostOf(l)
 	if err != nil {
 		return err
 	}
-	s.now.Store(&inUse{loaded: l, policy: policyOf(l), accounts: accounts, smarthost: smarthost})
+	s.now.Store(&inUse{loaded: l, policy: policyOf(l), accounts: accounts, peers: peers, smarthost: smarthost})
 	return nil
 }
 
@@ -116,6 +122,8 @@ func (s *source) gatewayOptions(log *slog.Logger) (gateway.Options, error) {
 			s := s.now.Load().loaded.Sums
 			return gateway.Sums{Config: s.Config, Policy: s.Policy}
 		},
+		Relay:     a.SMTP.Relay,
+		Relays:    func() []smtpd.Peer { return s.now.Load().peers },
 		Policy:    func() *policy.Policy { return s.now.Load().policy },
 		Accounts:  func() []relay.Account { return s.now.Load().accounts },
 		Smarthost: s.now.Load().smarthost,

@@ -13,6 +13,7 @@
 //     the connection.
 //   - A handshake, the conversation before it, and the time until login each
 //     have an end that no trickle of bytes moves.
+//   - Whom a listener does not admit hears one line and gets no further.
 //   - The address in a PROXY header counts only where a listed balancer sent it;
 //     from there nothing else is taken, and from nobody else a header is.
 //   - A connection counts against its limits from accept to close, whatever
@@ -69,6 +70,14 @@ type Options struct {
 	// PROXY header, whose address is the client's from then on.
 	ProxyFrom []netip.Prefix
 
+	// Admit is asked who may connect, by the address behind a load balancer: "" lets it
+	// in, anything else is the last word to it, said in clear where that is the way of the
+	// Mode. It must not wait. nil: everybody.
+	Admit func(client netip.Addr) string
+	// AskCertificate asks clients for a certificate, which Conn.TLS then has with the key
+	// proved. Whether it is a good one is not judged here.
+	AskCertificate bool
+
 	Limits *Limits                     // may be shared by listeners; nil: own ones with the defaults
 	Busy   string                      // the last word to a connection over the limits, behind TLS where TLS comes first; "": none
 	Filter func(c *Conn) net.Conn      // what the library gets; nil: the Conn itself
@@ -121,6 +130,9 @@ func Listen(ctx context.Context, o Options) (*Listener, error) {
 	}
 	l := &Listener{opt: o, raw: raw, ready: make(chan net.Conn), conns: map[*Conn]struct{}{},
 		tls: o.Certificate.TLSConfig(o.ALPN...)}
+	if o.AskCertificate {
+		l.tls.ClientAuth = tls.RequestClientCert
+	}
 	l.diary = events.NewDiary(lines, time.Minute, func(rest map[string]int) {
 		o.Events.ConnMore(o.Name, rest["refused"], rest["no TLS"])
 	})
@@ -191,6 +203,12 @@ func (l *Listener) admit(conn net.Conn, remote netip.Addr, proxied bool) {
 			remote = client
 		}
 	}
+	if why == "" && l.opt.Admit != nil {
+		if word := l.opt.Admit(remote); word != "" {
+			l.stranger(raw, remote, word)
+			return
+		}
+	}
 	if why == "" {
 		c, why = l.secure(line)
 	}
@@ -216,6 +234,18 @@ func (l *Listener) admit(conn net.Conn, remote netip.Addr, proxied bool) {
 	case <-l.ctx.Done():
 		_ = out.Close()
 	}
+}
+
+// stranger ends a connection that is not admitted.
+func (l *Listener) stranger(c net.Conn, remote netip.Addr, word string) {
+	l.opt.Limits.leave(remote)
+	l.refused(remote.String(), "network")
+	if l.opt.Mode == StartTLSSMTP {
+		// A few bytes into an empty socket buffer do not wait.
+		_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		_, _ = c.Write([]byte(word))
+	}
+	_ = c.Close()
 }
 
 // refused notes a connection that is not let in.

@@ -12,6 +12,11 @@ var (
 	errFlood = errors.New("message far beyond the limit")
 )
 
+// over tells whether nothing more of a message comes after an error.
+func over(err error) bool {
+	return errors.Is(err, errLost) || errors.Is(err, errFlood) || err == errReset || err == errQuit
+}
+
 // body reads one message from the connection in blocks: it finds the end mark
 // (RFC 5321 section 4.1.1.4), takes away the dots of transparency (section
 // 4.5.2), and looks for bytes that must not be there. The last `.CRLF` is left
@@ -23,6 +28,10 @@ type body struct {
 	n     int64 // octets of the message so far
 	raw   int64 // octets on the wire so far
 	dirty bool  // bare CR, bare LF or NUL was seen
+
+	// By BDAT only: see relay_bdat.go.
+	held  bool // a CR waits for what follows it
+	ended bool // the last line got its end here
 }
 
 func (c *conn) message() *body { return &body{c: c, start: true} }
@@ -33,6 +42,13 @@ func (c *conn) message() *body { return &body{c: c, start: true} }
 func (b *body) next() ([]byte, error) {
 	if b.done {
 		return nil, io.EOF
+	}
+	if b.c.chunks != nil {
+		piece, err := b.nextChunked()
+		if err == io.EOF || err == errReset || err == errQuit {
+			b.c.endMark = true
+		}
+		return piece, err
 	}
 	for {
 		in := b.c.in[b.c.r:b.c.w]

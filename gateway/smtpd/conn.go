@@ -64,6 +64,9 @@ type conn struct {
 	rcpts  int // RCPT commands in this transaction, also those that the library refuses
 	ses    *session
 
+	chunks  *chunks // the message comes by BDAT; nil: by DATA
+	chatter int     // commands between two chunks
+
 	mu     sync.Mutex
 	out    []byte // answers not sent yet
 	outErr error
@@ -106,6 +109,14 @@ func (c *conn) command() ([]byte, error) {
 		if c.hangUp != "" {
 			return nil, c.end(c.hangUp)
 		}
+		if c.chunks != nil {
+			if !c.endMark {
+				return nil, c.end(silence) // the library refused our DATA: the chunk would be run as commands
+			}
+			// It waits for the end mark of what it takes for DATA.
+			c.chunks, c.endMark = nil, false
+			return []byte(".\r\n"), nil
+		}
 		if c.Draining() && !c.busy() {
 			return nil, c.end("421 4.3.2 Il server si sta fermando, riprovare tra poco / shutting down, try again soon")
 		}
@@ -117,6 +128,9 @@ func (c *conn) command() ([]byte, error) {
 			continue
 		}
 		answer, ok := c.judge(line)
+		if ok && c.chunks != nil {
+			return []byte("DATA\r\n"), nil
+		}
 		if ok {
 			return line, nil
 		}
@@ -246,6 +260,9 @@ func (c *conn) judge(line []byte) (answer string, ok bool) {
 		c.hangUp = silence
 		return "", false
 	case "BDAT":
+		if c.srv.opt.Relay != nil {
+			return c.bdat(arg)
+		}
 		// The chunk follows whatever is answered, and would be run as commands.
 		c.hangUp = "502 5.5.1 BDAT non disponibile / BDAT is not offered"
 		return "", false
@@ -283,7 +300,7 @@ func (c *conn) judge(line []byte) (answer string, ok bool) {
 // silence is a hangUp without a word.
 const silence = "\x00"
 
-func (c *conn) loggedIn() bool { return c.ses != nil && c.ses.who.User != "" }
+func (c *conn) loggedIn() bool { return c.ses != nil && (c.ses.who.User != "" || c.ses.vouched) }
 
 // tooLarge looks at SIZE= (RFC 1870): the library cannot read more than 32 bits
 // and would call it a syntax error.
@@ -321,8 +338,10 @@ func (c *conn) Write(p []byte) (int, error) {
 	case c.swallow && bytes.HasPrefix(p, []byte("220 ")):
 		c.swallow = false
 		return len(p), nil
-	case string(p) == "250-CHUNKING\r\n":
+	case string(p) == "250-CHUNKING\r\n" && c.srv.opt.Relay == nil:
 		return len(p), nil // cannot be switched off, and takes cut chunks for whole ones
+	case c.chunks != nil && bytes.HasPrefix(p, []byte("354 ")):
+		return len(p), nil // BDAT has no intermediate reply
 	case string(p) == "454 4.7.0 Invalid base64 data\r\n":
 		p = []byte("501 5.5.2 Invalid base64 data\r\n") // RFC 4954 section 4; a client would try again for ever
 	case bytes.HasPrefix(p, []byte("334 ")):

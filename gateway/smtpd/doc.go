@@ -1,5 +1,5 @@
-// Package smtpd takes submissions from mail clients (RFC 6409) and hands what
-// policy allows to an Intake.
+// Package smtpd takes submissions from mail clients (RFC 6409) and from groupware
+// servers, and hands what policy allows to an Intake.
 //
 // It owns the SMTP conversation, the judgement of a submission's header and the
 // edits of it. The commands are read and answered by go-smtp; a filter under it
@@ -33,6 +33,13 @@
 //     who gets what than the one of its header, it is to be sent again.
 //   - A session ends at the first MAIL, or end of a message, at which its login is
 //     another person's or has another password, or its app password is revoked.
+//   - A groupware server (relay.go) stands for its users without a login of theirs:
+//     only from its networks, with the certificate and login that it must show, asked
+//     anew at each message and at its end. Who the user is policy.DecideRelay finds in
+//     envelope and header; from there on a message is a submission like any other.
+//     What has no sender is the administrator's and goes nowhere else.
+//   - A message by BDAT (relay_bdat.go) is whole when all octets of the chunk with LAST
+//     are there. The library sees no chunk; one that is refused is passed over.
 //   - Everything on a connection happens in its one goroutine, except Close.
 //   - Errors become replies in one place (reply.go); an unknown error is a
 //     temporary one with a neutral text and a number to look for in the log.

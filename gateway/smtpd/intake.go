@@ -52,6 +52,7 @@ type Receipt struct {
 	Already   bool   // Confirmed, but it was so before
 	Approval  bool   // it waits for a member who approves it
 	Confirmed bool   // it was held under ID, and is so no more
+	Stray     bool   // it has no sender and was filed for the administrator
 	Replaced  bool   // its Message-ID was that of another submission, and is now one of ours
 }
 
@@ -86,4 +87,13 @@ type Submission struct {
 	DeclaredSize    int64     // of MAIL SIZE=, octets; 0 where not given
 	HeaderSize      int64     // octets of the header as handed on, with its blank line
 	ClientHeader    [32]byte  // SHA-256 of the header as it came, but for the PIN: it tells a retry
+
+	// Of what comes from a groupware server; empty for anything else.
+	Relay          string   // its name
+	OrdinarySender string   // the sender's ordinary address, lower case: for the audit log only; may be empty
+	ReturnTo       string   // reverse path as the server gave it: to whom notices of failure go
+	EnvID          string   // of MAIL, decoded (RFC 3461 section 4.4)
+	Return         string   // FULL or HDRS; empty: not said
+	Asked          []Asked  // for Recipients
+	Warnings       []string // what its sender should know, in English sentences
 }

@@ -25,6 +25,16 @@ func unclearPIN() *refusal {
 		"Write the PIN once, in the subject, in the form [PIN:...].", "pin-form")
 }
 
+// noPINWay is for a mailbox whose PIN may come by reply, from a server by which it may not.
+func noPINWay(given bool) *refusal {
+	why := policy.PINMissing
+	if given {
+		why = policy.PINWrong
+	}
+	return refuse(550, "5.7.1", "La casella richiede il PIN e da questo server il PIN giusto si da' solo nell'oggetto, nella forma [PIN:...]: aggiungerlo o rivolgersi all'amministratore.",
+		"The mailbox asks for the PIN, and from this server the right PIN comes only in the subject, in the form [PIN:...]: add it or ask the administrator.", why)
+}
+
 // cutPIN takes every mark out of Subject and Thread-Topic (Outlook copies the
 // subject there), and the field X-Pecgate-PIN. Only the Subject's marks give a
 // PIN; those that disagree give none.
@@ -101,16 +111,16 @@ func (l *letter) cutPINField(header []byte) ([]byte, error) {
 // message says itself and what came with the login the message is the newer.
 func (in *submission) pinFor(m *policy.Mailbox) (string, error) {
 	pin := ""
-	if m.PINBy(policy.PINBySubject) {
+	if in.takes(m, policy.PINBySubject) {
 		pin = in.mail.pin
 	}
-	if field := in.mail.fieldPIN; m.PINBy(policy.PINByHeader) && field != "" {
+	if field := in.mail.fieldPIN; in.takes(m, policy.PINByHeader) && field != "" {
 		if pin != "" && pin != field {
 			return "", unclearPIN()
 		}
 		pin = field
 	}
-	if pin == "" && m.PINBy(policy.PINByPassword) {
+	if pin == "" && in.takes(m, policy.PINByPassword) {
 		pin = in.loginPIN
 	}
 	return pin, nil
@@ -136,9 +146,9 @@ func (in *submission) provePIN(p *policy.Policy, m *policy.Mailbox, size int64) 
 	right, err := in.srv.opt.Auth.CheckPIN(in.ctx, in.who.User, in.pin, auth.Use{Mailbox: m.Address, Remote: in.c.Remote()})
 	lack := HoldWrong
 	switch {
-	case errors.Is(err, auth.ErrPINLocked) && m.PINBy(policy.PINByReply):
+	case errors.Is(err, auth.ErrPINLocked) && in.takes(m, policy.PINByReply):
 		lack = HoldLocked
-	case errors.Is(err, auth.ErrCodeSpent) && m.PINBy(policy.PINByReply):
+	case errors.Is(err, auth.ErrCodeSpent) && in.takes(m, policy.PINByReply):
 		lack = HoldSpent
 	case err != nil:
 		return nil, err
@@ -153,6 +163,9 @@ func (in *submission) judgePIN(p *policy.Policy, size int64, right bool, lack La
 		return verdict(v)
 	}
 	if v.Then == policy.HoldPIN {
+		if m, ok := p.Mailbox(in.from); ok && !in.takes(m, policy.PINByReply) {
+			return noPINWay(in.pin != "")
+		}
 		in.lack = lack
 		in.delivery.Hold(lack)
 	} else if right {

@@ -89,6 +89,8 @@ func (s *session) answer(to string) (bool, error) {
 type confirmation struct {
 	*session
 	body *body
+	// author finds who wrote the reply, where the login does not say it; nil: it does.
+	author func(message []byte) error
 }
 
 // receive takes a reply to its end and does what it asks for. Its errors are
@@ -107,6 +109,11 @@ func (in *confirmation) receive() (Receipt, error) {
 	}
 	if in.body.n > in.srv.opt.MaxSize {
 		return Receipt{}, in.srv.tooLarge()
+	}
+	if in.author != nil {
+		if err := in.author(text); err != nil {
+			return Receipt{}, err
+		}
 	}
 	if err := in.still(); err != nil {
 		return Receipt{}, err
@@ -167,6 +174,8 @@ func (r Receipt) reply() *smtp.SMTPError {
 	id := word(r.ID)
 	text := "Accettato come " + id + " / accepted as " + id
 	switch {
+	case r.Stray:
+		text = "Accettato per l'amministratore, non parte / accepted for the administrator, it is not sent"
 	case r.Already:
 		text = "Era gia' confermato: il messaggio " + id + " e' gia' partito o sta partendo, non serve altro / confirmed before: message " + id + " was sent already or is leaving, nothing more is to be done"
 	case r.Confirmed:

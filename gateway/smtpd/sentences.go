@@ -11,6 +11,19 @@ func badRecipient() *refusal {
 		"The recipient is not a plain address like name@example.it: correct it and send again.", policy.BadAddress)
 }
 
+func badReversePath() *refusal {
+	return refuse(553, "5.1.7", "L'indirizzo del mittente (MAIL FROM) non e' un indirizzo semplice come nome@example.it: correggerlo nel server di posta.",
+		"The sender address (MAIL FROM) is not a plain address like name@example.it: correct it in the mail server.", policy.BadAddress)
+}
+
+func nested() *refusal {
+	return refuse(503, "5.5.1", "Un invio e' gia' in corso.", "A transaction is already under way.", "nested")
+}
+
+func noMechanism() *refusal {
+	return refuse(504, "5.5.4", "Metodo di accesso non disponibile: usare PLAIN o LOGIN.", "Mechanism not offered: use PLAIN or LOGIN.", "mechanism")
+}
+
 // tooMany has the code of RFC 5321 section 4.5.3.1.10. A client that takes it for
 // leave to send in two parts meets spoiled: the provider compares the envelope
 // with To and Cc.

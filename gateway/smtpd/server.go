@@ -38,6 +38,7 @@ type Options struct {
 	Confirm Confirm               // of what is held for a PIN; nil: nothing is confirmed here
 	Events  *events.Log           // required
 	Now     func() time.Time      // time.Now
+	Relay   *Relay                // the clients are groupware servers; nil: they are mail programs
 }
 
 // Server serves submissions on any number of listeners.
@@ -54,6 +55,9 @@ type Server struct {
 // New returns a Server. Its Filter belongs into the gate.Options of each
 // listener that is given to Serve.
 func New(o Options) (*Server, error) {
+	if o.Relay != nil && (o.Relay.Peers == nil || o.Relay.Strays == nil) {
+		return nil, errors.New("smtpd: Relay needs Peers and Strays")
+	}
 	if o.Policy == nil || o.Auth == nil || o.Intake == nil || o.Events == nil {
 		return nil, errors.New("smtpd: Policy, Auth, Intake and Events are required")
 	}
@@ -71,7 +75,12 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{opt: o, conns: map[*conn]struct{}{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	l := smtp.NewServer(smtp.BackendFunc(s.session))
+	sessions := s.session
+	if o.Relay != nil {
+		sessions = s.relaySession
+	}
+	l := smtp.NewServer(smtp.BackendFunc(sessions))
+	l.EnableDSN = o.Relay != nil
 	l.Domain = o.Hostname
 	l.MaxMessageBytes = o.MaxSize // only what SIZE says: messages do not pass the library's reader
 	l.MaxLineLength = 2 * maxAuthLine

@@ -28,7 +28,8 @@ type session struct {
 	entry  auth.Entry      // what that rests on
 	// loginPIN came behind the password; it goes nowhere but to auth.
 	loginPIN string
-	tries    int // refused logins
+	tries    int  // refused logins
+	vouched  bool // a groupware server stands for its users: see relay_session.go
 
 	// The transaction.
 	sending  bool   // MAIL, RCPT or DATA of somebody logged in is being judged
@@ -72,7 +73,7 @@ func (s *session) Logout() error {
 // Mail begins a transaction.
 func (s *session) Mail(_ string, o *smtp.MailOptions) error {
 	if s.open {
-		return s.reply(refuse(503, "5.5.1", "Un invio e' gia' in corso.", "A transaction is already under way.", "nested"))
+		return s.reply(nested())
 	}
 	if s.who.User == "" {
 		return s.reply(refuse(530, "5.7.0", "Per inviare serve l'accesso con nome utente e password.", "Log in with user name and password to send.", "no-login"))
@@ -124,18 +125,28 @@ func (s *session) Rcpt(string, *smtp.RcptOptions) error {
 	if answered, err := s.answer(to); answered || err != nil {
 		return err
 	}
+	return s.another(to, s.most())
+}
+
+// most is how many recipients a message from the sender may have.
+func (s *session) most() int {
+	limit := s.srv.opt.Recipients
+	if m, ok := s.srv.opt.Policy().Mailbox(s.from); ok && mayBeBlind(m.Split) {
+		limit = min(limit, maxSplit) // the mailbox's own holds for each message that leaves
+	} else if ok && m.Recipients > 0 {
+		limit = min(limit, m.Recipients)
+	}
+	return limit
+}
+
+// another adds a recipient, of whom there may be limit.
+func (s *session) another(to string, limit int) error {
 	if among(s.to, to) {
 		if s.accepted-len(s.to) >= maxDuplicates {
 			return s.reply(tooMany())
 		}
 		s.accepted++
 		return nil
-	}
-	limit := s.srv.opt.Recipients
-	if m, ok := s.srv.opt.Policy().Mailbox(s.from); ok && mayBeBlind(m.Split) {
-		limit = min(limit, maxSplit) // the mailbox's own holds for each message that leaves
-	} else if ok && m.Recipients > 0 {
-		limit = min(limit, m.Recipients)
 	}
 	if len(s.to) >= limit {
 		return s.reply(tooMany())
@@ -150,21 +161,29 @@ func (s *session) Rcpt(string, *smtp.RcptOptions) error {
 func (s *session) Data(io.Reader) error {
 	s.sending = s.who.User != ""
 	defer func() { s.sending = false }()
+	return s.taken(func(b *body) (Receipt, error) {
+		if s.token != "" {
+			return (&confirmation{session: s, body: b}).receive()
+		}
+		return (&submission{session: s, body: b, received: s.srv.opt.Now()}).receive()
+	})
+}
+
+// taken has a message taken and is the reply.
+func (s *session) taken(receive func(*body) (Receipt, error)) error {
 	s.c.Expect(dataPace, dataGrace)
 	defer s.c.Expect(0, 0)
 	if err := s.c.flush(); err != nil {
 		s.c.cut()
 		return s.reply(errLost)
 	}
-	var receipt Receipt
-	var err error
-	if s.token != "" {
-		receipt, err = (&confirmation{session: s, body: s.c.message()}).receive()
-	} else {
-		in := submission{session: s, body: s.c.message(), received: s.srv.opt.Now()}
-		receipt, err = in.receive()
-	}
+	receipt, err := receive(s.c.message())
 	switch {
+	case err == errReset:
+		return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: "Annullato / reset"}
+	case err == errQuit:
+		s.c.hangUp = silence
+		return &smtp.SMTPError{Code: 221, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: "Bye"}
 	case errors.Is(err, errFlood):
 		r := s.srv.tooLarge()
 		_ = s.c.end(r.line())
@@ -195,23 +214,28 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	case mechanism == "LOGIN":
 		return &login{login: s.login}, nil
 	}
-	return nil, s.reply(refuse(504, "5.5.4", "Metodo di accesso non disponibile: usare PLAIN o LOGIN.", "Mechanism not offered: use PLAIN or LOGIN.", "mechanism"))
+	return nil, s.reply(noMechanism())
 }
 
 // login checks what a mechanism has gathered.
 func (s *session) login(name, password string) error {
 	e, err := s.srv.opt.Auth.LoginPIN(s.ctx, name, password, s.c.Remote())
+	if err != nil {
+		return s.refusedLogin(err)
+	}
+	s.who, s.entry, s.loginPIN = e.Identity, e, e.PIN
+	s.c.LoggedIn()
+	return nil
+}
+
+// refusedLogin is the reply to a login that failed.
+func (s *session) refusedLogin(err error) error {
 	if errors.Is(err, auth.ErrRefused) {
 		if s.tries++; s.tries >= s.srv.opt.Logins {
 			s.c.hangUp = "421 4.7.0 Troppi accessi rifiutati / too many refused logins"
 		}
 	}
-	if err != nil {
-		return s.reply(err)
-	}
-	s.who, s.entry, s.loginPIN = e.Identity, e, e.PIN
-	s.c.LoggedIn()
-	return nil
+	return s.reply(err)
 }
 
 // still ends a session whose login is another person's by now, or has another

@@ -3,7 +3,6 @@ package smtpd
 import (
 	"bytes"
 	"crypto/sha256"
-	"errors"
 	"io"
 	"time"
 
@@ -27,6 +26,7 @@ type submission struct {
 	rules    rules    // by which the header was judged
 	parts    parts    // of the body, as far as they must be known
 	delivery Delivery // nil until the header was found good
+	relayed  *relayed // what a groupware server sends; nil: the client's own
 	lack     Lack     // why it is held for its PIN; empty: it is not
 	proved   bool     // a PIN was asked for, and was right
 	edited   int64    // octets of the edited header
@@ -55,7 +55,7 @@ func (in *submission) receive() (r Receipt, err error) {
 		}
 		fault = in.take(piece)
 	}
-	if errors.Is(fault, errLost) || errors.Is(fault, errFlood) {
+	if over(fault) {
 		return Receipt{}, fault
 	}
 	if err := in.body.drain(); err != nil {
@@ -121,11 +121,18 @@ func (in *submission) header() error {
 		return badBytes()
 	}
 	p := in.srv.opt.Policy()
+	head := h[:end:end]
+	if in.relayed != nil {
+		var err error
+		if head, err = in.relayed.settle(p, head); err != nil {
+			return err
+		}
+	}
 	m, ok := p.Mailbox(in.from)
 	if !ok {
 		return verdict(p.DecideSender(in.who, in.from, in.srv.opt.Now()))
 	}
-	asWritten, err := in.compose(p, m, h[:end])
+	asWritten, err := in.compose(p, m, head)
 	if err != nil {
 		return err
 	}
@@ -133,14 +140,17 @@ func (in *submission) header() error {
 	if v := in.judge(p, max(in.declared, in.edited), true); !v.Allow {
 		return verdict(v)
 	}
-	in.delivery, err = in.srv.opt.Intake.Begin(in.ctx, Submission{
+	whole := Submission{
 		Identity: in.who, Mailbox: m.Address, From: in.from, Envelope: in.to, Recipients: in.recipients(),
 		Split: in.mail.leaves.how, Visible: in.mail.leaves.visible,
 		MessageID: in.mail.messageID, ClientMessageID: in.mail.clientID, HeaderEdits: in.mail.edits,
 		Remote: in.c.Remote(), Received: in.received, DeclaredSize: in.declared,
 		HeaderSize: in.edited, ClientHeader: asWritten,
-	})
-	if err != nil {
+	}
+	if in.relayed != nil {
+		in.relayed.describe(&whole)
+	}
+	if in.delivery, err = in.srv.opt.Intake.Begin(in.ctx, whole); err != nil {
 		return err
 	}
 	if _, err := in.delivery.Write(in.mail.header); err != nil {
@@ -154,6 +164,9 @@ func (in *submission) header() error {
 func (in *submission) compose(p *policy.Policy, m *policy.Mailbox, header []byte) (asWritten [32]byte, err error) {
 	if err = in.read(p, header, m.Split); err != nil {
 		return asWritten, err
+	}
+	if in.relayed != nil {
+		in.mail.edits = append(in.relayed.edits, in.mail.edits...)
 	}
 	if in.pin, err = in.pinFor(m); err != nil {
 		return asWritten, err
@@ -227,6 +240,11 @@ func (in *submission) decide() (*Receipt, error) {
 		return nil, err
 	}
 	p := in.srv.opt.Policy() // as it is now, not as it was when DATA began
+	if in.relayed != nil {
+		if err := in.relayed.still(p); err != nil {
+			return nil, err
+		}
+	}
 	if err := in.stillRuled(p); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,139 @@
+package smtpd
+
+import (
+	"cmp"
+	"slices"
+
+	"pecgate/policy"
+)
+
+// relayed is a message of a groupware server that becomes a submission of one of its
+// users: the user, the mailbox and the recipients are those that the policy finds in
+// envelope and header.
+type relayed struct {
+	*relaySession
+	facts   policy.RelayFacts
+	verdict policy.RelayVerdict
+	policy  *policy.Policy // by which the verdict was made
+	edits   []string
+	pins    []string // ways in which a PIN may come
+}
+
+// settle judges whose message it is and from where it leaves, writes that into the
+// session, and returns the header with the edits that make it one of that mailbox.
+func (r *relayed) settle(p *policy.Policy, header []byte) ([]byte, error) {
+	rule, ok := p.Relay(r.peer.Name)
+	if !ok {
+		return nil, verdict(p.DecideRelay(policy.RelayFacts{Relay: r.peer.Name}).Verdict)
+	}
+	h, err := readRelayHeader(header)
+	if err != nil {
+		return nil, err
+	}
+	r.facts = h.facts(rule)
+	r.facts.Relay, r.facts.ReversePath, r.facts.Recipients = r.peer.Name, r.from, r.to
+	r.facts.Now = r.srv.opt.Now()
+	r.policy, r.verdict, r.pins = p, p.DecideRelay(r.facts), rule.PINs
+	if !r.verdict.Allow {
+		return nil, relayRefusal(r.verdict)
+	}
+	if r.verdict.Unmarked {
+		return nil, notOrdinary()
+	}
+	ordinary := []string{r.verdict.Ordinary}
+	if u, ok := p.User(r.verdict.Identity.User); ok {
+		ordinary = append(ordinary, u.Email)
+	}
+	if _, pec := p.Mailbox(r.from); !pec {
+		ordinary = append(ordinary, r.from)
+	}
+	if err := h.edit(rule, r.verdict.Box, ordinary); err != nil {
+		return nil, err
+	}
+	for i := range r.asked {
+		r.asked[i].Recipient, _ = rule.WithoutSuffix(r.asked[i].Recipient)
+	}
+	r.edits = h.edits
+	r.who, r.from, r.to = r.verdict.Identity, r.verdict.Box, r.verdict.Recipients
+	return h.header, nil
+}
+
+// describe adds what only a relay knows of a submission.
+func (r *relayed) describe(s *Submission) {
+	s.Relay, s.OrdinarySender, s.ReturnTo = r.peer.Name, r.verdict.Ordinary, r.facts.ReversePath
+	if _, pec := r.policy.Mailbox(s.ReturnTo); pec { // to which no notice goes
+		u, _ := r.policy.User(r.who.User) // known: the verdict names them
+		s.ReturnTo = cmp.Or(r.verdict.Ordinary, u.Email)
+	}
+	s.Return, s.EnvID, s.Asked = r.ret, r.envID, r.asked
+	for _, w := range r.verdict.Warn {
+		s.Warnings = append(s.Warnings, w.English)
+	}
+}
+
+// takes tells whether a PIN may come in a way: those of the mailbox that this server
+// can carry.
+func (in *submission) takes(m *policy.Mailbox, way string) bool {
+	return m.PINBy(way) && (in.relayed == nil || slices.Contains(in.relayed.pins, way))
+}
+
+// still sees to it that a policy which changed while the message came says the same
+// of it, and that its server may still submit.
+func (r *relayed) still(p *policy.Policy) error {
+	now := r.srv.opt.Now()
+	if peer, why := r.shown.peer(r.srv.opt.Relay.Peers(), now); why != nil || peer.Name != r.peer.Name {
+		r.c.hangUp = silence
+		return notAPeer()
+	}
+	if p == r.policy {
+		return nil
+	}
+	r.facts.Now = now
+	v := p.DecideRelay(r.facts)
+	if !v.Allow {
+		return relayRefusal(v)
+	}
+	if v.Unmarked || v.Identity != r.verdict.Identity || v.Box != r.verdict.Box || !slices.Equal(v.Recipients, r.verdict.Recipients) {
+		return otherRules()
+	}
+	return nil
+}
+
+// author finds who wrote a reply to a notice, by the same rule as of a message.
+func (s *relaySession) author(message []byte) error {
+	end := headerEnd(message, 0)
+	if end < 0 {
+		return noBlankLine()
+	}
+	p := s.srv.opt.Policy()
+	rule, ok := p.Relay(s.peer.Name)
+	if !ok {
+		return notAPeer()
+	}
+	h, err := readRelayHeader(message[:end])
+	if err != nil {
+		return err
+	}
+	f := h.facts(rule)
+	f.Relay, f.ReversePath, f.Now = s.peer.Name, s.from, s.srv.opt.Now()
+	who, v := p.RelayUser(f)
+	if !v.Allow {
+		return verdict(v)
+	}
+	s.who = who
+	return nil
+}
+
+// relayRefusal names the relay's line where no other decided.
+func relayRefusal(v policy.RelayVerdict) *refusal {
+	r := verdict(v.Verdict)
+	if r.where == "" {
+		r.where = v.RelayLine
+	}
+	return r
+}
+
+func notOrdinary() *refusal {
+	return refuse(550, "5.7.1", "Il messaggio non e' segnato come PEC e qui passano solo PEC: segnarlo o inviarlo come posta ordinaria.",
+		"The message is not marked as PEC and only PEC passes here: mark it or send it as ordinary mail.", policy.NotMarked)
+}

@@ -1,0 +1,26 @@
+package policy
+
+// RelayUser finds who wrote a message of a relay by the rule of DecideRelay, without asking from which mailbox it goes: a
+// reply that confirms a held message comes from the same person in the same way.
+func (p *Policy) RelayUser(f RelayFacts) (Identity, Verdict) {
+	r, ok := p.Relay(f.Relay)
+	if !ok {
+		return Identity{}, refuseUnknownRelay()
+	}
+	if f.ReversePath == "" {
+		return Identity{}, refuseNullSender(r.Line)
+	}
+	if len(f.From) != 1 {
+		return Identity{}, refuseRelayFrom()
+	}
+	from, err := ParseAddress(f.From[0])
+	if err != nil {
+		return Identity{}, refuseRelayFrom()
+	}
+	login, v := p.relayUser(r, f, from)
+	if login == "" {
+		return Identity{}, v
+	}
+	return Identity{User: login}, Verdict{Allow: true, Code: 250, Enhanced: "2.1.0", Line: r.Line, Reason: Allowed,
+		Italian: "Mittente accettato.", English: "Sender accepted."}
+}
