@@ -41,6 +41,14 @@ func (s *Service) marked(ctx context.Context, m *mailbox.Message, r routed) (why
 	return "", nil
 }
 
+// Looped tells why something of a groupware server must not leave as a PEC, or
+// nothing: its header says that it is one of our own copies or notices that comes
+// back, or the answer of a machine, as to a copy. What a machine writes of its own
+// accord, like an invoice, may leave. A null reverse path is the caller's affair.
+func (s *Service) Looped(header []byte) string {
+	return forward.Check{Hostname: s.opt.Hello, Address: s.opt.Address, Answers: true}.Header(header)
+}
+
 // saidByProvider tells whether what arrived is believed, or is an anomaly envelope,
 // which has no daticert.xml, with a good signature.
 func saidByProvider(r *pec.Report) bool {

@@ -28,47 +28,82 @@ func trace(hostname, id, to string, at time.Time) string {
 // maxHeader bounds how much of a header is looked at for marks.
 const maxHeader = 1 << 18
 
-// Check is what tells that a message must not be forwarded.
+// Check is what tells that a message must not go further.
 type Check struct {
 	Hostname string // ours
 	Address  string // where our notices come from
 	Machines bool   // what a machine wrote, too (RFC 3834)
+	Answers  bool   // of that only answers, and what a rule of a mailbox sent on
 }
 
 // Marked tells why a message must not be forwarded, or nothing: by the header of
 // length octets at an offset it came through this gateway before, has travelled too
-// far or, with Machines, was written by a machine.
+// far or, with Machines or Answers, was written by a machine.
 func (c Check) Marked(r io.ReaderAt, off, length int64) (string, error) {
 	header := make([]byte, min(length, maxHeader))
 	if _, err := r.ReadAt(header, off); err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
-	hops := 0
+	return c.Header(header), nil
+}
+
+// Header is Marked for a header that is at hand.
+func (c Check) Header(header []byte) string {
+	hops, answers, written := 0, false, ""
+	var precedence string
 	for _, f := range mime.Fields(header) {
 		value := strings.Join(strings.Fields(f.Body()), " ")
+		low := strings.ToLower(value)
 		switch strings.ToLower(f.Name) {
 		case "received":
-			if hops++; strings.Contains(strings.ToLower(value), strings.ToLower(mark(c.Hostname))) {
-				return "it was forwarded from here before", nil
+			if hops++; strings.Contains(low, strings.ToLower(mark(c.Hostname))) {
+				return "it was forwarded from here before"
 			}
 		case "x-loop":
 			if strings.EqualFold(value, c.Address) {
-				return "it is a notice of ours", nil
+				return "it is a notice of ours"
 			}
-		case "auto-submitted": // RFC 3834 section 2
-			if word, _, _ := strings.Cut(value, ";"); c.Machines && !strings.EqualFold(strings.TrimSpace(word), "no") {
-				return "it was written by a machine (Auto-Submitted)", nil
+		case "in-reply-to", "references":
+			answers = answers || value != ""
+		case "auto-submitted": // RFC 3834 section 5
+			word := low[:len(low)-len(strings.TrimLeft(low, "abcdefghijklmnopqrstuvwxyz-"))]
+			if word != "no" {
+				written = "it was written by a machine (Auto-Submitted)"
+			}
+			if word == "auto-replied" || word == "auto-notified" {
+				answers = true
+			}
+		case "precedence":
+			precedence, _, _ = strings.Cut(low, " ")
+		case "x-autoreply", "x-autorespond", "x-autoreply-from", "x-auto-reply-from", "x-mail-autoreply", "x-ms-exchange-inbox-rules-loop":
+			if low != "no" && low != "false" {
+				written, answers = "it was written by a machine ("+f.Name+")", true
+			}
+		case "content-type": // notices of failure, of reading (RFC 6522)
+			if strings.HasPrefix(low, "multipart/report") {
+				written, answers = "it is a report", true
 			}
 		case "return-path":
-			if c.Machines && value == "<>" {
-				return "it has a null return path", nil
+			if value == "<>" {
+				written = "it has a null return path"
 			}
 		}
 	}
-	if hops > maxHops {
-		return fmt.Sprintf("it has %d Received fields", hops), nil
+	switch precedence {
+	case "auto_reply", "auto-reply":
+		written, answers = "it was written by a machine (Precedence)", true
+	case "bulk", "junk":
+		if answers && written == "" {
+			written = "it was written by a machine (Precedence)"
+		}
 	}
-	return "", nil
+	switch {
+	case hops > maxHops:
+		return fmt.Sprintf("it has %d Received fields", hops)
+	case c.Machines, c.Answers && answers:
+		return written
+	}
+	return ""
 }
 
 // traced is a stored message under its trace field.
