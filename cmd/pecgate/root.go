@@ -51,6 +51,7 @@ func commands(a *app) []*cobra.Command {
 		newStatusCommand(a),
 		newShowCommand(a),
 		newAccountCommand(a),
+		newSetupCommand(a),
 		newUserCommand(a),
 		newQueueCommand(a),
 		newProviderCommand(a),
