@@ -35,7 +35,9 @@ if (-not $old) {
     Set-SendConnector -Identity $Name @send
 } else {
     throw "the send connector $Name exists and was not made by this script: rename it"
-}# Exchange shares mail out among connectors of the same width: another one for all domains would let mail pass by the gateway.
+}
+
+# Exchange shares mail out among connectors of the same width: another one for all domains would let mail pass by the gateway.
 Get-SendConnector | Where-Object { $_.Enabled -and $_.Name -ne $Name -and "$($_.AddressSpaces)" -match 'SMTP:\*;' } | ForEach-Object { Write-Warning "the send connector $($_.Name) also takes all domains: disable it, or give it a higher cost" }
 
 # 2. Back: what the gateway delivers. The connector answers its addresses only; the nearer match wins over the default one.
@@ -53,7 +55,7 @@ $receive = @{
     Enabled = $true
 }
 # The account of connections without a login, in the language of this Windows.
-$anonymous = (New-Object -TypeName System.Security.Principal.SecurityIdentifier -ArgumentList 'S-1-5-7').Translate([System.Security.Principal.NTAccount]).Value
+$anonymous = (New-Object -TypeName 'System.Security.Principal.SecurityIdentifier' -ArgumentList 'S-1-5-7').Translate([System.Security.Principal.NTAccount]).Value
 foreach ($server in $Servers) {
     $identity = "$server\$Name"
     $old = Get-ReceiveConnector -Server $server | Where-Object { $_.Name -eq $Name }

@@ -35,6 +35,7 @@ if (-not $old) {
 } else {
     throw "the send connector $Name exists and was not made by this script: rename it"
 }
+
 # 2. Back: what the gateway delivers. The connector answers its addresses only; the nearer match wins over the default one.
 $receive = @{
     RemoteIPRanges = $GatewayAddresses
@@ -50,7 +51,7 @@ $receive = @{
     Enabled = $true
 }
 # The account of connections without a login, in the language of this Windows.
-$anonymous = (New-Object -TypeName System.Security.Principal.SecurityIdentifier -ArgumentList 'S-1-5-7').Translate([System.Security.Principal.NTAccount]).Value
+$anonymous = (New-Object -TypeName 'System.Security.Principal.SecurityIdentifier' -ArgumentList 'S-1-5-7').Translate([System.Security.Principal.NTAccount]).Value
 foreach ($server in $Servers) {
     $identity = "$server\$Name"
     $old = Get-ReceiveConnector -Server $server | Where-Object { $_.Name -eq $Name }
@@ -104,16 +105,16 @@ $identities = @(
     @{ Rule = 'pecgate header user mario'; Email = 'mario.rossi@comune.example'; Login = 'mario' }
     @{ Rule = 'pecgate header user sean'; Email = 'sean.o''brien@comune.example'; Login = 'sean' }
 )
-foreach ($identity in $identities) {
+foreach ($person in $identities) {
     $rule = @{
-        From = $identity.Email
+        From = $person.Email
         FromScope = 'InOrganization'
         SenderAddressLocation = 'Header'
         SetHeaderName = 'X-Pecgate-User-7f3a91c2'
-        SetHeaderValue = $identity.Login
+        SetHeaderValue = $person.Login
         Priority = 2
     }
-    Set-PecgateRule -RuleName $identity.Rule -Settings $rule
+    Set-PecgateRule -RuleName $person.Rule -Settings $rule
 }
 
 # The address of the sender's PC does not leave the house.

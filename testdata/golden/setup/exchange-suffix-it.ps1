@@ -35,6 +35,7 @@ if (-not $old) {
 } else {
     throw "the send connector $Name exists and was not made by this script: rename it"
 }
+
 # 2. Ritorno: cio' che il gateway consegna. Il connettore risponde solo ai suoi indirizzi; vince sul predefinito perche' piu' preciso.
 $receive = @{
     RemoteIPRanges = $GatewayAddresses
@@ -50,7 +51,7 @@ $receive = @{
     Enabled = $true
 }
 # L'account delle connessioni senza login, nella lingua di questo Windows.
-$anonymous = (New-Object -TypeName System.Security.Principal.SecurityIdentifier -ArgumentList 'S-1-5-7').Translate([System.Security.Principal.NTAccount]).Value
+$anonymous = (New-Object -TypeName 'System.Security.Principal.SecurityIdentifier' -ArgumentList 'S-1-5-7').Translate([System.Security.Principal.NTAccount]).Value
 foreach ($server in $Servers) {
     $identity = "$server\$Name"
     $old = Get-ReceiveConnector -Server $server | Where-Object { $_.Name -eq $Name }

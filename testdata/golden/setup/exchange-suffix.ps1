@@ -35,6 +35,7 @@ if (-not $old) {
 } else {
     throw "the send connector $Name exists and was not made by this script: rename it"
 }
+
 # 2. Back: what the gateway delivers. The connector answers its addresses only; the nearer match wins over the default one.
 $receive = @{
     RemoteIPRanges = $GatewayAddresses
@@ -50,7 +51,7 @@ $receive = @{
     Enabled = $true
 }
 # The account of connections without a login, in the language of this Windows.
-$anonymous = (New-Object -TypeName System.Security.Principal.SecurityIdentifier -ArgumentList 'S-1-5-7').Translate([System.Security.Principal.NTAccount]).Value
+$anonymous = (New-Object -TypeName 'System.Security.Principal.SecurityIdentifier' -ArgumentList 'S-1-5-7').Translate([System.Security.Principal.NTAccount]).Value
 foreach ($server in $Servers) {
     $identity = "$server\$Name"
     $old = Get-ReceiveConnector -Server $server | Where-Object { $_.Name -eq $Name }

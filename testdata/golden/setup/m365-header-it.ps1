@@ -87,16 +87,16 @@ $identities = @(
     @{ Rule = 'pecgate header user mario'; Email = 'mario.rossi@comune.example'; Login = 'mario' }
     @{ Rule = 'pecgate header user sean'; Email = 'sean.o''brien@comune.example'; Login = 'sean' }
 )
-foreach ($identity in $identities) {
+foreach ($person in $identities) {
     $rule = @{
-        From = $identity.Email
+        From = $person.Email
         FromScope = 'InOrganization'
         SenderAddressLocation = 'Header'
         SetHeaderName = 'X-Pecgate-User-7f3a91c2'
-        SetHeaderValue = $identity.Login
+        SetHeaderValue = $person.Login
         Priority = 2
     }
-    Set-PecgateRule -RuleName $identity.Rule -Settings $rule
+    Set-PecgateRule -RuleName $person.Rule -Settings $rule
 }
 
 # Cio' che e' contrassegnato esce dal connettore: una regola per contrassegno, solo per chi si e' autenticato.
