@@ -70,15 +70,21 @@ func (tx *Tx) personal(f FolderID, v Viewer, uid UID, e entry) (byte, error) {
 	return own&^flagSeen | all&flagSeen, err
 }
 
-// SeenByAny tells whether one of some people has seen what stands at a place (0 is
-// everybody, where \Seen is common), or it stands there no more.
-func (tx *Tx) SeenByAny(p Place, who []Person) (bool, error) {
+// SeenByAny tells whether one of some people has seen what stands at a place, or it
+// stands there no more. Where \Seen is common, somebody else may have set it: one of
+// them must have, and nobody taken it away since.
+func (tx *Tx) SeenByAny(p Place, who []Person, common bool) (bool, error) {
 	e, err := tx.entry(p.Folder, p.UID)
 	if errors.Is(err, ErrNotFound) {
 		return true, nil
 	}
 	if err != nil {
 		return false, err
+	}
+	if common {
+		if bits, err := tx.personOnes(p.Folder, 0, p.UID, e); err != nil || bits&flagSeen == 0 {
+			return false, err
+		}
 	}
 	for _, w := range who {
 		if bits, err := tx.personOnes(p.Folder, w, p.UID, e); err != nil || bits&flagSeen != 0 {
@@ -276,17 +282,22 @@ func (tx *Tx) putPersonal(f *folder, v Viewer, uid UID, e *entry, old, bits byte
 		}
 	}
 	own := old ^ bits
-	if v.SharedSeen {
-		own &^= flagSeen
-	}
-	if own == 0 {
+	if !v.SharedSeen && own == 0 {
 		return nil
 	}
 	mine, err := tx.personOnes(f.ID, v.Person, uid, *e)
 	if err != nil {
 		return err
 	}
-	if err := tx.w.Put(key("gp", f.ID, v.Person, uid), []byte{mine ^ own}); err != nil {
+	next := mine ^ own
+	if v.SharedSeen { // whose it is: nobody sees that, but SeenByAny asks
+		own &^= flagSeen
+		next = (mine^own)&^flagSeen | bits&flagSeen
+	}
+	if next == mine {
+		return nil
+	}
+	if err := tx.w.Put(key("gp", f.ID, v.Person, uid), []byte{next}); err != nil || own == 0 {
 		return err
 	}
 	return tx.touch(f, uid, e, change{UID: uid, Kind: changeFlags, Person: v.Person})

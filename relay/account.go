@@ -47,6 +47,7 @@ type Account struct {
 	OrdinaryTo     string        // address that gets what ordinary mail arrives; "": none. Read at each message
 	Watch          Watch         // whose silence is told; read at each round
 	HistoryUnseen  bool          // what stood at the provider before us looks new
+	SharedSeen     bool          // \Seen is common to its members
 
 	// Ways of this provider.
 	Replies    []submit.ReplyRule // what it means by replies of its own

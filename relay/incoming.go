@@ -336,7 +336,7 @@ func (s *Service) sortIn(tx *mailbox.Tx, acc Account, r *pec.Report, found *find
 		return line, err
 	}
 	if to == mailbox.RoleInbox {
-		if err := noteUnread(tx, acc, m, mailbox.Place{Folder: folder, UID: uid}); err != nil {
+		if err := noteUnread(tx, acc, m, r.Sender, mailbox.Place{Folder: folder, UID: uid}); err != nil {
 			return line, err
 		}
 	}

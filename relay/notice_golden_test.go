@@ -77,7 +77,7 @@ func (r *reading) filed(name string, do func(ctx context.Context) error) {
 }
 
 // texts are the notices of a login as a mail program shows them: a line with the subject, then the text.
-func (r *reading) texts(login string) (all []string) {
+func (r *intake) texts(login string) (all []string) {
 	r.t.Helper()
 	p, err := r.store.Person(r.t.Context(), login)
 	if err != nil {

@@ -339,6 +339,7 @@ type watchLine struct {
 	For     awaited           `json:"for"`
 	Term    string            `json:"term"`
 	Message mailbox.MessageID `json:"message,omitempty"` // that was not read
+	From    string            `json:"from,omitempty"`    // who sent it
 	Unseen  bool              `json:"unseen,omitempty"`  // the mailbox could not be read: it may have come
 }
 

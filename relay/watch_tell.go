@@ -195,7 +195,7 @@ func (s *Service) tellWatch(ctx context.Context, prefix string) (more bool, err 
 func (s *Service) lateLine(tx *mailbox.Tx, id string, l watchLine) (string, *Submission, error) {
 	zone := s.opt.Location
 	if l.For == awaitReading {
-		text, err := s.unreadLine(tx, l.Message)
+		text, err := s.unreadLine(tx, l)
 		return text, nil, err
 	}
 	sub, err := load(tx, id)

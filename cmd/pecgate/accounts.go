@@ -49,7 +49,7 @@ func accountsOf(l *configs.Loaded) ([]relay.Account, error) {
 		}
 		a.XOAuth2, a.Replies, a.SentCopy, a.SentFolder = m.Auth == "xoauth2", repliesOf(m.Replies), m.ProviderSentCopy, m.SentFolder
 		a.Hours = relay.Hours{Receive: relay.Span(m.Hours.Receive), Send: relay.Span(m.Hours.Send)}
-		a.HistoryUnseen = m.History == "unseen"
+		a.HistoryUnseen, a.SharedSeen = m.History == "unseen", m.SharedSeen
 		a.Expires, a.SMTPLogin, a.FetchLogin = m.Password.Expires.End(l.Appliance.Location()), loginOf(l, m.SMTP.Username, m.SMTP.Password), loginOf(l, m.Incoming.Username, m.Incoming.Password)
 		a.Receipt, a.ProviderQuota, a.WhenFullSend, a.QuotaWarnings = m.Receipt, int64(m.ProviderQuota), m.WhenFull == "send", m.QuotaWarnings
 		if m.ReceiptChoice {
