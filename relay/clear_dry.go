@@ -40,6 +40,14 @@ type DueCopy struct {
 	SHA256  string    `json:"sha256"`
 }
 
+// words is the rule as policy.yaml has it. String is not: the records hold that.
+func (r CopyRule) words() string {
+	if days := r.After / (24 * time.Hour); r.Delete && days > 0 && r.After%(24*time.Hour) == 0 {
+		return fmt.Sprintf("%dd", days)
+	}
+	return r.String()
+}
+
 // listedCopies is how many Copies lists.
 const listedCopies = 1000
 
@@ -53,7 +61,7 @@ func (s *Service) Copies(ctx context.Context, box string) (out Copies, err error
 	acc := s.account(box)
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
 		now := tx.Now()
-		out = Copies{Mailbox: box, Messages: acc.Copy.String(), Receipts: acc.CopyReceipts.String(), PerRound: copiesPerRound, List: []DueCopy{}}
+		out = Copies{Mailbox: box, Messages: acc.Copy.words(), Receipts: acc.CopyReceipts.words(), PerRound: copiesPerRound, List: []DueCopy{}}
 		var c clearing
 		err = tx.Space(room).Get(clearingKey(box), &c)
 		switch {

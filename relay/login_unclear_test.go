@@ -76,6 +76,37 @@ func TestB10_UnclearRefusal(t *testing.T) {
 	}
 }
 
+// TestB10_SystemOfTheProvider: [SYS/PERM] says that it is not the password, and that it
+// does not pass by itself (RFC 3206 section 4): a login that was never taken is not
+// held back for good, nor sent at each round. A service that is switched off waits for
+// a person; words about the password count more than the code.
+func TestB10_SystemOfTheProvider(t *testing.T) {
+	for words, want := range map[string]string{ // what is told
+		"[SYS/PERM] mailbox corrupted, call us":     "",
+		"[SYS/PERM] POP3 not enabled for this user": "switched off",
+		"[sys/perm] invalid password":               "login refused",
+	} {
+		t.Run(words, func(t *testing.T) {
+			g := newGate(t, true)
+			g.k.password, g.k.answer[servicePOP3], g.k.answer[serviceSMTP] = "none", "-ERR "+words, "454 later"
+			g.run(func() {
+				g.until("it is told", func() bool {
+					st := g.status()
+					return want == "" && strings.Contains(st.LastError, "is sent again in ") || want != "" && strings.Contains(st.Suspended, want)
+				})
+				g.k.mu.Lock()
+				defer g.k.mu.Unlock()
+				if g.k.seen[servicePOP3] != 1 {
+					t.Errorf("%d logins", g.k.seen[servicePOP3])
+				}
+			})
+			if st := g.status(); want == "" && st.Suspended != "" {
+				t.Errorf("suspended: %s", st.Suspended)
+			}
+		})
+	}
+}
+
 // TestB10_TakenBefore: a login that was taken is put off when it is refused without
 // a reason, and is suspended at once when the provider names the credential.
 func TestB10_TakenBefore(t *testing.T) {

@@ -36,13 +36,18 @@ const (
 // errNobodyWaits: the look took too long, or who asked for it went.
 var errNobodyWaits = errors.New("the provider did not answer in time")
 
+// ErrStopping is the cause of a context that ends because the gateway stops.
+var ErrStopping = errors.New("the gateway stops")
+
 // onlineTime bounds the look at one service.
 const onlineTime = 2 * time.Minute
 
 // TryOnline logs in at both services of a mailbox and tells how they answer;
 // nothing is sent or fetched. A login that was refused before is not sent again,
-// and one that is refused now holds the mailbox back as any does. Errors: *Refusal,
-// and those of the store.
+// and one that is refused now holds the mailbox back as any does; what can be known
+// without a login is told all the same. A ctx whose cause is ErrStopping ends it as a
+// stop ends any login, else nobody waits for it any more. Errors: *Refusal, and those
+// of the store.
 func (s *Service) TryOnline(ctx context.Context, box string) ([]Online, error) {
 	box = strings.ToLower(box)
 	if !slices.ContainsFunc(s.opt.Accounts(), func(a Account) bool { return strings.EqualFold(a.Box, box) && a.Active }) {
@@ -58,7 +63,13 @@ func (s *Service) TryOnline(ctx context.Context, box string) ([]Online, error) {
 	outer := ctx
 	ctx, end := context.WithCancelCause(context.WithoutCancel(outer))
 	defer end(nil)
-	defer context.AfterFunc(outer, func() { end(errNobodyWaits) })()
+	defer context.AfterFunc(outer, func() {
+		if cause := context.Cause(outer); errors.Is(cause, ErrStopping) {
+			end(cause) // the login counts, as that of any round does
+			return
+		}
+		end(errNobodyWaits)
+	})()
 	var out []Online
 	for _, try := range []func(context.Context, *worker) Online{s.trySMTP, s.tryFetch} {
 		ctx, cancel := context.WithTimeoutCause(ctx, onlineTime, errNobodyWaits)
@@ -101,18 +112,20 @@ func (o *Online) failed(err error, refused bool) {
 func (s *Service) trySMTP(ctx context.Context, w *worker) Online {
 	e := w.acc.SMTP
 	o := onlineAt(w.acc.Box, serviceSMTP, e)
+	srv := submit.Server{Host: e.Host, Port: e.Port, Security: e.Security, Roots: e.Roots, Timeout: e.Timeout, Hello: s.opt.Hello}
 	login, err := s.login(ctx, w, serviceSMTP)
-	if err != nil {
-		o.failed(err, false)
-		return o
+	if err == nil {
+		srv.Username, srv.BeforeLogin, srv.LoggedIn = login.username, login.before, func() { login.taken(ctx) }
+		srv.Password, srv.Token = w.acc.secrets(login.password)
+	} else {
+		srv.BeforeLogin = func(context.Context) error { return err }
 	}
-	secret, token := w.acc.secrets(login.password)
-	r := submit.Try(ctx, submit.Server{
-		Host: e.Host, Port: e.Port, Security: e.Security, Roots: e.Roots, Timeout: e.Timeout,
-		Username: login.username, Password: secret, Token: token, Hello: s.opt.Hello,
-		BeforeLogin: login.before, LoggedIn: func() { login.taken(ctx) },
-	})
-	login.end(ctx, sentAs(r), answer(r))
+	r := submit.Try(ctx, srv)
+	if login != nil {
+		login.end(ctx, sentAs(r), answer(r))
+	} else {
+		r.Err = besides(err, r.Err)
+	}
 	o.certificate(r.TLSVersion, r.CertificateExpires)
 	if r.Err != nil {
 		o.failed(r.Err, r.Class == submit.AuthRefused)
@@ -123,47 +136,66 @@ func (s *Service) trySMTP(ctx context.Context, w *worker) Online {
 }
 
 func (s *Service) tryFetch(ctx context.Context, w *worker) (o Online) {
-	srv := w.server()
-	e := w.acc.IMAP
+	e, try := w.acc.IMAP, s.tryFolders
 	if w.acc.POP3.Host != "" {
-		e = w.acc.POP3
+		e, try = w.acc.POP3, s.tryMaildrop
 	}
 	o = onlineAt(w.acc.Box, w.acc.fetchService(), e)
-	done := func(version string, expires time.Time, quota fetch.Quota, err error) {
-		o.certificate(version, expires)
-		if quota.Known {
-			o.Quota = quotaText(quota)
-		}
-		if err != nil {
-			o.failed(err, errors.Is(err, fetch.ErrAuthRefused))
-			return
-		}
-		o.Login = LoginTaken
-	}
-	if w.acc.POP3.Host != "" {
-		drop, err := loggedIn(ctx, s, w, srv, fetch.DialMaildrop)
-		if err != nil {
-			done("", time.Time{}, fetch.Quota{}, err)
-			return o
-		}
-		done(drop.TLSVersion, drop.CertificateExpires, fetch.Quota{}, nil)
-		o.closed(drop.Close())
-		return o
-	}
-	session, err := loggedIn(ctx, s, w, srv, fetch.Dial)
+	srv := w.server()
+	srv.Secured = o.certificate
+	end, err := try(ctx, w, srv, &o)
 	if err != nil {
-		done("", time.Time{}, fetch.Quota{}, err)
+		o.failed(err, errors.Is(err, fetch.ErrAuthRefused))
 		return o
 	}
-	quota, err := session.Quota(ctx, w.acc.folders()[0])
-	done(session.TLSVersion, session.CertificateExpires, quota, nil)
-	o.closed(errors.Join(err, session.Close()))
+	o.Login = LoginTaken
+	if err := end(); err != nil { // after the login
+		o.Error = plain(err.Error(), maxEventText)
+	}
 	return o
 }
 
-// closed notes what went wrong after the login.
-func (o *Online) closed(err error) {
+func (s *Service) tryMaildrop(ctx context.Context, w *worker, srv fetch.Server, _ *Online) (end func() error, err error) {
+	drop, err := lookedAt(ctx, s, w, srv, fetch.DialMaildrop)
 	if err != nil {
-		o.Error = plain(err.Error(), maxEventText)
+		return nil, err
 	}
+	return drop.Close, nil
+}
+
+func (s *Service) tryFolders(ctx context.Context, w *worker, srv fetch.Server, o *Online) (end func() error, err error) {
+	session, err := lookedAt(ctx, s, w, srv, fetch.Dial)
+	if err != nil {
+		return nil, err
+	}
+	quota, err := session.Quota(ctx, w.acc.folders()[0])
+	if quota.Known {
+		o.Quota = quotaText(quota)
+	}
+	return func() error { return errors.Join(err, session.Close()) }, nil
+}
+
+// lookedAt is loggedIn, but for a login that must not be sent: then the server is
+// looked at as far as it goes without one.
+func lookedAt[T any](ctx context.Context, s *Service, w *worker, srv fetch.Server, dial func(context.Context, fetch.Server) (T, error)) (session T, err error) {
+	asked := false
+	session, err = loggedIn(ctx, s, w, srv, func(ctx context.Context, srv fetch.Server) (T, error) {
+		asked = true
+		return dial(ctx, srv)
+	})
+	if err == nil || asked {
+		return session, err
+	}
+	why := err
+	srv.BeforeLogin = func(context.Context) error { return why }
+	session, err = dial(ctx, srv)
+	return session, besides(why, err)
+}
+
+// besides is why a login was not sent, with what went wrong before it.
+func besides(why, err error) error {
+	if err == nil || errors.Is(err, why) {
+		return why
+	}
+	return fmt.Errorf("%w; %w", why, err)
 }

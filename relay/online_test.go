@@ -6,16 +6,22 @@ import (
 )
 
 // TestB10_CheckOnline: a look at the logins counts as any login does, and tells
-// what the provider said.
+// what the provider said; what is known of TLS before the login is told even where
+// none may be sent.
 func TestB10_CheckOnline(t *testing.T) {
-	g := newGate(t, false)
+	for _, pop3 := range []bool{false, true} {
+		checkOnlineRefused(t, newGate(t, pop3))
+	}
+}
+
+func checkOnlineRefused(t *testing.T, g *gate) {
 	for round, want := range [][2]string{{LoginRefused, LoginSuspended}, {LoginSuspended, LoginSuspended}} {
 		found, err := g.s.TryOnline(t.Context(), testBox)
 		if err != nil || len(found) != 2 {
 			t.Fatalf("%+v, %v", found, err)
 		}
 		for i, o := range found {
-			if o.Login != want[i] || o.Error == "" || o.Host == "" || (o.Login == LoginRefused) != (o.TLS != "") {
+			if o.Login != want[i] || o.Error == "" || o.Host == "" || o.TLS == "" || o.CertificateExpires == nil {
 				t.Errorf("round %d: %+v", round, o)
 			}
 		}

@@ -20,7 +20,7 @@ file, line and column. It contacts nobody and changes nothing. Exit status 2 if 
 
 --online also logs in at the providers of all active mailboxes, for sending and for fetching, and reports TLS version, end of
 the certificate, quota and result of each login; exit status 1 if one fails. A login that was refused before is not sent
-again (see ` + "`pecgate provider resume`" + `).`,
+again (see ` + "`pecgate provider resume`" + `). It can be used before the first start, and then keeps nothing of what it found.`,
 		Args: noArguments("use --config FILE for another configuration"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r := configs.Check(a.config)

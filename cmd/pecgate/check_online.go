@@ -18,7 +18,8 @@ import (
 )
 
 // checkOnline logs in at the provider of each active mailbox: through the
-// appliance where it runs, since a refused login counts for both.
+// appliance where it runs, since a refused login counts for both. Before the first
+// start there is no store: what is found out is told and kept nowhere.
 func checkOnline(ctx context.Context, l *configs.Loaded, asJSON bool, out io.Writer, bar *bar) error {
 	var boxes []string
 	for _, m := range l.Policy.Mailboxes {
@@ -32,7 +33,7 @@ func checkOnline(ctx context.Context, l *configs.Loaded, asJSON bool, out io.Wri
 		return found, client.Change(ctx, "/v1/provider/try", url.Values{"mailbox": {box}}, &found)
 	})
 	if errors.Is(err, admin.ErrNotRunning) {
-		err = withStore(l.Appliance, func(store *mailbox.Store) error {
+		err = withStoreOrNone(l.Appliance, func(store *mailbox.Store) error {
 			r, err := relayOn(l, store)
 			if err == nil {
 				_, err = p.each(rest, func(box string) ([]relay.Online, error) { return r.TryOnline(ctx, box) })

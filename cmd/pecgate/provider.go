@@ -136,7 +136,10 @@ func copies(ctx context.Context, l *configs.Loaded, box string) (found relay.Cop
 
 func printCopies(out io.Writer, f relay.Copies, loc *time.Location) error {
 	since := "which no round has seen yet"
-	if f.Since != nil {
+	switch {
+	case f.Messages == "keep" && f.Receipts == "keep":
+		since = "so that nothing is deleted"
+	case f.Since != nil:
 		since = "since " + f.Since.In(loc).Format(time.DateTime)
 	}
 	fmt.Fprintf(out, "%s: messages %s, receipts %s, %s.\n", f.Mailbox, f.Messages, f.Receipts, since)

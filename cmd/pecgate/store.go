@@ -40,6 +40,24 @@ func withStore(a *configs.Appliance, fn func(*mailbox.Store) error) error {
 	return errors.Join(err, store.Close())
 }
 
+// withStoreOrNone is withStore, but on an empty store that is gone afterwards where
+// there is no data yet.
+func withStoreOrNone(a *configs.Appliance, fn func(*mailbox.Store) error) error {
+	_, err := os.Stat(filepath.Join(a.Path(a.DataDir), "records"))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return withStore(a, fn)
+	}
+	dir, err := os.MkdirTemp("", "pecgate-check-")
+	if err != nil {
+		return err
+	}
+	store, err := mailbox.Open(mailbox.Options{Dir: dir, Name: a.Hostname, Zone: a.Location()})
+	if err == nil {
+		err = errors.Join(fn(store), store.Close())
+	}
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
 // taken tells whether another process has the store open.
 func taken(err error) bool { return errors.Is(err, segment.ErrInUse) || errors.Is(err, kv.ErrInUse) }
 

@@ -63,7 +63,8 @@ type Control struct {
 	room   func() error // whether the store has room for an audit line
 	http   *http.Server
 	done   chan error
-	cancel context.CancelFunc // of every request
+	wait   time.Duration           // closeTime
+	cancel context.CancelCauseFunc // of every request
 
 	mu     sync.Mutex
 	closed bool
@@ -89,8 +90,8 @@ func Listen(o Options) (*Control, error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	run, cancel := context.WithCancel(context.Background())
-	c := &Control{opt: o, room: o.Store.Room, done: make(chan error, 1), cancel: cancel}
+	run, cancel := context.WithCancelCause(context.Background())
+	c := &Control{opt: o, room: o.Store.Room, done: make(chan error, 1), wait: closeTime, cancel: cancel}
 	mux := http.NewServeMux()
 	mux.Handle("GET /v1/status", c.audited("status", c.status))
 	mux.Handle("GET /v1/show", c.audited("show", c.show))
@@ -123,13 +124,13 @@ func Listen(o Options) (*Control, error) {
 // five seconds, then they are cut. When it returns no request uses the store.
 // It may be called more than once.
 func (c *Control) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	ctx, cancel := context.WithTimeout(context.Background(), c.wait)
 	defer cancel()
 	err := c.http.Shutdown(ctx)
+	c.cancel(relay.ErrStopping) // before the connections go: who asked has not gone
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = c.http.Close()
 	}
-	c.cancel()
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()

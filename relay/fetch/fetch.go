@@ -36,6 +36,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"pecgate/relay/upstream"
 )
 
 const (
@@ -65,6 +67,15 @@ type Server struct {
 	// BeforeLogin is asked right before the login is sent; an error ends the
 	// connection without it, as a temporary one. nil: nobody.
 	BeforeLogin func(ctx context.Context) error
+	// Secured is told of TLS once the server was checked, before the login: its
+	// version, and when the certificate ends. nil: nobody.
+	Secured func(version string, certificateExpires time.Time)
+}
+
+func (s *Server) secured(f upstream.Facts) {
+	if s.Secured != nil {
+		s.Secured(f.Version, f.CertificateExpires)
+	}
 }
 
 // Cursor is the last message fetched from a folder. The zero Cursor is before
@@ -111,6 +122,10 @@ var (
 	// ErrAuthUnclear comes with ErrAuthRefused where nothing says that it is the
 	// credential that is refused: one that was taken before may still be right.
 	ErrAuthUnclear = errors.New("the provider does not say that the password is wrong")
+	// ErrAuthSystem comes with ErrAuthRefused where the provider says that its own
+	// system is at fault, and that it does not pass by itself (RFC 3206 section 4:
+	// SYS/PERM). It is not about the credential.
+	ErrAuthSystem = errors.New("the provider says that its system is at fault: ask its support")
 	// ErrTLS: not the provider, or not safe. No login was sent (E1, E2).
 	ErrTLS = errors.New("no trustworthy TLS")
 	// ErrNoFolder: the provider refused to open the folder.

@@ -49,8 +49,8 @@ type Maildrop struct {
 }
 
 // DialMaildrop connects by POP3, checks the server and logs in. Server.Folders
-// is not used: POP3 shows the inbox only. Errors: ErrTLS, ErrAuthRefused (with ErrAuthUnclear),
-// otherwise temporary. ctx ends only the dialling.
+// is not used: POP3 shows the inbox only. Errors: ErrTLS, ErrAuthRefused (with ErrAuthUnclear
+// or ErrAuthSystem), otherwise temporary. ctx ends only the dialling.
 func DialMaildrop(ctx context.Context, srv Server) (*Maildrop, error) {
 	if srv.Timeout <= 0 {
 		srv.Timeout = defaultTimeout
@@ -73,6 +73,7 @@ func DialMaildrop(ctx context.Context, srv Server) (*Maildrop, error) {
 				return nil, err
 			}
 			d.TLSVersion, d.Cipher, d.CertificateExpires = facts.Version, facts.Cipher, facts.CertificateExpires
+			srv.secured(facts)
 			return secured, nil
 		},
 	})
@@ -81,6 +82,8 @@ func DialMaildrop(ctx context.Context, srv Server) (*Maildrop, error) {
 	switch {
 	case errors.Is(err, pop3.ErrTLS), errors.As(err, &bad):
 		return nil, fmt.Errorf("%w: %w", ErrTLS, err)
+	case errors.As(err, &no) && errors.Is(err, pop3.ErrAuthRefused) && no.Code == "SYS/PERM" && upstream.JudgeRefusal(no.Text) != upstream.Credential:
+		return nil, fmt.Errorf("%w: %w (%w)", ErrAuthRefused, err, ErrAuthSystem)
 	case errors.As(err, &no) && errors.Is(err, pop3.ErrAuthRefused):
 		return nil, refused(err, no.Code == "AUTH", false, no.Text) // RFC 3206
 	case errors.Is(err, pop3.ErrAuthRefused):

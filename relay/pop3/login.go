@@ -60,9 +60,10 @@ func (c *Client) login(ctx context.Context) error {
 	return nil
 }
 
-// passing are the codes of a refusal that is not about the password (RFC 2449
-// section 8.1, RFC 3206).
-func passing() []string { return []string{"IN-USE", "LOGIN-DELAY", "SYS/TEMP", "SYS/PERM"} }
+// passing are the codes of a refusal that passes by itself (RFC 2449 section 8.1,
+// RFC 3206 section 4). SYS/PERM is no such: it is not about the password either, but
+// somebody has to mend it.
+func passing() []string { return []string{"IN-USE", "LOGIN-DELAY", "SYS/TEMP"} }
 
 // sasl runs AUTH with one answer.
 func (c *Client) sasl(ctx context.Context, mechanism, answer string) error {

@@ -64,7 +64,7 @@ func TestB10_RefusedLogin(t *testing.T) {
 		"-ERR you said " + password + "!": true,
 		"-ERR [IN-USE] locked":            false,
 		"-ERR [sys/temp] later":           false,
-		"-ERR [SYS/PERM] call us":         false,
+		"-ERR [SYS/PERM] call us":         true,
 		"-ERR [LOGIN-DELAY] wait":         false,
 		"+OK\r\n+OK logged in before":     false,
 		"* OK":                            false,
