@@ -12,15 +12,32 @@ func (c *policyCheck) byMail() {
 	if c.apart {
 		return
 	}
+	domains := map[string]int{} // of PEC: no address there is ordinary
+	for i := range c.policy.Mailboxes {
+		if d := domainOf(c.policy.Mailboxes[i].Address); d != "" {
+			domains[d] = i
+		}
+	}
 	for i, u := range c.policy.Users {
 		if box, ok := c.boxes[strings.ToLower(u.Email)]; ok && u.Email != "" {
 			c.refuse(fmt.Sprintf("users[%d].email", i), "email: %s is the PEC mailbox at line %d: needs an ordinary address", quote(u.Email), c.line(fmt.Sprintf("mailboxes[%d].address", box)))
+		} else if box, ok := domains[domainOf(u.Email)]; ok && u.Email != "" {
+			c.refuse(fmt.Sprintf("users[%d].email", i), "email: %s is in the PEC domain of the mailbox at line %d: needs an ordinary address", quote(u.Email), c.line(fmt.Sprintf("mailboxes[%d].address", box)))
 		}
 	}
-	if host := c.appliance.Outgoing.Smarthost.Host; host != "" {
+	if s := c.appliance.Outgoing.Smarthost; s.Host != "" {
 		for i := range c.policy.Mailboxes {
-			if strings.EqualFold(c.policy.Mailboxes[i].SMTP.Host, host) && net.ParseIP(host) == nil {
-				c.refuse(fmt.Sprintf("mailboxes[%d]", i), "smtp: %s is outgoing.smarthost.host of pecgate.yaml too: ordinary mail never goes by a PEC provider", quote(host))
+			m := &c.policy.Mailboxes[i]
+			for _, at := range []struct {
+				what, host string
+				port       int
+			}{{"smtp", m.SMTP.Host, m.SMTP.Port}, {"incoming", m.Incoming.Host, m.Incoming.Port}} {
+				// Behind an address, or a name of this machine, several servers may stand.
+				several := net.ParseIP(s.Host) != nil || strings.EqualFold(s.Host, "localhost")
+				if strings.EqualFold(at.host, s.Host) && (!several || at.port == s.Port) {
+					c.refuse(fmt.Sprintf("mailboxes[%d]", i), "%s: %s is outgoing.smarthost.host of pecgate.yaml too: ordinary mail never goes by a PEC provider", at.what, quote(s.Host))
+					break
+				}
 			}
 		}
 	}
@@ -52,4 +69,8 @@ func (c *policyCheck) byMail() {
 			}
 		}
 	}
+}
+
+func domainOf(address string) string {
+	return strings.ToLower(address[strings.LastIndexByte(address, '@')+1:])
 }

@@ -34,7 +34,7 @@ func tie(tx *mailbox.Tx, box string, r *pec.Report) (*Submission, string, error)
 			}
 		}
 		known = true
-		if recipient, ok := r.About(s.sent("")); ok {
+		if recipient, ok := r.About(s.sent(tx.Now(), "")); ok {
 			return s, recipient, nil
 		}
 	}
@@ -45,7 +45,7 @@ func tie(tx *mailbox.Tx, box string, r *pec.Report) (*Submission, string, error)
 	if err != nil {
 		return nil, "", err
 	}
-	if recipient, ok := r.About(s.sent(r.Identifier)); ok {
+	if recipient, ok := r.About(s.sent(tx.Now(), r.Identifier)); ok {
 		return s, recipient, nil
 	}
 	return nil, "", ErrNotFound
@@ -60,10 +60,13 @@ func visibleOf(tx *mailbox.Tx, b *Submission) (*Submission, error) {
 }
 
 // sent is the submission as receipts are compared with it.
-func (s *Submission) sent(identifier string) pec.Sent {
+func (s *Submission) sent(now time.Time, identifier string) pec.Sent {
 	out := pec.Sent{Box: s.Box, MsgID: s.MsgID, Identifier: identifier, At: s.SubmittedAt}
-	if s.Recovered != "" {
-		out.At = time.Time{} // nobody knows when it was submitted
+	if !s.HandedOver.IsZero() && s.HandedOver.Before(out.At) {
+		out.At = s.HandedOver // the clock stood ahead when it was submitted
+	}
+	if s.Recovered != "" || out.At.After(now) {
+		out.At = time.Time{} // nobody knows when it was submitted: the clock was wrong then, or is now
 	}
 	for _, x := range s.Recipients {
 		out.Recipients = append(out.Recipients, x.Address)

@@ -342,3 +342,34 @@ func TestH3_ReceiptOfAnotherMailbox(t *testing.T) {
 	}
 	i.common(mailbox.RoleAnomalies, 2)
 }
+
+// TestJ1_SubmittedByAClockAhead: what was submitted while the clock stood far ahead gets
+// its receipts once it is right, whether it was handed over before or after that.
+func TestJ1_SubmittedByAClockAhead(t *testing.T) {
+	for name, c := range map[string]struct{ submitted, handed time.Duration }{
+		"handed over by the right clock": {72 * time.Hour, -time.Minute},
+		"handed over by the wrong one":   {365 * 24 * time.Hour, 365 * 24 * time.Hour},
+	} {
+		i := newIntake(t)
+		i.send("s1", testMsgID, sentText, "a@pec.example")
+		i.update(func(tx *mailbox.Tx) error {
+			s, err := load(tx, "s1")
+			if err != nil {
+				return err
+			}
+			s.SubmittedAt, s.HandedOver = tx.Now().Add(c.submitted), tx.Now().Add(c.handed)
+			return save(tx, s, nil)
+		})
+		i.take(i.receipt(providersim.Acceptance, nil))
+		if s := i.shown("s1"); s.State != Accepted {
+			t.Errorf("%s: it is %s", name, s.State)
+		}
+	}
+	// By the time of its hand-over, later as well.
+	s := submission("a@pec.example")
+	now := time.Now()
+	s.SubmittedAt, s.HandedOver = now.Add(72*time.Hour), now
+	if at := s.sent(now.Add(100*time.Hour), "").At; !at.Equal(now) {
+		t.Errorf("receipts are compared with %s", at)
+	}
+}
