@@ -22,7 +22,7 @@ func (s strays) Begin(ctx context.Context, about smtpd.Stray) (smtpd.StrayDelive
 	if err != nil {
 		return nil, tooFull(err)
 	}
-	return &strayDelivery{relay: s.relay, in: in, about: relay.Stray{Relay: about.Relay, Remote: about.Remote, Recipients: about.Recipients}}, nil
+	return &strayDelivery{relay: s.relay, in: in, about: relay.Stray{Relay: about.Relay, Remote: about.Remote, Recipients: about.Recipients, Why: about.Why}}, nil
 }
 
 type strayDelivery struct {

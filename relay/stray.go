@@ -36,6 +36,7 @@ type strayDay struct {
 type Stray struct {
 	Relay, Remote string
 	Recipients    []string // as the server gave them
+	Why           string   // it must not leave although it has a sender; empty: it has none
 }
 
 func (s *Service) strays(tx *mailbox.Tx) (d strayDay, err error) {
@@ -99,7 +100,7 @@ func (s *Service) FileStray(ctx context.Context, in *mailbox.Intake, size int64,
 func (a Stray) audit(tx *mailbox.Tx, result string) error {
 	to := strings.Join(a.Recipients[:min(len(a.Recipients), 3)], ", ")
 	return tx.Audit(mailbox.AuditLine{
-		Actor: "relay " + a.Relay, Event: "null sender", Subject: to, Result: result, From: a.Remote,
+		Actor: "relay " + a.Relay, Event: map[bool]string{true: "null sender", false: "answer of a machine"}[a.Why == ""], Subject: to, Result: result, Reason: a.Why, From: a.Remote,
 		More: map[string]string{"recipients": fmt.Sprint(len(a.Recipients))},
 	})
 }

@@ -19,6 +19,10 @@ type Relay struct {
 	Auth  RelayAuth     // nil: no login is offered
 	// Strays takes what has a null sender; required.
 	Strays Strays
+	// Looped tells by its header why a message must not leave although it has a sender:
+	// it is the answer of a machine, or a copy of ours that comes back. It goes where
+	// Strays go. nil: nothing is.
+	Looped func(header []byte) (why string)
 }
 
 // Peer is a groupware server that stands for its users.

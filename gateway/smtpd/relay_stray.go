@@ -26,6 +26,7 @@ type StrayDelivery interface {
 type Stray struct {
 	Relay      string
 	Recipients []string
+	Why        string // it is one although it has a sender; empty: it has none
 	Remote     string // address of the server without port
 	Received   time.Time
 }
@@ -34,15 +35,40 @@ type Stray struct {
 type stray struct {
 	*relaySession
 	body *body
+	head []byte // octets that were taken from the body already
+	why  string
+}
+
+// looped is a message that must not leave, found by its header.
+type looped struct {
+	head []byte
+	why  string
+}
+
+func (l *looped) Error() string { return "it must not leave: " + l.why }
+
+// looped tells whether a message that has a sender must not leave; read is what was
+// read of it, of which the first end octets are its header.
+func (r *relayed) looped(read []byte, end int) error {
+	if r.srv.opt.Relay.Looped == nil {
+		return nil
+	}
+	if why := r.srv.opt.Relay.Looped(read[:end]); why != "" {
+		return &looped{head: read, why: why}
+	}
+	return nil
 }
 
 // receive takes it to its end. Its errors are those of submission.receive.
 func (in *stray) receive() (Receipt, error) {
 	d, fault := in.srv.opt.Relay.Strays.Begin(in.ctx, Stray{
-		Relay: in.peer.Name, Recipients: in.to, Remote: in.c.Remote(), Received: in.srv.opt.Now(),
+		Relay: in.peer.Name, Recipients: in.to, Remote: in.c.Remote(), Received: in.srv.opt.Now(), Why: in.why,
 	})
 	if d != nil {
 		defer d.Abort()
+	}
+	if fault == nil && len(in.head) > 0 {
+		_, fault = d.Write(in.head)
 	}
 	for fault == nil {
 		piece, err := in.body.next()

@@ -238,3 +238,32 @@ func TestRelayNullSender(t *testing.T) {
 		t.Errorf("the administrator got %q %+v", a.got, a.of)
 	}
 }
+
+// The answer of a machine that has a sender goes the same way: whatever marks it as
+// PEC, it does not leave.
+func TestRelayAnswersOfMachines(t *testing.T) {
+	s, a := relayServer(t, func(o *Options, _ *Peer) {
+		o.Relay.Looped = func(header []byte) string {
+			if bytes.Contains(header, []byte("Auto-Submitted: auto-replied")) && !bytes.Contains(header, []byte("ciao")) {
+				return "a machine wrote it"
+			}
+			return ""
+		}
+	})
+	c := newClient(t, s.pipes(t).dial(1))
+	c.greet()
+	answer := "Auto-Submitted: auto-replied\r\n" + outlook + "\r\n" + strings.Repeat("ciao, sono assente\r\n", 5000)
+	if got := c.message(personal, answer, other); !strings.HasPrefix(got, "250 2.0.0 Accettato per l'amministratore") {
+		t.Fatal(got)
+	}
+	if got := c.message(personal, outlook+"\r\nciao\r\n", other); !strings.HasPrefix(got, "250 2.0.0 Accettato come id1") {
+		t.Fatal(got)
+	}
+	s.stop(t)
+	if n := len(s.store.all()); n != 1 {
+		t.Errorf("%d submissions", n)
+	}
+	if a.count() != 1 || string(a.got[0]) != answer || a.of[0].Why == "" {
+		t.Errorf("the administrator got %d, %+v", a.count(), a.of)
+	}
+}

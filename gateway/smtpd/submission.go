@@ -3,6 +3,7 @@ package smtpd
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"time"
 
@@ -45,6 +46,9 @@ func (in *submission) receive() (r Receipt, err error) {
 	// A fault of ours or of the message is told at the end: the client does not
 	// read before it has sent everything.
 	fault := in.header()
+	if l := new(looped); errors.As(fault, &l) {
+		return (&stray{relaySession: in.relayed.relaySession, body: in.body, head: l.head, why: l.why}).receive()
+	}
 	for fault == nil {
 		piece, err := in.body.next()
 		if err == io.EOF {
@@ -123,6 +127,9 @@ func (in *submission) header() error {
 	p := in.srv.opt.Policy()
 	head := h[:end:end]
 	if in.relayed != nil {
+		if err := in.relayed.looped(h, end); err != nil {
+			return err
+		}
 		var err error
 		if head, err = in.relayed.settle(p, head); err != nil {
 			return err
