@@ -295,7 +295,7 @@ func noteTold(tx *mailbox.Tx, sub *Submission) error {
 		return err
 	}
 	b.Tally.Told = true
-	return tx.Space(room).Put("s/"+b.ID, b)
+	return putHead(tx, b)
 }
 
 // batchNamed returns the id of the batch that a name is of, "" where it is of

@@ -120,7 +120,7 @@ func (s *Service) leaseNext(ctx context.Context, batch string, perMinute int) (*
 		}
 		b.Next++
 		b.Attempts++
-		if err := tx.Space(room).Put("s/"+b.ID, b); err != nil {
+		if err := putHead(tx, b); err != nil {
 			return err
 		}
 		text := fmt.Sprintf("message %d of %d of batch %s", sub.Number, b.Tally.Messages, b.ID)

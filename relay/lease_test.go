@@ -39,6 +39,7 @@ func (c *testClock) storeIn(t *testing.T, dir string) *mailbox.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() }) // again, where the test did
+	mustList(t, store)
 	return store
 }
 

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -78,39 +77,31 @@ func Queue(ctx context.Context, store *mailbox.Store, f QueueFilter) (page Queue
 	if f.Most <= 0 || f.Most > 200 {
 		f.Most = 200
 	}
-	box := strings.ToLower(f.Mailbox)
-	wanted := func(s *Submission) bool {
-		if box != "" && s.Box != box {
+	box, states := strings.ToLower(f.Mailbox), f.States
+	if len(states) == 0 {
+		states = slices.DeleteFunc(States(), func(s State) bool { return !s.open() })
+	}
+	wanted := func(id string, l openLine) bool {
+		if box != "" && l.Box != box {
 			return false
 		}
-		if s.child() && (len(f.States) == 0 || len(f.States) == len(States()) || s.State != Held && s.State != Uncertain) {
+		_, _, child := batchOf(id)
+		if child && (len(f.States) == 0 || len(f.States) == len(States()) || l.State != Held && l.State != Uncertain) {
 			return false // its batch is listed
 		}
-		if len(f.States) == 0 {
-			return s.State.open()
-		}
-		return slices.Contains(f.States, s.State)
+		return slices.Contains(states, l.State)
 	}
 	err = store.View(ctx, func(tx *mailbox.Tx) error {
 		page = QueuePage{Items: []QueueItem{}}
-		var found []*Submission
+		var found []string
 		looked := 0
-		from := "s/" + f.After
-		err := tx.Space(room).ScanFrom("s/", from, func(k string, raw []byte) (bool, error) {
-			id := strings.TrimPrefix(k, "s/")
-			if id == f.After {
-				return true, nil
-			}
+		err := scanListed(tx, f.After, states, func(id string, l openLine) (bool, error) {
 			if looked++; looked > queueLook || len(found) == f.Most {
 				return false, nil
 			}
-			sub := new(Submission)
-			if err := json.Unmarshal(raw, sub); err != nil {
-				return false, fmt.Errorf("submission %s: %w", id, err)
-			}
 			page.After = id
-			if wanted(sub) {
-				found = append(found, sub)
+			if wanted(id, l) {
+				found = append(found, id)
 			}
 			return true, nil
 		})
@@ -120,8 +111,8 @@ func Queue(ctx context.Context, store *mailbox.Store, f QueueFilter) (page Queue
 		if looked <= queueLook && len(found) < f.Most {
 			page.After = ""
 		}
-		for _, sub := range found {
-			it, err := queueItem(tx, sub.ID)
+		for _, id := range found {
+			it, err := queueItem(tx, id)
 			if err != nil {
 				return err
 			}

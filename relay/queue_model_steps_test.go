@@ -143,6 +143,10 @@ func (m *queueModel) check() {
 	if !maps.Equal(st.Queue, counts) {
 		m.r.Fatalf("status counts %v, there are %v", st.Queue, counts)
 	}
+	wrong, err := unlisted(m.ctx(), m.store)
+	if m.must(err); wrong != "" {
+		m.r.Fatal(wrong)
+	}
 }
 
 // checkTold counts the notices of ends that the sender got.

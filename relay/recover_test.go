@@ -27,6 +27,7 @@ func openStore(t *testing.T) *mailbox.Store {
 			t.Error(err)
 		}
 	})
+	mustList(t, store)
 	return store
 }
 

@@ -208,7 +208,7 @@ func waitForRoomBatch(tx *mailbox.Tx, b *Submission, lack *shortage) error {
 		if err != nil {
 			return err
 		}
-		if err := tx.Space(room).Put("s/"+b.ID, b); err != nil {
+		if err := putHead(tx, b); err != nil {
 			return err
 		}
 	}

@@ -183,6 +183,11 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 	})
 	reporter.Go(func() { s.keepForwards(ctx) })
+	reporter.Go(func() {
+		if err := s.coverAll(ctx); err != nil && ctx.Err() == nil {
+			s.faults("", err) // until the next start each list reads everything
+		}
+	})
 	reporter.Go(func() { s.keepNotifications(ctx) })
 	for {
 		if err := s.holdRemoved(ctx); err != nil && ctx.Err() == nil {

@@ -87,41 +87,16 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 				return err
 			}
 		}
-		err = tx.Space(room).Scan("s/", func(_ string, raw []byte) (bool, error) {
-			var sub Submission
-			if err := json.Unmarshal(raw, &sub); err != nil {
-				return false, err
-			}
-			if sub.batch() { // its messages count
-				if n := sub.unmade(); n > 0 {
-					st.Queue[sub.Rest] += n
-				}
-				return true, nil
-			}
-			st.Queue[sub.State]++
-			return true, nil
-		})
+		sum, err := totalsOf(tx)
 		if err != nil {
 			return err
 		}
+		st.Queue, st.Overdue = sum.States, sum.Late
 		if st.Forwards, err = forward.Waiting(tx); err != nil {
 			return err
 		}
-		if st.Alarms, err = Alarms(tx, 1000); err != nil {
-			return err
-		}
-		return tx.Space(room).Scan("r/", func(_ string, raw []byte) (bool, error) {
-			var part []Recipient
-			if err := json.Unmarshal(raw, &part); err != nil {
-				return false, err
-			}
-			for _, r := range part {
-				if r.State == Late && r.Of == "" { // a batch repeats its messages'
-					st.Overdue++
-				}
-			}
-			return true, nil
-		})
+		st.Alarms, err = Alarms(tx, 1000)
+		return err
 	})
 	if err != nil {
 		return st, err

@@ -20,6 +20,7 @@ import (
 // The relay's records, in its own space of the store:
 //
 //	s/<id>                submission
+//	i/ late/ cn/ indexed  which have not ended, and how many are in each state: see open_index.go
 //	r/<id>/<number>       its recipients, a hundred in a record
 //	x/<id>/<n>/<sha256>   receipt about recipient n, or "-" about the whole
 //	e/<id>/<number>       what happened to it
@@ -348,7 +349,7 @@ func save(tx *mailbox.Tx, s *Submission, next *due) error {
 	if err := errors.Join(noteLooking(tx, s, next), noteWatch(tx, s), endRoomAlarm(tx, s)); err != nil {
 		return err
 	}
-	if err := sp.Put("s/"+s.ID, s); err != nil {
+	if err := putHead(tx, s); err != nil {
 		return err
 	}
 	n := 0

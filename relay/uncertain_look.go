@@ -125,7 +125,7 @@ func noteQuoted(tx *mailbox.Tx, sub *Submission, why string) error {
 	l.Seek = plain(why, maxWords)
 	if sub.State == Attempting && !sub.Looking {
 		sub.Looking = true // so that the record goes with the attempt
-		if err := tx.Space(room).Put("s/"+sub.ID, sub); err != nil {
+		if err := putHead(tx, sub); err != nil {
 			return err
 		}
 	}

@@ -49,7 +49,7 @@ func toTell(tx *mailbox.Tx, s *Submission, what string) error {
 			return nil
 		}
 		*told = true
-		if err := tx.Space(room).Put("s/"+b.ID, b); err != nil {
+		if err := putHead(tx, b); err != nil {
 			return err
 		}
 	}
