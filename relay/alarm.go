@@ -337,7 +337,7 @@ func alarmNotice(a alarm, o Options) *notice {
 			text += "\n" + a.detail + "\n"
 		}
 		if a.box != "" {
-			text += "\nmailbox: " + a.box + "\n"
+			text += "\n" + o.label("mailbox") + ": " + a.box + "\n"
 		}
 		n = &notice{from: o.Address, subject: subject, text: text, box: a.box, at: o.Store.Now()}
 	}

@@ -12,7 +12,7 @@ func rejectedNotice(sub *Submission, who string, o Options) *notice {
 	}
 	return makeNotice(sub, o,
 		"PEC non autorizzata: non è stata inviata", "PEC not approved: it was not sent",
-		it+" questo messaggio: è annullato e nessun destinatario lo riceve. Una copia è nel Cestino della casella PEC; per inviarlo presentarlo di nuovo.",
+		it+" questo messaggio: è annullato e nessun destinatario lo riceve. Una copia è nel Cestino della casella PEC; per inviarlo occorre spedirlo di nuovo.",
 		en+" this message: it is cancelled and no recipient gets it. A copy is in the trash of the PEC mailbox; to send it, submit it again.",
 		"")
 }
@@ -24,7 +24,7 @@ func unapprovedNotice(sub *Submission, o Options) *notice {
 	}
 	return makeNotice(sub, o,
 		"PEC annullata: nessuno l'ha autorizzata in tempo", "PEC cancelled: nobody approved it in time",
-		"Questo messaggio attendeva un'autorizzazione. Il termine è passato: è annullato e nessun destinatario lo riceve. Una copia è nel Cestino della casella PEC; per inviarlo presentarlo di nuovo.",
+		"Questo messaggio attendeva un'autorizzazione. Il termine è passato: è annullato e nessun destinatario lo riceve. Una copia è nel Cestino della casella PEC; per inviarlo occorre spedirlo di nuovo.",
 		"This message waited for an approval. The time is over: it is cancelled and no recipient gets it. A copy is in the trash of the PEC mailbox; to send it, submit it again.",
 		"")
 }
@@ -41,7 +41,7 @@ func (w holdWords) forApproval(author string, english bool) holdWords {
 		return w
 	}
 	w.title = "Confermare l'autorizzazione con il PIN"
-	w.why = map[Lack]string{ForApproval: "Avete autorizzato il messaggio qui sotto, scritto da " + author + ". L'autorizzazione va confermata con il PIN."}
+	w.why = map[Lack]string{ForApproval: "Ha autorizzato il messaggio qui sotto, scritto da " + author + ". L'autorizzazione va confermata con il PIN."}
 	w.notSent = "Il messaggio non è ancora partito."
 	w.cancel = "Per ritirare l'autorizzazione: eliminarlo dalla cartella %q; torna tra quelli da autorizzare."
 	w.until = "Senza conferma entro il %s il messaggio viene annullato e l'autore avvisato."

@@ -117,7 +117,7 @@ func (s *Service) asideAlarm(box string, at spot, why string) alarm {
 	return alarm{
 		box: box, kind: asideKind, about: at.about(), to: s.adminOf(box), quiet: 24 * time.Hour,
 		subjectIT: "Un messaggio presso il gestore non si può leggere", subjectEN: "A message at the provider cannot be fetched",
-		it: "Dopo più tentativi il gateway non è riuscito a prendere un messaggio che sta presso il gestore. Gli altri non aspettano; questo resta dov'è, non viene mai cancellato e si ritenta da sé, sempre più di rado. " +
+		it: "Dopo più tentativi il gateway non è riuscito a scaricare un messaggio che si trova presso il gestore. Gli altri vengono scaricati; questo resta dov'è, non viene mai cancellato, e il gateway riprova da solo, sempre più di rado. " +
 			"Che cosa fare: aprirlo nella webmail del gestore. Il registro dice il motivo.",
 		en: "After several tries the gateway could not take in a message that stands at the provider. The others do not wait; this one stays where it is, is never deleted, and is tried again by itself, more and more rarely. " +
 			"What to do: open it in the provider's webmail. The log says why.",

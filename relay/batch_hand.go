@@ -265,7 +265,7 @@ func cancelBatchNotice(b *Submission, o Options) *notice {
 	}
 	return makeNotice(b, o,
 		"PEC annullata in parte", "PEC cancelled in part",
-		"L'amministratore ha fermato questo invio multiplo: ciò che non era ancora partito non parte più. L'esito in Esiti dice di ogni destinatario.",
+		"L'amministratore ha fermato questo invio multiplo: ciò che non era ancora partito non parte più. Il resoconto nella cartella Esiti dice che cosa è stato di ogni destinatario.",
 		"The administrator has stopped this batch: what had not left yet does not leave any more. The report in Esiti tells of every recipient.",
 		"")
 }

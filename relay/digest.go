@@ -102,7 +102,7 @@ func (s *Service) tellDigest(ctx context.Context, login string, at time.Duration
 	n := alarmNotice(alarm{
 		kind: "digest", about: login + " " + day, to: []addressee{{user: login, person: person}},
 		subjectIT: "Riepilogo PEC del " + shown, subjectEN: "PEC digest of " + shown,
-		it: "Le caselle PEC che può leggere, dall'ultimo riepilogo:", en: "The PEC mailboxes that you may read, since the last digest:",
+		it: "Le caselle PEC che può leggere, dall'ultimo riepilogo.", en: "The PEC mailboxes that you may read, since the last digest.",
 		detail: strings.TrimSuffix(list.String(), "\n"),
 	}, s.opt)
 	return n.fileOnly(ctx, s.opt.Store, func(tx *mailbox.Tx) (bool, error) {

@@ -14,6 +14,9 @@ import (
 // comes.
 const lookAnew = 24 * time.Hour
 
+// kindElsewhere is the alarm about receipts in folders that are not fetched.
+const kindElsewhere = "elsewhere"
+
 // lookElsewhere looks once a day whether receipts stand in folders of the provider
 // that nobody fetches: a rule or a hand in the provider's webmail has put them
 // there (C14). Status, log and an alarm name the folders, until they are fetched
@@ -29,14 +32,18 @@ func (s *Service) lookElsewhere(ctx context.Context, w *worker, session *fetch.S
 	w.lookedAt = time.Now()
 	slices.Sort(found)
 	w.elsewhere(found)
-	const kind = "elsewhere"
 	if len(found) == 0 {
-		return s.ended(ctx, w.acc.Box, kind, "")
+		return s.ended(ctx, w.acc.Box, kindElsewhere, "")
 	}
 	list := plain(strings.Join(found, ", "), maxWords)
 	s.opt.Events.Elsewhere(w.acc.Box, list)
-	return s.raise(ctx, alarm{
-		box: w.acc.Box, kind: kind, to: s.adminOf(w.acc.Box), quiet: 7 * 24 * time.Hour,
+	return s.raise(ctx, s.elsewhereAlarm(w.acc.Box, list))
+}
+
+// elsewhereAlarm names the folders.
+func (s *Service) elsewhereAlarm(box, list string) alarm {
+	return alarm{
+		box: box, kind: kindElsewhere, to: s.adminOf(box), quiet: 7 * 24 * time.Hour,
 		subjectIT: "Ricevute in cartelle del gestore che non vengono lette",
 		subjectEN: "Receipts in folders of the provider that are not fetched",
 		it: "Presso il gestore ci sono ricevute in cartelle che il gateway non legge: qualcuno le ha spostate dalla webmail, o lo fa una regola. " +
@@ -44,7 +51,7 @@ func (s *Service) lookElsewhere(ctx context.Context, w *worker, session *fetch.S
 		en: "At the provider there are receipts in folders that the gateway does not fetch: somebody has moved them by webmail, or a rule does. " +
 			"What became of those messages may be missing. Add the folders to incoming.folders of the mailbox, or end the rule and put the receipts back into the inbox.",
 		detail: list,
-	})
+	}
 }
 
 // elsewhere keeps the folders that hold receipts and are not fetched.

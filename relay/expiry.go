@@ -112,17 +112,17 @@ func (s *Service) expiryAlarm(a Account, end time.Time, left int, services []str
 			stage = expiryDays()[i-1]
 		}
 	}
-	last := end.Add(-time.Second).In(s.opt.Location).Format(time.DateOnly)
+	last := end.Add(-time.Second).In(s.opt.Location).Format("02/01/2006")
 	of := strings.Join(services, ", ")
-	al = alarm{box: a.Box, kind: kindPassword, about: fmt.Sprintf("%s %d", last, stage), to: s.adminOf(a.Box), quiet: 24 * time.Hour}
+	al = alarm{box: a.Box, kind: kindPassword, about: fmt.Sprintf("%s %d", end.Add(-time.Second).In(s.opt.Location).Format(time.DateOnly), stage), to: s.adminOf(a.Box), quiet: 24 * time.Hour}
 	al.subjectIT = fmt.Sprintf("Password della casella in scadenza il %s: %s", last, a.Box)
 	al.subjectEN = fmt.Sprintf("Mailbox password ends on %s: %s", last, a.Box)
-	al.it = fmt.Sprintf("L'ultimo giorno della password del gestore (%s) è il %s: giorni rimasti: %d. Dopo, il gateway non può né inviare né scaricare.", of, last, left)
+	al.it = fmt.Sprintf("La password del gestore (%s) vale fino al %s compreso (giorni rimasti: %d). Da allora in poi il gateway non può né inviare né scaricare.", of, last, left)
 	al.en = fmt.Sprintf("The last day of the provider's password (%s) is %s: days left: %d. After it the gateway can neither send nor fetch.", of, last, left)
 	if left < 0 {
 		al.subjectIT = fmt.Sprintf("Password della casella scaduta il %s: %s", last, a.Box)
 		al.subjectEN = fmt.Sprintf("Mailbox password ended on %s: %s", last, a.Box)
-		al.it = fmt.Sprintf("L'ultimo giorno della password del gestore (%s) era il %s.", of, last)
+		al.it = fmt.Sprintf("La password del gestore (%s) valeva fino al %s compreso: ora il gateway non può più inviare né scaricare.", of, last)
 		al.en = fmt.Sprintf("The last day of the provider's password (%s) was %s.", of, last)
 	}
 	al.it += "\n\nCosa fare: crearne una nuova nel pannello del gestore e scriverla in policy.yaml (pecgate seal) con il suo nuovo `expires`."

@@ -151,7 +151,7 @@ func (s *Service) numberedAnew(ctx context.Context, box, folder string) error {
 	return s.raise(ctx, alarm{
 		box: box, kind: anewKind, about: folder, to: s.adminOf(box), quiet: 24 * time.Hour,
 		subjectIT: "Il gestore ha rinumerato i messaggi della casella", subjectEN: "The provider has numbered the mailbox anew",
-		it:     "Tutti i messaggi presso il gestore hanno numeri nuovi, come dopo un trasloco. Vengono letti di nuovo e confrontati per contenuto: niente si raddoppia, e finché non sono letti tutti presso il gestore non si cancella niente. Non c'è niente da fare.",
+		it:     "Tutti i messaggi presso il gestore hanno numeri nuovi, come dopo un trasloco. Vengono letti di nuovo e confrontati per contenuto: nessun messaggio viene duplicato e, finché non sono stati letti tutti, presso il gestore non si cancella nulla. Non occorre fare nulla.",
 		en:     "All messages at the provider have new numbers, as after a move of its mailboxes. They are read again and compared by content: nothing is doubled, and until all are read nothing is deleted at the provider. There is nothing to do.",
 		detail: plain(folder, maxWords),
 	})

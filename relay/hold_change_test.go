@@ -152,11 +152,11 @@ func TestHoldNoticeTellsTheEnvelope(t *testing.T) {
 		sub        Submission
 		want, lack []string
 	}{
-		"one message": {Submission{Recipients: many[:2]}, []string{"It goes to 2 in all:\n- " + many[0].Address + "\n- " + many[1].Address + "\n"}, []string{"hidden", "split"}},
+		"one message": {Submission{Recipients: many[:2]}, []string{"Recipients (2):\n- " + many[0].Address + "\n- " + many[1].Address + "\n"}, []string{"hidden", "split"}},
 		"blind": {Submission{Recipients: many[:3], Split: SplitBlind, Visible: 1, Tally: newTally(SplitBlind, 1, 3)},
-			[]string{"It goes to 3 in all:", "not in To and Cc): 2\n", "it is split: 3\n"}, []string{"more recipients"}},
+			[]string{"Recipients (3):", "not in To and Cc): 2\n", "it is split: 3\n"}, []string{"more recipients"}},
 		"a list": {Submission{Recipients: many, Split: SplitAlways, Tally: newTally(SplitAlways, 0, 120)},
-			[]string{"It goes to 120 in all", "- " + many[49].Address, "and 70 more recipients", "it is split: 120\n"}, []string{many[50].Address, "hidden"}},
+			[]string{"Recipients (120)", "- " + many[49].Address, "and 70 more recipients", "it is split: 120\n"}, []string{many[50].Address, "hidden"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := newIntake(t)

@@ -100,7 +100,7 @@ func holdWordsItalian() holdWords {
 		until:  "Senza conferma entro il %s viene annullato; un avviso lo dirà.",
 		from:   "Da", to: "A", cc: "Cc", subject: "Oggetto", date: "Data", size: "Dimensione", octets: "%d byte",
 		files: "Allegati", more: "e altri %d allegati",
-		gets: "Lo ricevono in tutto %d", hidden: "di cui nascosti (non stanno in A e Cc)", each: "Messaggi in cui viene diviso", others: "e altri %d destinatari",
+		gets: "Destinatari (%d)", hidden: "di cui nascosti (non compaiono in A e Cc)", each: "Messaggi in cui viene diviso", others: "e altri %d destinatari",
 		toConfirm: "Da confermare",
 		why: map[Lack]string{
 			PINMissing: "Per inviare da questa casella serve il PIN, che nel messaggio non c'era.",
@@ -121,7 +121,7 @@ func holdWordsEnglish() holdWords {
 		until:  "Without a confirmation by %s it is cancelled, and a notice will say so.",
 		from:   "From", to: "To", cc: "Cc", subject: "Subject", date: "Date", size: "Size", octets: "%d bytes",
 		files: "Attachments", more: "and %d more attachments",
-		gets: "It goes to %d in all", hidden: "of these hidden (not in To and Cc)", each: "Messages into which it is split", others: "and %d more recipients",
+		gets: "Recipients (%d)", hidden: "of these hidden (not in To and Cc)", each: "Messages into which it is split", others: "and %d more recipients",
 		toConfirm: "To confirm",
 		why: map[Lack]string{
 			PINMissing: "Sending from this mailbox needs the PIN, which was not in the message.",
@@ -139,7 +139,7 @@ func expiredNotice(sub *Submission, o Options) *notice {
 	}
 	return makeNotice(sub, o,
 		"PEC annullata: il PIN non è arrivato in tempo", "PEC cancelled: the PIN did not come in time",
-		"Questo messaggio era trattenuto in attesa del PIN. Il termine è passato: è annullato e nessun destinatario lo riceve. Una copia è nel Cestino della casella PEC; per inviarlo presentarlo di nuovo.",
+		"Questo messaggio era trattenuto in attesa del PIN. Il termine è passato: è annullato e nessun destinatario lo riceve. Una copia è nel Cestino della casella PEC; per inviarlo occorre spedirlo di nuovo.",
 		"This message was held for the PIN. The time is over: it is cancelled and no recipient gets it. A copy is in the trash of the PEC mailbox; to send it, submit it again.",
 		"")
 }

@@ -221,8 +221,8 @@ func (s *Service) doubted(ctx context.Context, box string, r *pec.Report) error 
 	return s.raise(ctx, alarm{
 		box: box, kind: unverifiedKind, to: s.adminOf(box), quiet: 24 * time.Hour,
 		subjectIT: "PEC non verificabile: CA sconosciuta", subjectEN: "PEC that cannot be verified: unknown CA",
-		it: "È arrivato un messaggio la cui firma è in ordine, ma di una CA che qui non è nota. Le buste restano in Posta in arrivo con $PecUnverified, le ricevute in Anomalie e non cambiano l'esito di niente. " +
-			"Se la CA è quella di un gestore PEC, aggiungerla a provider_trust e riavviare: tutto ciò che è in sospeso viene giudicato di nuovo.",
+		it: "È arrivato un messaggio con una firma integra, ma di un'autorità di certificazione (CA) che il gateway non conosce. Le buste restano in Posta in arrivo con $PecUnverified, le ricevute in Anomalie e non cambiano alcun esito. " +
+			"Se la CA è quella di un gestore PEC, aggiungerla a provider_trust e riavviare: tutto ciò che è in sospeso viene verificato di nuovo.",
 		en: "A message has come whose signature is in order, but of a CA that is not known here. Envelopes stay in the inbox with $PecUnverified, receipts in Anomalies, and these change no outcome. " +
 			"If the CA is that of a PEC provider, add it to provider_trust and restart: all that is open is judged again.",
 		detail: plain(r.Reason, maxWords),

@@ -26,12 +26,12 @@ const queueLate = "queue-late"
 // lateNotice tells the sender that the provider goes on putting a message off.
 func lateNotice(sub *Submission, r submit.Result, o Options) *notice {
 	return makeNotice(sub, o,
-		"PEC non ancora partita: il gestore la rimanda", "PEC not sent yet: the provider puts it off",
-		fmt.Sprintf("Da %d ore il gestore non prende questo messaggio e dice di riprovare. Il gateway riprova da sé, non occorre fare niente: non inviarlo di nuovo. "+
-			"Dopo %s senza esito il gateway rinuncia, e lo dice. Risposta del gestore:", int(tellAfter.Hours()), daysOf(o.Schedule.GiveUp, "giorni")),
+		"PEC non ancora partita: il gestore chiede di riprovare", "PEC not sent yet: the provider puts it off",
+		fmt.Sprintf("Da %d ore il gestore non accetta questo messaggio e chiede di riprovare più tardi. Il gateway riprova da solo, non occorre fare nulla: non inviarlo di nuovo. "+
+			"Dopo %s senza esito il gateway rinuncia e avvisa.", int(tellAfter.Hours()), daysOf(o.Schedule.GiveUp, "giorni")),
 		fmt.Sprintf("For %d hours the provider has not taken this message and says to try again. The gateway tries again by itself, nothing is to be done: do not send it again. "+
-			"After %s without success the gateway gives up, and says so. The provider's words:", int(tellAfter.Hours()), daysOf(o.Schedule.GiveUp, "days")),
-		answer(r))
+			"After %s without success the gateway gives up, and says so.", int(tellAfter.Hours()), daysOf(o.Schedule.GiveUp, "days")),
+		quoted(answer(r)))
 }
 
 func daysOf(d time.Duration, word string) string {
@@ -80,21 +80,11 @@ func (s *Service) tellQueueLate(ctx context.Context, w *worker, why string) erro
 		return nil
 	}
 	w.late = true
-	hours := int(tellAfter.Hours())
-	a := alarm{
-		box: w.acc.Box, kind: queueLate, to: s.adminOf(w.acc.Box), quiet: tellAfter,
-		subjectIT: "PEC ferme: il gestore non risponde", subjectEN: "PEC wait: the provider does not answer",
-		it: fmt.Sprintf("Da oltre %d ore da questa casella non parte niente: il gestore non si raggiunge. Il gateway riprova da sé e tiene l'ordine; nessun messaggio scade mentre si attende. "+
-			"Controllare la rete e lo stato del gestore; `pecgate queue list` mostra ciò che attende.", hours),
-		en: fmt.Sprintf("For more than %d hours nothing has left this mailbox: the provider cannot be reached. The gateway tries again by itself and keeps the order; no message expires meanwhile. "+
-			"Look at the network and at the provider's state; `pecgate queue list` shows what waits.", hours),
-		detail: plain(why, maxEventText),
-	}
+	a := s.queueLateAlarm(w.acc.Box, why)
 	if err := s.raise(ctx, a); err != nil {
 		return err
 	}
-	a.it = fmt.Sprintf("Da oltre %d ore il gestore non si raggiunge: i messaggi inviati da questa casella non sono ancora partiti. Il gateway riprova da sé: non inviarli di nuovo.", hours)
-	a.en = fmt.Sprintf("For more than %d hours the provider cannot be reached: what was sent from this mailbox has not left yet. The gateway tries again by itself: do not send it again.", hours)
+	a.toSender()
 	for _, to := range senders {
 		a.about, a.to = to.user, []addressee{to}
 		if err := s.raise(ctx, a); err != nil {
@@ -102,6 +92,27 @@ func (s *Service) tellQueueLate(ctx context.Context, w *worker, why string) erro
 		}
 	}
 	return nil
+}
+
+// queueLateAlarm tells the administrator of a mailbox of which nothing leaves.
+func (s *Service) queueLateAlarm(box, why string) alarm {
+	hours := int(tellAfter.Hours())
+	return alarm{
+		box: box, kind: queueLate, to: s.adminOf(box), quiet: tellAfter,
+		subjectIT: "PEC ferme: il gestore non risponde", subjectEN: "PEC wait: the provider does not answer",
+		it: fmt.Sprintf("Da oltre %d ore da questa casella non parte nulla: il gestore non è raggiungibile. Il gateway riprova da solo e mantiene l'ordine; nessun messaggio scade nel frattempo. "+
+			"Controllare la rete e lo stato del gestore; `pecgate queue list` mostra i messaggi in attesa.", hours),
+		en: fmt.Sprintf("For more than %d hours nothing has left this mailbox: the provider cannot be reached. The gateway tries again by itself and keeps the order; no message expires meanwhile. "+
+			"Look at the network and at the provider's state; `pecgate queue list` shows what waits.", hours),
+		detail: plain(why, maxEventText),
+	}
+}
+
+// toSender has the words for those who sent what waits.
+func (a *alarm) toSender() {
+	hours := int(tellAfter.Hours())
+	a.it = fmt.Sprintf("Da oltre %d ore il gestore non è raggiungibile: i messaggi inviati da questa casella non sono ancora partiti. Il gateway riprova da solo: non inviarli di nuovo.", hours)
+	a.en = fmt.Sprintf("For more than %d hours the provider cannot be reached: what was sent from this mailbox has not left yet. The gateway tries again by itself: do not send it again.", hours)
 }
 
 // lateIn returns how many messages of a mailbox have waited for too long, of those

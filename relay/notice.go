@@ -44,13 +44,13 @@ func noticeOf(sub *Submission, to State, r submit.Result, o Options) *notice {
 		reply += fmt.Sprintf("\n%s: %d %s %s", x.Recipient, x.Code, x.Enhanced, x.Text)
 	}
 	if sub.child() {
-		reply += "\n\nÈ uno dei messaggi di un invio multiplo: degli altri dice l'esito in Esiti.\nThis is one message of a batch: the report in Esiti tells of the others."
+		reply += "\n\nÈ uno dei messaggi di un invio multiplo: per gli altri vedere il resoconto nella cartella Esiti.\nThis is one message of a batch: the report in Esiti tells of the others."
 	}
 	return makeNotice(sub, o,
 		"PEC non accettata dal gestore", "PEC refused by the provider",
-		"Il gestore non ha accettato il messaggio: nessun destinatario lo ha ricevuto. Correggere e inviare di nuovo. Risposta del gestore:",
-		"The provider did not take the message: no recipient has received it. Correct it and send it again. The provider's words:",
-		reply)
+		"Il gestore non ha accettato il messaggio: nessun destinatario lo ha ricevuto. Correggerlo e inviarlo di nuovo.",
+		"The provider did not take the message: no recipient has received it. Correct it and send it again.",
+		quoted(reply))
 }
 
 func makeNotice(sub *Submission, o Options, subjectIT, subjectEN, it, en, detail string) *notice {
@@ -66,12 +66,35 @@ func makeNotice(sub *Submission, o Options, subjectIT, subjectEN, it, en, detail
 	if detail != "" {
 		text += "\n" + detail + "\n"
 	}
-	text += fmt.Sprintf("\nid: %s\nMessage-ID: <%s>\nmailbox: %s\nto: %s\n", sub.ID, sub.MsgID, sub.Box, strings.Join(to, ", "))
+	text += fmt.Sprintf("\nid: %s\nMessage-ID: <%s>\n%s: %s\n%s: %s\n", sub.ID, sub.MsgID, o.label("mailbox"), sub.Box, o.label("to"), strings.Join(to, ", "))
 	return &notice{
 		from: o.Address, subject: subject, text: text, user: sub.User, person: sub.Person, box: sub.Box,
 		about: sub.ID, name: sub.ID, refers: sub.MsgID, at: o.Store.Now(),
 		instead: func(tx *mailbox.Tx) ([]addressee, error) { return o.tellInstead(tx, sub) },
 	}
+}
+
+// quoted puts the provider's words under a line that says whose they are, in both
+// languages.
+func quoted(words string) string {
+	if words == "" {
+		return ""
+	}
+	return "Risposta del gestore / The provider's words:\n" + words
+}
+
+// label is what a line at the end of a notice begins with.
+func (o Options) label(of string) string {
+	if o.Language == "en" {
+		return of
+	}
+	switch of {
+	case "mailbox":
+		return "casella PEC"
+	case "to":
+		return "destinatari"
+	}
+	return of
 }
 
 // bytes is the notice as a message (RFC 5322), base64 so that no word of a

@@ -140,6 +140,9 @@ func TestNoticesAreWhatTheyWere(t *testing.T) {
 		if bad := regexp.MustCompile(`(?i)\b(e'|puo'|perche'|piu'|gia'|cosi'|sara')|%!|  +[a-z]|\.\.\s`).FindString(strings.ReplaceAll(got, "\n  ", "\n")); bad != "" && bad != "..." {
 			t.Errorf("%s: %q", language, bad)
 		}
+		if at := strings.Index(got, ":\n\n"); at >= 0 { // what announces something, and nothing comes
+			t.Errorf("%s: %q", language, got[max(0, at-60):at+1])
+		}
 	}
 }
 
@@ -179,6 +182,9 @@ func (r *reading) submissions() {
 	for _, lack := range []Lack{PINMissing, PINWrong, PINLocked, PINSpent} {
 		r.notice("hold "+string(lack), holdNotice(sub(), hold{Until: o.Store.Now().Add(time.Hour), Lack: lack}, d, "token", o))
 	}
+	approved := sub()
+	approved.Approver, approved.ApproverUser, approved.State, approved.StateReason = 2, "capo", ToApprove, ReasonPIN
+	r.notice("hold of an approval", holdNotice(approved, hold{Until: o.Store.Now().Add(time.Hour), Lack: ForApproval}, d, "token", o))
 	r.notice("PIN locked", pinLockedNotice("mario", "mario", testBox, "2026-03-02", o))
 	r.notice("restored", restoredNotice("capo", o.Store.Now(), []string{testBox}, map[string]int{testBox: 2}, o))
 	r.filed("no room", func(ctx context.Context) error {
@@ -192,6 +198,11 @@ func (r *reading) alarms() {
 	r.alarm("too many", r.s.tooMany(alarm{box: testBox, kind: "poison"}))
 	r.alarm("set aside", r.s.asideAlarm(testBox, spot{folder: "INBOX", validity: 1, uid: 7}, "connection reset"))
 	r.alarm("poison at the provider", r.s.poisonAlarm(testBox, spot{id: "UIDL7"}))
+	r.alarm("receipts elsewhere", r.s.elsewhereAlarm(testBox, "INBOX.Ricevute, INBOX.2025"))
+	late := r.s.queueLateAlarm(testBox, "connect: connection refused")
+	r.alarm("nothing leaves", late)
+	late.toSender()
+	r.alarm("nothing leaves, to a sender", late)
 	r.alarm("brake", r.s.brakeAlarm(testBox, "data: connection reset"))
 	r.alarm("suspended", r.s.suspendedAlarm(r.acc, &refusal{Service: "smtp", Why: "535 5.7.8 no"}))
 	r.alarm("switched off", r.s.suspendedAlarm(r.acc, &refusal{Service: "pop3", Why: "-ERR disabled", Off: true}))
@@ -229,6 +240,13 @@ func (r *reading) watches() {
 	unseen := alarm{box: testBox, kind: "overdue"}
 	unseen.words(watchLine{For: awaitAcceptance, Term: duration(30 * time.Minute), Unseen: true}, 2, "- 01abc  2026-03-01 08:00Z\n  a@pec.example")
 	r.alarm("acceptance unseen", unseen)
+	one := alarm{box: testBox, kind: "overdue"}
+	one.words(watchLine{For: awaitAcceptance, Term: duration(30 * time.Minute)}, 1, "- 01abc-0001  2026-03-01 08:00Z\n  a@pec.example")
+	first, summary := one, one
+	first.firstOfBatch()
+	summary.summaryOfBatch()
+	r.alarm("overdue, first of a batch", first)
+	r.alarm("overdue, summary of a batch", summary)
 	r.filed("not fetched", func(ctx context.Context) error {
 		w := &worker{acc: r.acc}
 		w.facts.fetchError = "dial: connection refused"

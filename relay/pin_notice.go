@@ -60,6 +60,9 @@ func ForgetPINLocked(tx *mailbox.Tx, login, day string) error {
 }
 
 func pinLockedNotice(login, to, box, day string, o Options) *notice {
+	if at, err := time.Parse(time.DateOnly, day); err == nil {
+		day = at.Format("02/01/2006")
+	}
 	it := fmt.Sprintf("Per l'utente %s sono stati dati troppi PIN errati oggi (%s), l'ultimo per la casella %s: il PIN è bloccato fino a mezzanotte.\n\n"+
 		"Se non è stato l'utente, qualcuno conosce la sua password: cambiarla subito (pecgate password). "+
 		"L'amministratore di sistema può sbloccare il PIN prima, con `pecgate pin --unlock %s`.", login, day, box, login)

@@ -110,7 +110,7 @@ func poisonNotice(sub *Submission, o Options) *notice {
 	return makeNotice(sub, o,
 		"PEC messa da parte: il gateway non riesce a trattarla", "PEC set aside: the gateway cannot handle it",
 		"Durante l'invio di questo messaggio il gateway si è interrotto tre volte di seguito. È stato messo da parte e non è partito; gli altri partono. "+
-			"Per l'amministratore: guardare il registro del gateway e segnalare l'errore; poi `pecgate queue retry ID` per riprovare, oppure `pecgate queue cancel ID`.",
+			"Per l'amministratore: controllare il registro (log) del gateway e segnalare l'errore; poi `pecgate queue retry ID` per riprovare, oppure `pecgate queue cancel ID`.",
 		"While this message was being handed over the gateway broke down three times in a row. It is set aside and has not left; the others leave. "+
 			"For the administrator: look into the gateway's log and report the error; then `pecgate queue retry ID` to try again, or `pecgate queue cancel ID`.",
 		"")
@@ -126,7 +126,7 @@ func (s *Service) poisonAlarm(box string, at spot) alarm {
 		box: box, kind: poisonKind, about: at.String(), to: s.adminOf(box),
 		subjectIT: "Un messaggio presso il gestore non si può leggere", subjectEN: "A message at the provider cannot be read",
 		it: "Nel leggere questo messaggio il gateway si è interrotto tre volte di seguito. Resta presso il gestore, dove non viene mai eliminato e si legge nella webmail; " +
-			"gli altri vengono scaricati. Si ritenta da sé, la prima volta dopo un'ora e poi sempre più di rado. Segnalare l'errore con il registro del gateway.",
+			"gli altri vengono scaricati. Il gateway riprova da solo, la prima volta dopo un'ora e poi sempre più di rado. Segnalare l'errore con il registro del gateway.",
 		en: "While reading this message the gateway broke down three times in a row. It stays at the provider, where it is never deleted and can be read in the webmail; " +
 			"the others are fetched. It is tried again by itself, the first time after an hour and then more and more rarely. Report the error with the gateway's log.",
 		detail: at.String(),

@@ -245,8 +245,8 @@ func restoredNotice(login string, at time.Time, boxes []string, held map[string]
 		total += held[box]
 		list += fmt.Sprintf("%s: %d\n", box, held[box])
 	}
-	it := fmt.Sprintf("L'archivio del gateway è stato ripristinato. Ciò che la copia dava ancora da inviare può essere partito dopo la copia: "+
-		"%d messaggi sono trattenuti, e niente di questi parte da sé. Tutto ciò che è ancora presso il gestore viene letto di nuovo: le ricevute che si trovano chiariscono da sole i messaggi partiti.\n\n"+
+	it := fmt.Sprintf("L'archivio del gateway è stato ripristinato. I messaggi che nella copia risultavano ancora da inviare possono essere partiti dopo: "+
+		"%d messaggi sono trattenuti, e nessuno di questi parte da solo. Tutto ciò che è ancora presso il gestore viene letto di nuovo: le ricevute trovate chiariscono da sole quali messaggi sono partiti.\n\n"+
 		"Che cosa fare: attendere che ogni casella sia stata letta (pecgate status). `pecgate queue list --state held` mostra ciò che resta. "+
 		"Per ciascuno guardare nella webmail del gestore se è partito, poi `pecgate queue retry ID` per inviarlo o `pecgate queue cancel --may-have-left ID` per rinunciare.", total)
 	en := fmt.Sprintf("The store of the gateway was restored. What the backup calls unsent may have left after the backup: "+

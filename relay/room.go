@@ -230,9 +230,9 @@ func (s *Service) tellRoom(ctx context.Context, l *shortage) error {
 	}
 	a := alarm{
 		box: l.sub.Box, kind: kindRoom, to: s.adminOf(l.sub.Box), detail: fmt.Sprintf("servono / needed: %.1f MiB; liberi / free: %.1f MiB (%.1f MiB)", mebi(l.need), mebi(l.free), mebi(l.limit)),
-		subjectIT: "La casella PEC è piena presso il gestore: l'invio aspetta: " + l.sub.Box,
+		subjectIT: "Casella PEC piena presso il gestore, l'invio attende: " + l.sub.Box,
 		subjectEN: "The PEC mailbox is full at the provider: sending waits: " + l.sub.Box,
-		it: "Nella casella presso il gestore non c'è spazio per le ricevute di quello che va inviato: andrebbero perse. I messaggi restano in coda e partono da soli appena c'è spazio.\n\n" +
+		it: "Nella casella presso il gestore non c'è spazio per le ricevute dei messaggi da inviare: andrebbero perse. I messaggi restano in coda e partono da soli appena c'è spazio.\n\n" +
 			"Cosa fare: liberare spazio con la webmail del gestore, o far cancellare al gateway le copie che ha già (provider_copy), o chiedere più spazio al gestore.",
 		en: "The mailbox at the provider has no room for the receipts of what is to be sent: they would be lost. The messages stay queued and leave by themselves as soon as there is room.\n\n" +
 			"What to do: make room with the provider's webmail, or have the gateway delete the copies that it has already (provider_copy), or ask the provider for more.",

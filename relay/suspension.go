@@ -135,22 +135,22 @@ func (s *Service) endedSuspension(ctx context.Context, box, service string) erro
 
 func (s *Service) suspendedAlarm(acc Account, r *refusal) alarm {
 	a := alarm{
-		box: acc.Box, kind: kindSuspended, about: r.Service, to: s.adminOf(acc.Box), detail: plain(r.Why, maxEventText),
+		box: acc.Box, kind: kindSuspended, about: r.Service, to: s.adminOf(acc.Box), detail: quoted(plain(r.Why, maxEventText)),
 		subjectIT: fmt.Sprintf("Casella sospesa: accesso %s rifiutato: %s", r.Service, acc.Box),
 		subjectEN: fmt.Sprintf("Mailbox suspended: %s login refused: %s", r.Service, acc.Box),
 		it: "Il gestore ha rifiutato l'accesso. Perché non blocchi la casella, il gateway non lo ripete con la stessa password: finché non cambia non invia e non scarica nulla con essa. " +
 			"Quello che è in coda aspetta e non va perso.\n\nCosa fare: controllare la password nel pannello del gestore e scrivere quella nuova in policy.yaml. " +
-			"Se la password è giusta: `pecgate provider resume " + acc.Box + "` fa un nuovo tentativo. Risposta del gestore:",
+			"Se la password è giusta: `pecgate provider resume " + acc.Box + "` fa un nuovo tentativo.",
 		en: "The provider has refused the login. So that it does not lock the mailbox, the gateway does not repeat it with the same password: until that changes it neither sends nor fetches with it. " +
 			"What is queued waits and is not lost.\n\nWhat to do: check the password in the provider's panel and write the new one into policy.yaml. " +
-			"If the password is right: `pecgate provider resume " + acc.Box + "` makes one new attempt. The provider's words:",
+			"If the password is right: `pecgate provider resume " + acc.Box + "` makes one new attempt.",
 	}
 	switch {
 	case r.Off:
 		a.subjectIT = fmt.Sprintf("Casella sospesa: %s disattivato presso il gestore: %s", r.Service, acc.Box)
 		a.subjectEN = fmt.Sprintf("Mailbox suspended: %s is switched off at the provider: %s", r.Service, acc.Box)
-		a.it = "Il gestore risponde che questo protocollo è disattivato per la casella. Cosa fare: attivarlo nel pannello del gestore, poi `pecgate provider resume " + acc.Box + "`. Risposta del gestore:"
-		a.en = "The provider says that this protocol is switched off for the mailbox. What to do: switch it on in the provider's panel, then `pecgate provider resume " + acc.Box + "`. The provider's words:"
+		a.it = "Il gestore risponde che questo protocollo è disattivato per la casella. Cosa fare: attivarlo nel pannello del gestore, poi `pecgate provider resume " + acc.Box + "`."
+		a.en = "The provider says that this protocol is switched off for the mailbox. What to do: switch it on in the provider's panel, then `pecgate provider resume " + acc.Box + "`."
 	case r.Tries > 0:
 		a.about = aboutUnanswered
 		a.subjectIT = fmt.Sprintf("Casella sospesa per un'ora: accesso %s interrotto più volte: %s", r.Service, acc.Box)

@@ -123,7 +123,7 @@ func watchedNotice(sub *Submission, what string, o Options) *notice {
 	case toldResent:
 		return makeNotice(sub, o,
 			"PEC consegnata una seconda volta al gestore", "PEC handed over a second time",
-			"Il collegamento con il gestore si era interrotto alla consegna, nessuna ricevuta è arrivata e la casella è stata leggibile per tutto il tempo: "+
+			"Il collegamento con il gestore si era interrotto durante la consegna, nessuna ricevuta è arrivata e la casella è stata leggibile per tutto il tempo: "+
 				"come stabilito per questa casella (uncertain: resend) il gateway consegna il messaggio ancora una volta, identico e con lo stesso Message-ID. "+
 				"Se anche la prima consegna era riuscita, i destinatari lo ricevono due volte: le ricevute lo diranno. Il gateway non lo invierà una terza volta.",
 			"The connection to the provider had broken at the hand-over, no receipt has come, and the mailbox was readable all the time: "+
@@ -141,7 +141,7 @@ func watchedNotice(sub *Submission, what string, o Options) *notice {
 	}
 	return makeNotice(sub, o,
 		"PEC in sospeso: esito della consegna al gestore ignoto", "PEC on hold: hand-over without an answer",
-		"Il collegamento con il gestore si è interrotto alla consegna e nessuna ricevuta è arrivata. Il messaggio forse è partito: non inviarlo di nuovo prima che l'amministratore abbia controllato "+
+		"Il collegamento con il gestore si è interrotto durante la consegna e nessuna ricevuta è arrivata. Il messaggio forse è partito: non inviarlo di nuovo prima che l'amministratore abbia controllato "+
 			"nella webmail del gestore (`pecgate queue retry` lo invia ancora, `pecgate queue cancel --may-have-left` vi rinuncia).",
 		"The connection to the provider broke at the hand-over and no receipt has come. The message may have left: do not send it again before the administrator has looked "+
 			"into the provider's webmail (`pecgate queue retry` sends it again, `pecgate queue cancel --may-have-left` gives it up).",

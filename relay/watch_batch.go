@@ -70,8 +70,7 @@ func (s *Service) tellLateBatch(ctx context.Context, prefix string) error {
 	if l.many == 0 { // come meanwhile
 		return s.opt.Store.Update(ctx, l.take)
 	}
-	l.alarm.it += " Degli altri messaggi dello stesso invio multiplo non si avvisa uno per uno: un riepilogo arriva quando è partito tutto."
-	l.alarm.en += " Of the other messages of the same batch you are not told one by one: a summary comes when all has left."
+	l.alarm.firstOfBatch()
 	return alarmNotice(l.alarm, s.opt).fileOnly(ctx, s.opt.Store, func(tx *mailbox.Tx) (bool, error) {
 		var b lateBatch
 		switch err := tx.Space(room).Get(lateBatchKey(prefix), &b); {
@@ -82,6 +81,20 @@ func (s *Service) tellLateBatch(ctx context.Context, prefix string) error {
 		}
 		return true, tx.Space(room).Put(lateBatchKey(prefix), lateBatch{Lines: len(l.keys)})
 	})
+}
+
+// firstOfBatch makes the notice one about the first messages of a batch.
+func (a *alarm) firstOfBatch() {
+	a.it += " Degli altri messaggi dello stesso invio multiplo non si avvisa uno per uno: un riepilogo arriva quando è partito tutto."
+	a.en += " Of the other messages of the same batch you are not told one by one: a summary comes when all has left."
+}
+
+// summaryOfBatch makes the notice one about a whole batch.
+func (a *alarm) summaryOfBatch() {
+	a.subjectIT = "Riepilogo dell'invio multiplo: " + strings.TrimPrefix(a.subjectIT, "PEC: ")
+	a.subjectEN = "Summary of the batch: " + strings.TrimPrefix(a.subjectEN, "PEC: ")
+	a.it += " È il riepilogo di tutto l'invio multiplo, compresi i messaggi già segnalati."
+	a.en += " This is the summary of the whole batch, with the messages that were told before."
 }
 
 // lateBatchGoesOn looks at a batch of which the first late messages were told.
@@ -156,10 +169,7 @@ func (s *Service) tellLateEnd(ctx context.Context, prefix string, b lateBatch) e
 	if !tell {
 		err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { _, err := end(tx); return err })
 	} else {
-		l.alarm.subjectIT = "Riepilogo dell'invio multiplo: " + strings.TrimPrefix(l.alarm.subjectIT, "PEC: ")
-		l.alarm.subjectEN = "Summary of the batch: " + strings.TrimPrefix(l.alarm.subjectEN, "PEC: ")
-		l.alarm.it += " È il riepilogo di tutto l'invio multiplo, con i messaggi già segnalati."
-		l.alarm.en += " This is the summary of the whole batch, with the messages that were told before."
+		l.alarm.summaryOfBatch()
 		err = alarmNotice(l.alarm, s.opt).fileOnly(ctx, s.opt.Store, end)
 	}
 	if err != nil {

@@ -222,7 +222,7 @@ func (s *Service) watchCertificate(ctx context.Context, c hostCertificate) error
 		kind: kind, about: fmt.Sprintf("%s %d", c.host, tell), to: onceEach(c.to),
 		subjectIT: "Il certificato del gestore scade il " + day + ": " + c.host,
 		subjectEN: "The provider's certificate ends on " + day + ": " + c.host,
-		it:        "Se il gestore non lo rinnova prima, da allora il gateway non si collega più: le PEC restano in coda e quelle in arrivo presso il gestore. Di solito il gestore rinnova da solo; se manca poco, chiamarlo.",
+		it:        "Se il gestore non lo rinnova prima, da allora il gateway non si collega più: le PEC da inviare restano in coda e quelle in arrivo restano presso il gestore. Di solito il gestore rinnova da solo; se manca poco, chiamarlo.",
 		en:        "Unless the provider renews it before, the gateway connects no more from then on: PEC stays queued, and what arrives stays at the provider. Providers mostly renew by themselves; if little time is left, call them.",
 	}
 	if c.own {

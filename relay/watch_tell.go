@@ -247,7 +247,7 @@ func (a *alarm) words(l watchLine, many int, list string) {
 	case awaitReading:
 		a.subjectIT = fmt.Sprintf("PEC in arrivo non letta da %s (%d): %s", l.Term, many, a.box)
 		a.subjectEN = fmt.Sprintf("Incoming PEC not read for %s (%d): %s", l.Term, many, a.box)
-		a.it = "Nessuno di chi può leggere la casella ha aperto i messaggi qui sotto. Per la legge sono consegnati dal loro arrivo: i termini corrono. Avvisare chi segue la casella, o aprirli."
+		a.it = "Nessuna delle persone che possono leggere la casella ha aperto i messaggi qui sotto. Per legge risultano consegnati dal momento in cui sono arrivati: i termini decorrono. Avvisare chi segue la casella, o aprirli."
 		a.en = "Nobody who may read the mailbox has opened the messages below. By law they count as delivered since they arrived: terms are running. Tell whoever looks after the mailbox, or open them."
 	}
 }
