@@ -191,9 +191,9 @@ func drawFacts(t *rapid.T) RelayFacts {
 	f := RelayFacts{Relay: "R", Now: drawInstant(t, "now"),
 		ReversePath: rapid.SampledFrom(append(slices.Repeat([]string{"a@e.it", "b@e.it", "A@E.it"}, 5), "c@e.it", "x@p.it", "", "bad")).Draw(t, "reverse path"),
 		Identity:    drawSome(t, rapid.SampledFrom([]string{"a", "b", "a", "A@e.it", " b\t", "zz", "a/x@p.it", ""}), few.Draw(t, "fields")),
-		Tags:        drawSome(t, rapid.SampledFrom([]string{"", "x", "Y", "X@p.it", "x@q.it", "w", "z"}), few.Draw(t, "tags"))}
+		Tags:        drawSome(t, rapid.SampledFrom([]string{"", "x", "Y", "X@p.it", "x@q.it", "w", "z", "k", "K@p.it", "l"}), few.Draw(t, "tags"))}
 	for range few.Draw(t, "from") {
-		from := rapid.SampledFrom([]string{f.ReversePath, f.ReversePath, f.ReversePath, f.ReversePath, "x@p.it", "x@p.it", "X@q.it", "z@p.it", "a@e.it", "c@e.it", "bad"}).Draw(t, "From")
+		from := rapid.SampledFrom([]string{f.ReversePath, f.ReversePath, f.ReversePath, f.ReversePath, "x@p.it", "K@p.it", "X@q.it", "z@p.it", "a@e.it", "c@e.it", "bad"}).Draw(t, "From")
 		f.From = append(f.From, from)
 	}
 	for range rapid.SampledFrom([]int{1, 1, 2, 3, 0}).Draw(t, "recipients") {
@@ -212,11 +212,16 @@ func TestG14_RelayModel(t *testing.T) {
 	outcomes := map[string]int{}
 	rapid.Check(t, func(t *rapid.T) {
 		raw := drawPolicy(t)
+		// Somebody who may send, in most policies.
+		for _, login := range []string{"a", "b", "a"}[:rapid.IntRange(0, 3).Draw(t, "good lines")] {
+			raw.Mailboxes = append(raw.Mailboxes, Mailbox{Address: rapid.SampledFrom([]string{"k@p.it", "k@q.it", "l@p.it"}).Draw(t, "good mailbox"),
+				Active: true, Members: []Member{{User: login, Send: true}}})
+		}
 		for i := range raw.Users {
 			raw.Users[i].Email = rapid.SampledFrom(append(slices.Repeat([]string{strings.ToLower(raw.Users[i].Login) + "@e.it"}, 5), "a@e.it", "B@e.it", "")).Draw(t, "email")
 		}
 		for i := range raw.Mailboxes {
-			if rapid.IntRange(0, 2).Draw(t, "other domain") == 0 {
+			if rapid.IntRange(0, 5).Draw(t, "other domain") == 5 {
 				raw.Mailboxes[i].Address = "x@q.it"
 			}
 			for j := range raw.Mailboxes[i].Members {
