@@ -337,16 +337,8 @@ func (s *Service) uncertainAfter(box string) time.Duration {
 	return 15 * time.Minute
 }
 
-// answer is the provider's reply, or what went wrong, for the story.
-func answer(r submit.Result) string {
-	if r.Code != 0 {
-		return fmt.Sprintf("%s: %d %s %s", r.Stage, r.Code, r.Enhanced, r.Text)
-	}
-	if r.Err != nil {
-		return fmt.Sprintf("%s: %v", r.Stage, r.Err)
-	}
-	return string(r.Stage)
-}
+// answer is what an attempt came to, in words.
+func answer(r submit.Result) string { return r.Words() }
 
 // refusedInStory bounds how many refused recipients the story of an attempt names.
 const refusedInStory = 20

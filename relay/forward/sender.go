@@ -430,7 +430,7 @@ func (s *Sender) conclude(ctx context.Context, it *Item, r submit.Result) error 
 	}
 	it.Error = ""
 	if r.Err != nil {
-		it.Error = words(r)
+		it.Error = r.Words()
 	}
 	denied := relayDenied(r)
 	if denied {
@@ -498,12 +498,4 @@ func wait(first, most time.Duration, fails int) time.Duration {
 		d *= 2
 	}
 	return min(d, most)
-}
-
-// words are the smarthost's, or what went wrong.
-func words(r submit.Result) string {
-	if r.Code != 0 {
-		return fmt.Sprintf("%s: %d %s %s", r.Stage, r.Code, r.Enhanced, r.Text)
-	}
-	return fmt.Sprintf("%s: %v", r.Stage, r.Err)
 }
