@@ -183,6 +183,7 @@ func (s *Service) pollFolders(ctx context.Context, w *worker, srv fetch.Server) 
 	}
 	defer func() { err = errors.Join(err, session.Close()) }()
 	w.seenCertificate(w.acc.IMAP, session.CertificateExpires)
+	s.seenStaple(w, w.acc.IMAP, session.CertificateExpires, session.Staple)
 	folders := w.acc.folders()
 	var missing []string
 	present := folders

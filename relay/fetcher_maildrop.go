@@ -26,6 +26,7 @@ func (s *Service) pollMaildrop(ctx context.Context, w *worker, srv fetch.Server)
 	}
 	defer func() { err = errors.Join(err, drop.Close()) }() // after Quit it does nothing
 	w.seenCertificate(w.acc.POP3, drop.CertificateExpires)
+	s.seenStaple(w, w.acc.POP3, drop.CertificateExpires, drop.Staple)
 	list, err := drop.List(ctx)
 	if err != nil {
 		return false, err

@@ -197,6 +197,7 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	w.sent(r)
+	s.seenStaple(w, w.acc.SMTP, r.CertificateExpires, r.Staple)
 	s.count(ctx, w, r)
 	s.opt.Events.Attempt(sub.Box, sub.ID, sub.Attempts, string(r.Class), string(r.Stage), r.Code, r.Err)
 	tried, err := s.triedFor(ctx, sub)

@@ -33,6 +33,7 @@ type BoxStatus struct {
 	aside                 map[string]int             // messages of the provider that could not be taken in, by folder
 	clearErrors           map[string]error           // why the provider's copies are not deleted, by folder
 	certificates          map[string]seenCertificate // by host and port
+	staples               map[string]string          // what is wrong with the status stapled to one, by host and port
 }
 
 // MarshalJSON writes every key always: a time that is not known is null.
@@ -130,6 +131,10 @@ func (w *worker) status() BoxStatus {
 		b.LastError = strings.TrimPrefix(b.LastError+"; "+note, "; ")
 	}
 	if note := missingNote(b.missing); note != "" {
+		b.LastError = strings.TrimPrefix(b.LastError+"; "+note, "; ")
+	}
+	for _, at := range slices.Sorted(maps.Keys(b.staples)) {
+		note := "the status stapled to the certificate of " + at + " is of no use: " + b.staples[at]
 		b.LastError = strings.TrimPrefix(b.LastError+"; "+note, "; ")
 	}
 	for _, folder := range slices.Sorted(maps.Keys(b.clearErrors)) {

@@ -68,6 +68,16 @@ func (l *Log) Elsewhere(mailbox, folders string) {
 	l.out.Warn("receipts stand in folders that are not fetched: add them to incoming.folders", "mailbox", mailbox, "folders", Clip(folders))
 }
 
+// Stapled is a status (OCSP) that a provider's server staples to its certificate and
+// that is of no use, or "" where that is over.
+func (l *Log) Stapled(mailbox, server, trouble string) {
+	if trouble == "" {
+		l.out.Info("the status stapled to the provider's certificate is good again, or is there no more", "mailbox", mailbox, "server", server)
+		return
+	}
+	l.out.Warn("the status stapled to the provider's certificate is of no use", "mailbox", mailbox, "server", server, "reason", Clip(trouble))
+}
+
 // JudgedAgain is how many messages were judged again because other CAs are
 // trusted, and of how many it is known by now what they are.
 func (l *Log) JudgedAgain(looked, decided int) {

@@ -114,6 +114,7 @@ func (s *Session) handshake(ctx context.Context, socket net.Conn, o upstream.Opt
 		return nil, err
 	}
 	s.TLSVersion, s.Cipher, s.CertificateExpires = facts.Version, facts.Cipher, facts.CertificateExpires
+	s.Staple = facts.Staple
 	s.srv.secured(facts)
 	return conn, nil
 }

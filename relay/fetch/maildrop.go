@@ -44,6 +44,7 @@ type Maildrop struct {
 	TLSVersion         string
 	Cipher             string
 	CertificateExpires time.Time
+	Staple             string // see upstream.Facts
 
 	c *pop3.Client
 }
@@ -73,6 +74,7 @@ func DialMaildrop(ctx context.Context, srv Server) (*Maildrop, error) {
 				return nil, err
 			}
 			d.TLSVersion, d.Cipher, d.CertificateExpires = facts.Version, facts.Cipher, facts.CertificateExpires
+			d.Staple = facts.Staple
 			srv.secured(facts)
 			return secured, nil
 		},

@@ -21,6 +21,7 @@ type Session struct {
 	TLSVersion         string
 	Cipher             string
 	CertificateExpires time.Time
+	Staple             string // see upstream.Facts
 
 	srv     Server
 	g       *guard

@@ -185,6 +185,7 @@ func (s *session) handshake(ctx context.Context) error {
 	}
 	s.use(conn)
 	s.res.TLSVersion, s.res.Cipher, s.res.CertificateExpires = facts.Version, facts.Cipher, facts.CertificateExpires
+	s.res.Staple = facts.Staple
 	return nil
 }
 

@@ -155,6 +155,7 @@ type Result struct {
 	TLSVersion         string
 	Cipher             string
 	CertificateExpires time.Time
+	Staple             string // see upstream.Facts
 
 	Err error // nil only when handed over
 }

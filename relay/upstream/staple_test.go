@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,19 +27,23 @@ func TestE1_StapledStatus(t *testing.T) {
 		by      *upstreamtest.CA
 		spoil   func([]byte) []byte
 		refused bool
+		trouble string // that is told
 	}{
 		{name: "revoked", refused: true},
 		{name: "revoked, out of date", edit: func(r *ocsp.Response) { r.ThisUpdate, r.NextUpdate = now.Add(-72*time.Hour), now.Add(-48*time.Hour) }, refused: true},
 		{name: "good", edit: func(r *ocsp.Response) { r.Status = ocsp.Good }},
-		{name: "good, out of date", edit: func(r *ocsp.Response) {
+		{name: "good, out of date", trouble: "out of date since", edit: func(r *ocsp.Response) {
 			r.Status, r.ThisUpdate, r.NextUpdate = ocsp.Good, now.Add(-72*time.Hour), now.Add(-48*time.Hour)
 		}},
-		{name: "unknown", edit: func(r *ocsp.Response) { r.Status = ocsp.Unknown }},
-		{name: "another certificate's", edit: func(r *ocsp.Response) { r.SerialNumber = ca.Cert.SerialNumber }},
-		{name: "signed by a stranger", by: stranger},
-		{name: "cut off", spoil: func(b []byte) []byte { return b[:len(b)/2] }},
-		{name: "not a status", spoil: func([]byte) []byte { return []byte("revoked") }},
-		{name: "one bit wrong", spoil: func(b []byte) []byte { b[len(b)-1] ^= 1; return b }},
+		{name: "unknown", trouble: "does not know", edit: func(r *ocsp.Response) { r.Status = ocsp.Unknown }},
+		{name: "good, of the future", trouble: "of the future", edit: func(r *ocsp.Response) {
+			r.Status, r.ThisUpdate, r.NextUpdate = ocsp.Good, now.Add(48*time.Hour), now.Add(72*time.Hour)
+		}},
+		{name: "another certificate's", trouble: "cannot be read", edit: func(r *ocsp.Response) { r.SerialNumber = ca.Cert.SerialNumber }},
+		{name: "signed by a stranger", trouble: "cannot be read", by: stranger},
+		{name: "cut off", trouble: "cannot be read", spoil: func(b []byte) []byte { return b[:len(b)/2] }},
+		{name: "not a status", trouble: "cannot be read", spoil: func([]byte) []byte { return []byte("revoked") }},
+		{name: "one bit wrong", trouble: "cannot be read", spoil: func(b []byte) []byte { b[len(b)-1] ^= 1; return b }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cert := ca.Server(t, nil)
@@ -61,10 +66,13 @@ func TestE1_StapledStatus(t *testing.T) {
 				cert.OCSPStaple = tt.spoil(cert.OCSPStaple)
 			}
 			for _, most := range []uint16{tls.VersionTLS12, tls.VersionTLS13} { // it comes in another place
-				_, err := pair(t, o, &tls.Config{Certificates: []tls.Certificate{cert}, MaxVersion: most})
+				facts, err := pair(t, o, &tls.Config{Certificates: []tls.Certificate{cert}, MaxVersion: most})
 				var bad *upstream.TLSError
 				if errors.As(err, &bad) != tt.refused || !tt.refused && err != nil {
 					t.Errorf("%s: %v", tls.VersionName(most), err)
+				}
+				if !strings.Contains(facts.Staple, tt.trouble) || tt.trouble == "" && facts.Staple != "" {
+					t.Errorf("%s: it is told that %q", tls.VersionName(most), facts.Staple)
 				}
 			}
 		})

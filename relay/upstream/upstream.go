@@ -58,6 +58,7 @@ type Facts struct {
 	Version            string    // as "TLS 1.3"
 	Cipher             string    // as "TLS_AES_128_GCM_SHA256"
 	CertificateExpires time.Time // NotAfter of the server's own certificate
+	Staple             string    // what is wrong with the status that is stapled to it; "": nothing, or there is none
 }
 
 // TLSError says that the peer could not be trusted: bad certificate, too old
@@ -103,6 +104,7 @@ func Handshake(ctx context.Context, conn net.Conn, o Options) (*tls.Conn, Facts,
 		Version:            tls.VersionName(cs.Version),
 		Cipher:             tls.CipherSuiteName(cs.CipherSuite),
 		CertificateExpires: cs.PeerCertificates[0].NotAfter,
+		Staple:             stapleTrouble(cs, time.Now()),
 	}, nil
 }
 
@@ -159,6 +161,35 @@ func verify(cs tls.ConnectionState) error {
 	}
 	return nil
 }
+
+// stapleTrouble says what is wrong with a stapled status that ends no connection (RFC
+// 6960 section 4.2.2.1): it is of no use, and whoever runs the server should know.
+func stapleTrouble(cs tls.ConnectionState, now time.Time) string {
+	if len(cs.OCSPResponse) == 0 {
+		return ""
+	}
+	for _, chain := range cs.VerifiedChains {
+		if len(chain) < 2 {
+			continue
+		}
+		r, err := ocsp.ParseResponseForCert(cs.OCSPResponse, chain[0], chain[1])
+		switch {
+		case err != nil:
+			continue
+		case r.Status == ocsp.Unknown:
+			return "its authority does not know the certificate"
+		case !r.NextUpdate.IsZero() && now.After(r.NextUpdate):
+			return "it is out of date since " + r.NextUpdate.UTC().Format(time.DateOnly)
+		case r.ThisUpdate.After(now.Add(maxAhead)):
+			return "it is of the future (" + r.ThisUpdate.UTC().Format(time.DateOnly) + "): a clock is wrong"
+		}
+		return ""
+	}
+	return "it cannot be read, or is not the authority's"
+}
+
+// maxAhead is how far an authority's clock may be ahead of ours.
+const maxAhead = time.Hour
 
 // lineBroke tells a line that ended or stood still from a peer that answered
 // wrongly.
