@@ -64,6 +64,9 @@ where addresses are translated on the way. What has to be known before the scrip
 			if wish.ca != "" && wish.product != "postfix" {
 				return &exitError{exitUsage, "--ca is for postfix only: other servers check the gateway's certificate against the CAs of their system"}
 			}
+			if strings.ContainsFunc(wish.ca, func(r rune) bool { return r <= ' ' || r > '~' || r == '$' || r == ',' || r == '{' }) {
+				return &exitError{exitUsage, "--ca: master.cf takes no blanks, commas, braces, $ or letters beyond ASCII in the name of a file"}
+			}
 			l, err := configs.Load(a.config)
 			if err != nil {
 				return err

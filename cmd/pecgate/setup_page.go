@@ -26,6 +26,9 @@ func (p setupPage) Marker() string {
 // Slug names files and services of Postfix.
 func (p setupPage) Slug() string { return "pecgate-" + slug(p.setupFacts.Relay) }
 
+// Parameter begins the names of Postfix's parameters that are not of a service.
+func (p setupPage) Parameter() string { return strings.ReplaceAll(p.Slug(), "-", "_") }
+
 // Megabytes is the largest message, in the units of Exchange, rounded up. Exchange takes 2047 at most.
 func (p setupPage) Megabytes() int64 { return min((p.MaxSize+1<<20-1)>>20, 2047) }
 

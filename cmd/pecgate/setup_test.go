@@ -67,7 +67,7 @@ func setupCases() map[string][]string {
 		"m365-header-remove.ps1":     {"m365", "--relay", "header", public, "--remove"},
 		"postfix-suffix.sh":          {"postfix", "--relay", "suffix"},
 		"postfix-suffix-remove.sh":   {"postfix", "--relay", "suffix", "--remove"},
-		"postfix-all.sh":             {"postfix", "--relay", "all", "--ca", "/etc/ssl/pecgate ca.pem"},
+		"postfix-all.sh":             {"postfix", "--relay", "all", "--ca", "/etc/ssl/pecgate-ca.pem"},
 		"postfix-certificate-it.sh":  {"postfix", "--relay", "certificate", "--language", "it"},
 		"domino-suffix.txt":          {"domino", "--relay", "suffix"},
 		"domino-all.txt":             {"domino", "--relay", "all"},
@@ -156,6 +156,7 @@ func TestSetupRefuses(t *testing.T) {
 		{config, []string{"mdaemon", "--relay", "certificate"}, "MDaemon chooses the way by listed domains only"},
 		{config, []string{"exchange", "--relay", "suffix", "--language", "de"}, "--language needs en or it"},
 		{config, []string{"exchange", "--relay", "suffix", "--ca", "x.pem"}, "--ca is for postfix only"},
+		{config, []string{"postfix", "--relay", "suffix", "--ca", "/etc/x y.pem"}, "master.cf takes no blanks"},
 	} {
 		state, out, errs := program(t, "", append([]string{"setup", "--config", c.config}, c.args...)...)
 		if state != exitUsage || out != "" || !strings.Contains(errs, c.says) {

@@ -34,8 +34,10 @@ cat >"$dir/header_checks" <<'END'
 END
 # Only what users submit after a login is looked at, so that a PEC that comes back with the tag in its subject is not sent out again.
 postconf -M 'pecgate-all-cleanup/unix=pecgate-all-cleanup unix n - n - 0 cleanup'
+# With the checks that everybody else has; a parameter of its own, since master.cf takes no blanks.
 others="$(postconf -h header_checks)"
-postconf -P "pecgate-all-cleanup/unix/header_checks=regexp:$dir/header_checks${others:+, $others}"
+postconf -e "pecgate_all_header_checks = regexp:$dir/header_checks${others:+, $others}"
+postconf -P 'pecgate-all-cleanup/unix/header_checks=$pecgate_all_header_checks'
 found=
 for service in submission/inet smtps/inet submissions/inet; do
 	if [ -n "$(postconf -M "$service" 2>/dev/null)" ]; then
@@ -58,7 +60,7 @@ postconf -M 'pecgate-all/unix=pecgate-all unix - - n - - smtp'
 postconf -P 'pecgate-all/unix/smtp_tls_security_level=secure'
 postconf -P 'pecgate-all/unix/smtp_tls_secure_cert_match=nexthop'
 postconf -P 'pecgate-all/unix/smtp_tls_mandatory_protocols=!SSLv2,!SSLv3,!TLSv1,!TLSv1.1'
-postconf -P 'pecgate-all/unix/smtp_tls_CAfile=/etc/ssl/pecgate ca.pem'
+postconf -P 'pecgate-all/unix/smtp_tls_CAfile=/etc/ssl/pecgate-ca.pem'
 postconf -P 'pecgate-all/unix/smtp_discard_ehlo_keywords='
 # A PEC leaves to all of its recipients as one message; Postfix would cut it after fifty.
 postconf -e 'pecgate-all_destination_recipient_limit = 1000'

@@ -35,8 +35,10 @@ cat >"$dir/header_checks" <<'END'
 END
 # Si guarda solo cio' che gli utenti inviano dopo il login, cosi' una PEC che torna con il contrassegno nell'oggetto non riparte.
 postconf -M 'pecgate-certificate-cleanup/unix=pecgate-certificate-cleanup unix n - n - 0 cleanup'
+# Con i controlli che hanno tutti gli altri; un parametro a parte, perche' master.cf non accetta spazi.
 others="$(postconf -h header_checks)"
-postconf -P "pecgate-certificate-cleanup/unix/header_checks=regexp:$dir/header_checks${others:+, $others}"
+postconf -e "pecgate_certificate_header_checks = regexp:$dir/header_checks${others:+, $others}"
+postconf -P 'pecgate-certificate-cleanup/unix/header_checks=$pecgate_certificate_header_checks'
 found=
 for service in submission/inet smtps/inet submissions/inet; do
 	if [ -n "$(postconf -M "$service" 2>/dev/null)" ]; then

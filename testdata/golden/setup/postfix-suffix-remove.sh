@@ -28,9 +28,11 @@ for service in 'pecgate-suffix' 'pecgate-suffix-cleanup'; do
 		postconf -MX "$service/unix"
 	fi
 done
-if postconf -n | grep -q '^pecgate-suffix_destination_recipient_limit = '; then
-	postconf -X 'pecgate-suffix_destination_recipient_limit'
-fi
+for parameter in 'pecgate-suffix_destination_recipient_limit' 'pecgate_suffix_header_checks'; do
+	if grep -q "^$parameter *=" "$(postconf -h config_directory)/main.cf"; then
+		postconf -X "$parameter"
+	fi
+done
 rm -f "$dir/transport" "$dir/senders" "$dir/header_checks" "$dir/clients" "$dir/sasl"
 if [ -d "$dir" ]; then
 	rmdir "$dir"

@@ -37,8 +37,10 @@ cat >"$dir/header_checks" <<'END'
 END
 # Only what users submit after a login is looked at, so that a PEC that comes back with the tag in its subject is not sent out again.
 postconf -M 'pecgate-suffix-cleanup/unix=pecgate-suffix-cleanup unix n - n - 0 cleanup'
+# With the checks that everybody else has; a parameter of its own, since master.cf takes no blanks.
 others="$(postconf -h header_checks)"
-postconf -P "pecgate-suffix-cleanup/unix/header_checks=regexp:$dir/header_checks${others:+, $others}"
+postconf -e "pecgate_suffix_header_checks = regexp:$dir/header_checks${others:+, $others}"
+postconf -P 'pecgate-suffix-cleanup/unix/header_checks=$pecgate_suffix_header_checks'
 found=
 for service in submission/inet smtps/inet submissions/inet; do
 	if [ -n "$(postconf -M "$service" 2>/dev/null)" ]; then
