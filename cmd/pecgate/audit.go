@@ -1,16 +1,12 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/spf13/cobra" // home of the command line
 
-	"pecgate/configs"
 	"pecgate/gateway/admin"
 	"pecgate/mailbox"
 	"pecgate/mailbox/audit"
@@ -28,7 +24,6 @@ func newAuditCommand(app *app) *cobra.Command {
 }
 
 func newAuditVerifyCommand(app *app) *cobra.Command {
-	var asJSON bool
 	c := &cobra.Command{
 		Use:   "verify",
 		Short: "re-checks the whole audit log",
@@ -39,42 +34,24 @@ removed, added or moved is named. The appliance may run meanwhile.
 Exit status 0 if nothing is wrong, 1 if something is.`,
 		Example: "  pecgate audit verify\n  pecgate audit verify --json",
 		Args:    noArguments("use --config FILE for another configuration"),
-		RunE: func(c *cobra.Command, _ []string) error {
-			a, err := configs.LoadAppliance(app.config)
-			if err != nil {
-				return err
-			}
-			r, err := auditReport(c.Context(), a)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				err = json.NewEncoder(c.OutOrStdout()).Encode(r)
-			} else {
-				err = printAudit(c.OutOrStdout(), r, a.Location())
-			}
-			if err == nil && !r.OK() {
-				err = fmt.Errorf("the audit log is damaged, first at line %d: keep a copy of data_dir as it is and compare with a backup", r.First().Entry)
-			}
+	}
+	return app.operate(c, "one JSON object", func(c *cobra.Command, o *operator, _ []string) error {
+		r := new(audit.Report)
+		err := o.either(func(client *admin.Client) error {
+			return client.JSON(c.Context(), "/v1/audit/verify", nil, r)
+		}, func(store *mailbox.Store) (err error) {
+			r, err = store.VerifyAudit(c.Context(), nil)
 			return err
-		},
-	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
-	return c
-}
-
-// auditReport asks the running appliance, or the store where nothing runs.
-func auditReport(ctx context.Context, a *configs.Appliance) (r *audit.Report, err error) {
-	r = new(audit.Report)
-	err = admin.NewClient(a.Path(a.DataDir)).JSON(ctx, "/v1/audit/verify", nil, r)
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return r, controlError(a, err)
-	}
-	err = withStore(a, func(store *mailbox.Store) error {
-		r, err = store.VerifyAudit(ctx, nil)
+		})
+		if err != nil {
+			return err
+		}
+		err = o.print(r, func() error { return printAudit(o.out, r, o.loc()) })
+		if err == nil && !r.OK() {
+			err = fmt.Errorf("the audit log is damaged, first at line %d: keep a copy of data_dir as it is and compare with a backup", r.First().Entry)
+		}
 		return err
 	})
-	return r, err
 }
 
 func printAudit(out io.Writer, r *audit.Report, loc *time.Location) error {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra" // home of the command line
 
-	"pecgate/configs"
 	"pecgate/gateway/admin"
 	"pecgate/mailbox"
 	"pecgate/mailbox/backup"
@@ -79,7 +78,7 @@ func oneFolder(c *cobra.Command, args []string) error {
 }
 
 func makeBackup(c *cobra.Command, app *app, dir string, how backupFlags) (err error) {
-	a, err := configs.LoadAppliance(app.config)
+	o, err := app.operator(c, how.json)
 	if err != nil {
 		return err
 	}
@@ -87,7 +86,7 @@ func makeBackup(c *cobra.Command, app *app, dir string, how backupFlags) (err er
 	if err != nil {
 		return err
 	}
-	if err := apart(dir, a.Path(a.DataDir)); err != nil {
+	if err := apart(dir, o.a.Path(o.a.DataDir)); err != nil {
 		return err
 	}
 	bar := newBar(c.ErrOrStderr())
@@ -99,7 +98,7 @@ func makeBackup(c *cobra.Command, app *app, dir string, how backupFlags) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	r, err := takeBackup(c, a, f)
+	r, err := takeBackup(c, o, f)
 	bar.clear()
 	if err != nil {
 		if c.Context().Err() != nil {
@@ -107,11 +106,7 @@ func makeBackup(c *cobra.Command, app *app, dir string, how backupFlags) (err er
 		}
 		return err
 	}
-	if how.json {
-		err = json.NewEncoder(c.OutOrStdout()).Encode(r)
-	} else {
-		err = printBackup(c.OutOrStdout(), r, a.Location())
-	}
+	err = o.print(r, func() error { return printBackup(o.out, r, o.loc()) })
 	if err == nil && len(r.Damaged) > 0 {
 		err = errors.New("messages in the store are damaged, and so is their copy: an earlier backup may have them whole; `pecgate fsck --deep` says which they are")
 	}
@@ -128,24 +123,24 @@ func earlier(f *backup.Folder) string {
 
 // takeBackup lets the running appliance send, or opens the store where nothing
 // runs.
-func takeBackup(c *cobra.Command, a *configs.Appliance, f *backup.Folder) (r *backup.Report, err error) {
-	ctx, client := c.Context(), admin.NewClient(a.Path(a.DataDir))
-	body, err := client.Backup(ctx, f.Have())
-	if errors.Is(err, admin.ErrNotRunning) {
-		err = withStore(a, func(s *mailbox.Store) error {
-			r, err = s.BackupTo(ctx, f, mailbox.AuditLine{Actor: "pecgate backup", From: thisProcess()})
+func takeBackup(c *cobra.Command, o *operator, f *backup.Folder) (r *backup.Report, err error) {
+	ctx := c.Context()
+	err = o.either(func(client *admin.Client) error {
+		body, err := client.Backup(ctx, f.Have())
+		if err != nil {
 			return err
-		})
-		return r, err
-	}
-	if err != nil {
-		return nil, controlError(a, err)
-	}
-	r, err = f.Take(ctx, body)
-	err = errors.Join(err, body.Close())
-	if told := client.BackedUp(context.WithoutCancel(ctx), r); told != nil && err == nil {
-		fmt.Fprintf(c.ErrOrStderr(), "pecgate: the backup stands, but its end could not be written into the audit log: %s\n", oneLine(told.Error()))
-	}
+		}
+		r, err = f.Take(ctx, body)
+		err = errors.Join(err, body.Close())
+		if told := client.BackedUp(context.WithoutCancel(ctx), r); told != nil && err == nil {
+			fmt.Fprintf(c.ErrOrStderr(), "pecgate: the backup stands, but its end could not be written into the audit log: %s\n", oneLine(told.Error()))
+		}
+		return err
+	}, func(s *mailbox.Store) error {
+		by := o.hand()
+		r, err = s.BackupTo(ctx, f, mailbox.AuditLine{Actor: by.Actor, From: by.From})
+		return err
+	})
 	return r, err
 }
 

@@ -21,6 +21,7 @@ import (
 // appliance where it runs, since a refused login counts for both. Before the first
 // start there is no store: what is found out is told and kept nowhere.
 func checkOnline(ctx context.Context, l *configs.Loaded, asJSON bool, out io.Writer, bar *bar) error {
+	o := &operator{a: l.Appliance}
 	var boxes []string
 	for _, m := range l.Policy.Mailboxes {
 		if m.Active {
@@ -29,8 +30,7 @@ func checkOnline(ctx context.Context, l *configs.Loaded, asJSON bool, out io.Wri
 	}
 	p := &onlinePrinter{out: out, json: asJSON, loc: l.Appliance.Location(), bar: bar, all: len(boxes)}
 	rest, err := p.each(boxes, func(box string) (found []relay.Online, err error) {
-		client := admin.NewClient(l.Appliance.Path(l.Appliance.DataDir))
-		return found, client.Change(ctx, "/v1/provider/try", url.Values{"mailbox": {box}}, &found)
+		return found, o.client().Change(ctx, "/v1/provider/try", url.Values{"mailbox": {box}}, &found)
 	})
 	if errors.Is(err, admin.ErrNotRunning) {
 		err = withStoreOrNone(l.Appliance, func(store *mailbox.Store) error {

@@ -100,7 +100,9 @@ func TestB10_CheckOnlineCommand(t *testing.T) {
 	}
 	h.stop()
 	asked := h.audit("check --online")
-	if !slices.ContainsFunc(asked, func(l mailbox.AuditLine) bool { return l.Actor == "control socket" && l.Box == boxA && l.Result == "given" }) {
+	if !slices.ContainsFunc(asked, func(l mailbox.AuditLine) bool {
+		return l.Actor == "control socket" && l.Box == boxA && l.Result == "given"
+	}) {
 		t.Errorf("no audit line of it: %+v", asked)
 	}
 	// Wrong usage, and a configuration at which nobody logs in.

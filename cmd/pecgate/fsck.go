@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +17,7 @@ import (
 )
 
 func newFsckCommand(app *app) *cobra.Command {
-	var asJSON, anew bool
+	var anew bool
 	var how mailbox.FsckOptions
 	c := &cobra.Command{
 		Use:   "fsck",
@@ -46,50 +45,36 @@ copy of data_dir first.
 Exit status 0 if nothing is wrong (any more), 1 if something is.`,
 		Example: "  pecgate fsck --deep\n  pecgate fsck --repair --json",
 		Args:    noArguments("use --config FILE for another configuration"),
-		RunE: func(c *cobra.Command, _ []string) error {
-			if anew {
-				if how.Deep || how.Repair {
-					return &exitError{exitUsage, "--rebuild goes alone: it checks every message anyway"}
-				}
-				l, err := configs.Load(app.config)
-				if err != nil {
-					return err
-				}
-				return rebuildFsck(c, l, asJSON)
-			}
-			a, err := configs.LoadAppliance(app.config)
-			if err != nil {
-				return err
-			}
-			bar := newBar(c.ErrOrStderr())
-			shown := int64(-1)
-			how.Progress = func(thousandths int64) {
-				if part := thousandths / 10; part > shown { // never back
-					shown = part
-					bar.draw(thousandths)
-				}
-			}
-			r, err := fsck(c, a, how)
-			bar.clear()
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				err = json.NewEncoder(c.OutOrStdout()).Encode(r)
-			} else {
-				err = printFsck(c.OutOrStdout(), r)
-			}
-			if err == nil && !r.OK() {
-				err = errors.New("the store is damaged: keep a copy of data_dir as it is before anything else, and compare with a backup")
-			}
-			return err
-		},
 	}
 	c.Flags().BoolVar(&how.Deep, "deep", false, "read and hash every message")
 	c.Flags().BoolVar(&anew, "rebuild", false, "make all records anew from the segments")
 	c.Flags().BoolVar(&how.Repair, "repair", false, "put right what is safe")
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
-	return c
+	return app.operate(c, "one JSON object", func(c *cobra.Command, o *operator, _ []string) error {
+		if anew {
+			if how.Deep || how.Repair {
+				return &exitError{exitUsage, "--rebuild goes alone: it checks every message anyway"}
+			}
+			return rebuildFsck(c, o)
+		}
+		bar := newBar(c.ErrOrStderr())
+		shown := int64(-1)
+		how.Progress = func(thousandths int64) {
+			if part := thousandths / 10; part > shown { // never back
+				shown = part
+				bar.draw(thousandths)
+			}
+		}
+		r, err := fsck(c, o.a, how)
+		bar.clear()
+		if err != nil {
+			return err
+		}
+		err = o.print(r, func() error { return printFsck(o.out, r) })
+		if err == nil && !r.OK() {
+			err = errors.New("the store is damaged: keep a copy of data_dir as it is before anything else, and compare with a backup")
+		}
+		return err
+	})
 }
 
 func fsck(c *cobra.Command, a *configs.Appliance, how mailbox.FsckOptions) (*mailbox.FsckReport, error) {

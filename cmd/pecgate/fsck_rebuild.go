@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -37,18 +36,18 @@ list of this year's); legal holds; app passwords and counts of wrong PINs; the l
 of who did what (its signed heads are kept, and a new log begins).`
 
 // rebuildFsck makes the records anew and says what was done.
-func rebuildFsck(c *cobra.Command, l *configs.Loaded, asJSON bool) error {
+func rebuildFsck(c *cobra.Command, o *operator) error {
+	l, err := configs.Load(o.config)
+	if err != nil {
+		return err
+	}
 	bar := newBar(c.ErrOrStderr())
 	r, err := rebuild(c, l, func(done, total int64) { bar.draw(done * 1000 / max(total, 1)) })
 	bar.clear()
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		err = json.NewEncoder(c.OutOrStdout()).Encode(r)
-	} else {
-		err = printRebuilt(c.OutOrStdout(), r)
-	}
+	err = o.print(r, func() error { return printRebuilt(o.out, r) })
 	if err == nil && r.Damaged > 0 {
 		err = errors.New("some messages are damaged: keep a copy of data_dir as it is, and compare with a backup")
 	}

@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"net/url"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -57,7 +55,7 @@ func (f *appFlags) asked() (bool, error) {
 }
 
 func (a *app) appPassword(c *cobra.Command, f appFlags) error {
-	who, err := a.named(f.user)
+	who, err := a.named(c, f.asJSON, f.user)
 	if err != nil {
 		return err
 	}
@@ -68,32 +66,31 @@ func (a *app) appPassword(c *cobra.Command, f appFlags) error {
 		if err != nil {
 			return err
 		}
-		return printApps(c, all, f.asJSON, who.a.Location())
+		return printAll(who.operator, all, func() error { return printApps(who.out, all, who.loc()) })
 	case f.revoke:
 		gone, err := s.revoke(c.Context(), f.name)
 		if err != nil {
 			return err
 		}
-		if f.asJSON {
-			return json.NewEncoder(c.OutOrStdout()).Encode(gone)
-		}
-		_, err = fmt.Fprintf(c.OutOrStdout(), "%s of %s is revoked: no new login with it, and a session that is open ends.\n", gone.Name, gone.User)
-		return err
+		return who.print(gone, func() error {
+			_, err := fmt.Fprintf(who.out, "%s of %s is revoked: no new login with it, and a session that is open ends.\n", gone.Name, gone.User)
+			return err
+		})
 	}
 	password, digest := auth.NewAppPassword()
 	made, err := s.make(c.Context(), f.name, digest)
 	if err != nil {
 		return err
 	}
-	if f.asJSON {
-		return json.NewEncoder(c.OutOrStdout()).Encode(struct {
-			admin.App
-			Password string `json:"password"`
-		}{made, password})
-	}
-	fmt.Fprintf(c.ErrOrStderr(), "App password of %s for %s. It is shown only this once: type it into the mail program in place of the password. It is no PIN.\n", made.User, made.Name)
-	_, err = fmt.Fprintln(c.OutOrStdout(), password)
-	return err
+	answer := struct {
+		admin.App
+		Password string `json:"password"`
+	}{made, password}
+	return who.print(answer, func() error {
+		fmt.Fprintf(c.ErrOrStderr(), "App password of %s for %s. It is shown only this once: type it into the mail program in place of the password. It is no PIN.\n", made.User, made.Name)
+		_, err := fmt.Fprintln(who.out, password)
+		return err
+	})
 }
 
 // loginsOf is the login of a user, or all of them where none is named.
@@ -114,24 +111,16 @@ func loginsOf(l *configs.Loaded, user string) (logins []string, err error) {
 type appStore struct{ named }
 
 func (s appStore) do(ctx context.Context, path string, q url.Values, change bool, into any, offline func(*mailbox.Store) error) error {
-	client := admin.NewClient(s.a.Path(s.a.DataDir))
-	ask := client.JSON
-	if change {
-		ask = client.Change
-	}
-	if err := ask(ctx, path, q, into); !errors.Is(err, admin.ErrNotRunning) {
-		return controlError(s.a, err)
-	}
-	if s.faulty != nil && s.login != "" {
-		return s.faulty
-	}
-	return withStore(s.a, offline)
+	return s.either(func(client *admin.Client) error {
+		if change {
+			return client.Change(ctx, path, q, into)
+		}
+		return client.JSON(ctx, path, q, into)
+	}, s.known(offline))
 }
 
 // by is who asks where nothing runs.
-func (s appStore) by() admin.By {
-	return admin.By{Actor: "pecgate password", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())}
-}
+func (s appStore) by() admin.By { return admin.By(s.hand()) }
 
 func (s appStore) list(ctx context.Context) (all []admin.App, err error) {
 	var logins []string // none: all
@@ -164,17 +153,7 @@ func (s appStore) revoke(ctx context.Context, name string) (gone admin.App, err 
 	return gone, err
 }
 
-func printApps(c *cobra.Command, all []admin.App, asJSON bool, loc *time.Location) error {
-	out := c.OutOrStdout()
-	if asJSON {
-		e := json.NewEncoder(out)
-		for _, a := range all {
-			if err := e.Encode(a); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
+func printApps(out io.Writer, all []admin.App, loc *time.Location) error {
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(out, "no app password")
 		return err

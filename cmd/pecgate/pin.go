@@ -1,12 +1,9 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra" // the command line
@@ -15,7 +12,6 @@ import (
 	"pecgate/gateway/admin"
 	"pecgate/gateway/auth"
 	"pecgate/mailbox"
-	"pecgate/relay"
 )
 
 func newPINCommand(a *app) *cobra.Command {
@@ -66,7 +62,7 @@ func (a *app) unlockPIN(cmd *cobra.Command, user string, asJSON bool) error {
 	if user == "" {
 		return &exitError{exitUsage, "--unlock needs a user: the login or the email of one in policy.yaml"}
 	}
-	who, err := a.named(user)
+	who, err := a.named(cmd, asJSON, user)
 	if err != nil {
 		var exit *exitError
 		if errors.As(err, &exit) {
@@ -74,35 +70,22 @@ func (a *app) unlockPIN(cmd *cobra.Command, user string, asJSON bool) error {
 		}
 		return err
 	}
-	done, err := unlockPIN(cmd.Context(), who)
+	var done admin.Unlocked
+	err = who.either(func(client *admin.Client) error {
+		return client.Change(cmd.Context(), "/v1/pin/unlock", url.Values{"user": {who.login}}, &done)
+	}, who.known(func(store *mailbox.Store) error {
+		if who.noPIN {
+			return admin.NoPIN(who.login)
+		}
+		n, err := gateway.UnlockPIN(cmd.Context(), store, who.login, who.loc(), who.hand())
+		done = admin.Unlocked{User: who.login, Wrong: n}
+		return err
+	}))
 	if err != nil {
 		return err
 	}
-	out := cmd.OutOrStdout()
-	if asJSON {
-		return json.NewEncoder(out).Encode(done)
-	}
-	_, err = fmt.Fprintf(out, "The PIN of %s can be used again (%s today).\n", done.User, count(done.Wrong, "wrong one", "wrong ones"))
-	return err
-}
-
-func unlockPIN(ctx context.Context, who named) (done admin.Unlocked, err error) {
-	a, login := who.a, who.login
-	err = admin.NewClient(a.Path(a.DataDir)).Change(ctx, "/v1/pin/unlock", url.Values{"user": {login}}, &done)
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return done, controlError(a, err)
-	}
-	if who.faulty != nil {
-		return done, who.faulty
-	}
-	if who.noPIN {
-		return done, admin.NoPIN(login)
-	}
-	err = withStore(a, func(store *mailbox.Store) error {
-		by := relay.Hand{Actor: "pecgate pin", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())}
-		n, err := gateway.UnlockPIN(ctx, store, login, a.Location(), by)
-		done = admin.Unlocked{User: login, Wrong: n}
+	return who.print(done, func() error {
+		_, err := fmt.Fprintf(who.out, "The PIN of %s can be used again (%s today).\n", done.User, count(done.Wrong, "wrong one", "wrong ones"))
 		return err
 	})
-	return done, err
 }

@@ -1,19 +1,14 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
-	"os"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra" // home of the command line
 
-	"pecgate/configs"
 	"pecgate/gateway/admin"
 	"pecgate/mailbox"
 	"pecgate/relay"
@@ -40,7 +35,6 @@ func oneBox(what string) cobra.PositionalArgs {
 }
 
 func newProviderResumeCommand(app *app) *cobra.Command {
-	var asJSON bool
 	c := &cobra.Command{
 		Use:   "resume ADDRESS",
 		Short: "log in once more with a password that the provider refused",
@@ -50,44 +44,26 @@ has another password. Where the password was right all the time (the mailbox was
 provider's panel), this command makes one more attempt. Who asked for it is in the audit log.`,
 		Example: "  pecgate provider resume protocollo@pec.example.org",
 		Args:    oneBox("resume"),
-		RunE: func(c *cobra.Command, args []string) error {
-			l, err := configs.Load(app.config)
-			if err != nil {
-				return err
-			}
-			done, err := resume(c.Context(), l, args[0])
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return json.NewEncoder(c.OutOrStdout()).Encode(done)
-			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s logs in once more: see `pecgate status`\n", done.Mailbox)
-			return err
-		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
-	return c
-}
-
-func resume(ctx context.Context, l *configs.Loaded, box string) (done admin.Resumed, err error) {
-	a := l.Appliance
-	err = admin.NewClient(a.Path(a.DataDir)).Change(ctx, "/v1/provider/resume", url.Values{"mailbox": {box}}, &done)
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return done, controlError(a, err)
-	}
-	err = withStore(a, func(store *mailbox.Store) error {
-		r, err := relayOn(l, store)
+	return app.operate(c, "one JSON object", func(c *cobra.Command, o *operator, args []string) error {
+		var done admin.Resumed
+		err := o.either(func(client *admin.Client) error {
+			return client.Change(c.Context(), "/v1/provider/resume", url.Values{"mailbox": args}, &done)
+		}, o.relayed(func(r *relay.Service, _ *mailbox.Store) error {
+			done = admin.Resumed{Mailbox: args[0], Resumed: true}
+			return r.Resume(c.Context(), args[0], o.hand())
+		}))
 		if err != nil {
 			return err
 		}
-		return r.Resume(ctx, box, relay.Hand{Actor: "pecgate provider", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())})
+		return o.print(done, func() error {
+			_, err := fmt.Fprintf(o.out, "%s logs in once more: see `pecgate status`\n", done.Mailbox)
+			return err
+		})
 	})
-	return admin.Resumed{Mailbox: box, Resumed: err == nil}, err
 }
 
 func newProviderCopiesCommand(app *app) *cobra.Command {
-	var asJSON bool
 	c := &cobra.Command{
 		Use:   "copies ADDRESS",
 		Short: "what provider_copy would delete at the provider now, without deleting it",
@@ -99,39 +75,20 @@ To try a rule before it holds, write it into a copy of policy.yaml and a pecgate
 with --config while the appliance is stopped.`,
 		Example: "  pecgate provider copies protocollo@pec.example.org",
 		Args:    oneBox("copies"),
-		RunE: func(c *cobra.Command, args []string) error {
-			l, err := configs.Load(app.config)
-			if err != nil {
-				return err
-			}
-			found, err := copies(c.Context(), l, args[0])
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return json.NewEncoder(c.OutOrStdout()).Encode(found)
-			}
-			return printCopies(c.OutOrStdout(), found, l.Appliance.Location())
-		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
-	return c
-}
-
-func copies(ctx context.Context, l *configs.Loaded, box string) (found relay.Copies, err error) {
-	a := l.Appliance
-	err = admin.NewClient(a.Path(a.DataDir)).JSON(ctx, "/v1/provider/copies", url.Values{"mailbox": {box}}, &found)
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return found, controlError(a, err)
-	}
-	err = withStore(a, func(store *mailbox.Store) error {
-		r, err := relayOn(l, store)
-		if err == nil {
-			found, err = r.Copies(ctx, box)
+	return app.operate(c, "one JSON object", func(c *cobra.Command, o *operator, args []string) error {
+		var found relay.Copies
+		err := o.either(func(client *admin.Client) error {
+			return client.JSON(c.Context(), "/v1/provider/copies", url.Values{"mailbox": args}, &found)
+		}, o.relayed(func(r *relay.Service, _ *mailbox.Store) (err error) {
+			found, err = r.Copies(c.Context(), args[0])
+			return err
+		}))
+		if err != nil {
+			return err
 		}
-		return err
+		return o.print(found, func() error { return printCopies(o.out, found, o.loc()) })
 	})
-	return found, err
 }
 
 func printCopies(out io.Writer, f relay.Copies, loc *time.Location) error {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra" // home of the command line
 
-	"pecgate/configs"
 	"pecgate/gateway/admin"
 	"pecgate/mailbox"
 	"pecgate/relay"
@@ -84,7 +82,6 @@ func queueStates(words []string) (states []relay.State, err error) {
 }
 
 func newQueueListCommand(app *app) *cobra.Command {
-	var asJSON bool
 	var box string
 	var words []string
 	c := &cobra.Command{
@@ -95,31 +92,25 @@ before they leave, or those in the states that --state names.
 --json prints one object per line.`,
 		Example: "  pecgate queue list --state held\n  pecgate queue list --mailbox protocollo@pec.example.org --json",
 		Args:    noArguments("use --mailbox and --state"),
-		RunE: func(c *cobra.Command, _ []string) error {
-			a, err := configs.LoadAppliance(app.config)
-			if err != nil {
-				return err
-			}
-			f := relay.QueueFilter{Mailbox: box}
-			if f.States, err = queueStates(words); err != nil {
-				return err
-			}
-			p := &queuePrinter{out: c.OutOrStdout(), json: asJSON, loc: a.Location()}
-			if err := listQueue(c.Context(), a, f, p); err != nil {
-				return err
-			}
-			return p.end()
-		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object per line")
 	c.Flags().StringVar(&box, "mailbox", "", "only of this PEC `ADDRESS`")
 	c.Flags().StringSliceVar(&words, "state", nil, "only in this `STATE`; may be repeated; all for every one")
-	return c
+	return app.operate(c, "one JSON object per line", func(c *cobra.Command, o *operator, _ []string) (err error) {
+		f := relay.QueueFilter{Mailbox: box}
+		if f.States, err = queueStates(words); err != nil {
+			return err
+		}
+		p := &queuePrinter{out: o.out, json: o.json, loc: o.loc()}
+		if err := listQueue(c.Context(), o, f, p); err != nil {
+			return err
+		}
+		return p.end()
+	})
 }
 
 // listQueue shows all parts of the list, asked of the running appliance, or of
 // the store where nothing runs.
-func listQueue(ctx context.Context, a *configs.Appliance, f relay.QueueFilter, p *queuePrinter) error {
+func listQueue(ctx context.Context, o *operator, f relay.QueueFilter, p *queuePrinter) error {
 	parts := func(part func(relay.QueueFilter) (relay.QueuePage, error)) error {
 		for {
 			page, err := part(f)
@@ -136,21 +127,19 @@ func listQueue(ctx context.Context, a *configs.Appliance, f relay.QueueFilter, p
 			}
 		}
 	}
-	client := admin.NewClient(a.Path(a.DataDir))
-	err := parts(func(f relay.QueueFilter) (page relay.QueuePage, err error) {
-		q := url.Values{"mailbox": {f.Mailbox}, "after": {f.After}}
-		for _, s := range f.States {
-			q.Add("state", string(s))
+	return o.either(func(client *admin.Client) error {
+		err := parts(func(f relay.QueueFilter) (page relay.QueuePage, err error) {
+			q := url.Values{"mailbox": {f.Mailbox}, "after": {f.After}}
+			for _, s := range f.States {
+				q.Add("state", string(s))
+			}
+			return page, client.JSON(ctx, "/v1/queue", q, &page)
+		})
+		if errors.Is(err, admin.ErrNotRunning) && p.lines > 0 {
+			return errors.New("the appliance stopped meanwhile: the list is not whole")
 		}
-		return page, client.JSON(ctx, "/v1/queue", q, &page)
-	})
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return controlError(a, err)
-	}
-	if p.lines > 0 {
-		return errors.New("the appliance stopped meanwhile: the list is not whole")
-	}
-	return withStore(a, func(store *mailbox.Store) error {
+		return err
+	}, func(store *mailbox.Store) error {
 		p.note("The appliance is not running: this is what its store says.")
 		return parts(func(f relay.QueueFilter) (relay.QueuePage, error) { return relay.Queue(ctx, store, f) })
 	})
@@ -243,28 +232,24 @@ func stateText(s relay.State, why relay.Reason, mayHaveLeft bool) string {
 }
 
 func newQueueShowCommand(app *app) *cobra.Command {
-	var asJSON bool
 	c := &cobra.Command{
 		Use:   "show ID",
 		Short: "one submission, when it is tried next, and what can be done",
 		Args:  oneID("show"),
-		RunE: func(c *cobra.Command, args []string) error {
-			a, err := configs.LoadAppliance(app.config)
-			if err != nil {
-				return err
-			}
-			s, err := queued(c.Context(), a, args[0])
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return json.NewEncoder(c.OutOrStdout()).Encode(s)
-			}
-			return printQueued(c.OutOrStdout(), s, a.Location())
-		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
-	return c
+	return app.operate(c, "one JSON object", func(c *cobra.Command, o *operator, args []string) error {
+		var s relay.QueueShown
+		err := o.either(func(client *admin.Client) error {
+			return client.JSON(c.Context(), "/v1/queue/show", url.Values{"id": args}, &s)
+		}, func(store *mailbox.Store) (err error) {
+			s, err = relay.ShowQueued(c.Context(), store, args[0])
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return o.print(s, func() error { return printQueued(o.out, s, o.loc()) })
+	})
 }
 
 func oneID(what string) cobra.PositionalArgs {
@@ -274,19 +259,6 @@ func oneID(what string) cobra.PositionalArgs {
 		}
 		return nil
 	}
-}
-
-// queued asks the running appliance, or the store where nothing runs.
-func queued(ctx context.Context, a *configs.Appliance, id string) (s relay.QueueShown, err error) {
-	err = admin.NewClient(a.Path(a.DataDir)).JSON(ctx, "/v1/queue/show", url.Values{"id": {id}}, &s)
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return s, controlError(a, err)
-	}
-	err = withStore(a, func(store *mailbox.Store) error {
-		s, err = relay.ShowQueued(ctx, store, id)
-		return err
-	})
-	return s, err
 }
 
 func printQueued(out io.Writer, s relay.QueueShown, loc *time.Location) error {
@@ -310,7 +282,7 @@ func printQueued(out io.Writer, s relay.QueueShown, loc *time.Location) error {
 }
 
 func newQueueChangeCommand(app *app, what, short, long string) *cobra.Command {
-	var asJSON, knows, unconfirmed bool
+	var knows, unconfirmed bool
 	c := &cobra.Command{
 		Use:   what + " ID...",
 		Short: short,
@@ -321,36 +293,29 @@ func newQueueChangeCommand(app *app, what, short, long string) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, args []string) error {
-			a, err := configs.LoadAppliance(app.config)
-			if err != nil {
-				return err
-			}
-			ch := &queueChange{what: what, knows: knows, unconfirmed: unconfirmed, a: a, config: app.config, show: func(s relay.QueueShown) error {
-				if asJSON {
-					return json.NewEncoder(c.OutOrStdout()).Encode(s)
-				}
-				text := stateText(s.State, s.StateReason, s.MayHaveLeft) + lackText(s.Unconfirmed)
-				if s.Batch != nil {
-					text += "; " + batchText(s.Batch, s.ID)
-				}
-				if what == "cancel" && s.Batch != nil && s.Batch.ID == s.ID && s.State != relay.Cancelled {
-					text = "cancelled as far as it had not left: " + batchText(s.Batch, s.ID)
-				}
-				_, err := fmt.Fprintf(c.OutOrStdout(), "%s is %s\n", s.ID, text)
-				return err
-			}}
-			return ch.all(c.Context(), args, c.ErrOrStderr())
-		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object per ID")
 	if what == "retry" {
 		c.Flags().BoolVar(&unconfirmed, "unconfirmed", false, "also one of which nobody knows whether its PIN or approval was given")
 	}
 	if what == "cancel" {
 		c.Flags().BoolVar(&knows, "may-have-left", false, "also one that may have left: it is given up")
 	}
-	return c
+	return app.operate(c, "one JSON object per ID", func(c *cobra.Command, o *operator, args []string) error {
+		ch := &queueChange{what: what, knows: knows, unconfirmed: unconfirmed, show: func(s relay.QueueShown) error {
+			text := stateText(s.State, s.StateReason, s.MayHaveLeft) + lackText(s.Unconfirmed)
+			if s.Batch != nil {
+				text += "; " + batchText(s.Batch, s.ID)
+			}
+			if what == "cancel" && s.Batch != nil && s.Batch.ID == s.ID && s.State != relay.Cancelled {
+				text = "cancelled as far as it had not left: " + batchText(s.Batch, s.ID)
+			}
+			return o.print(s, func() error {
+				_, err := fmt.Fprintf(o.out, "%s is %s\n", s.ID, text)
+				return err
+			})
+		}}
+		return ch.all(c.Context(), o, args, c.ErrOrStderr())
+	})
 }
 
 // queueChange is a change to some submissions.
@@ -358,15 +323,11 @@ type queueChange struct {
 	what        string
 	knows       bool // --may-have-left
 	unconfirmed bool // --unconfirmed
-	a           *configs.Appliance
-	config      string // pecgate.yaml
 	show        func(relay.QueueShown) error
 }
 
 // all changes each of the submissions: one that cannot be changed stops no other.
-func (ch *queueChange) all(ctx context.Context, ids []string, errs io.Writer) error {
-	a := ch.a
-	client := admin.NewClient(a.Path(a.DataDir))
+func (ch *queueChange) all(ctx context.Context, o *operator, ids []string, errs io.Writer) error {
 	q := url.Values{}
 	if ch.knows {
 		q.Set("may_have_left", "true")
@@ -375,26 +336,15 @@ func (ch *queueChange) all(ctx context.Context, ids []string, errs io.Writer) er
 		q.Set("unconfirmed", "true")
 	}
 	rest := ids
-	err := ch.each(&rest, errs, func(id string) (s relay.QueueShown, err error) {
-		q.Set("id", id)
-		return s, client.Change(ctx, "/v1/queue/"+ch.what, q, &s)
-	})
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return controlError(a, err)
-	}
-	l, err := configs.Load(ch.config) // nobody else knows the mailboxes now
-	if err != nil {
-		return err
-	}
-	return withStore(a, func(store *mailbox.Store) error {
-		r, err := relayOn(l, store)
-		if err != nil {
-			return err
-		}
+	return o.either(func(client *admin.Client) error {
+		return ch.each(&rest, errs, func(id string) (s relay.QueueShown, err error) {
+			q.Set("id", id)
+			return s, client.Change(ctx, "/v1/queue/"+ch.what, q, &s)
+		})
+	}, o.relayed(func(r *relay.Service, store *mailbox.Store) error {
 		if err := r.Restored(ctx); err != nil {
 			return err
 		}
-		by := relay.Hand{Actor: "pecgate queue", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())}
 		retry := r.Retry
 		if ch.unconfirmed {
 			retry = r.RetryUnconfirmed
@@ -406,13 +356,13 @@ func (ch *queueChange) all(ctx context.Context, ids []string, errs io.Writer) er
 			},
 		}[ch.what]
 		return ch.each(&rest, errs, func(name string) (relay.QueueShown, error) {
-			id, err := do(ctx, name, by)
+			id, err := do(ctx, name, o.hand())
 			if err != nil {
 				return relay.QueueShown{}, err
 			}
 			return relay.ShowQueued(ctx, store, id)
 		})
-	})
+	}))
 }
 
 // each takes the ids one after the other off the list. The last error is

@@ -2,25 +2,20 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
-	"os"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra" // home of the command line
 
-	"pecgate/configs"
 	"pecgate/gateway/admin"
 	"pecgate/mailbox"
 	"pecgate/relay"
 )
 
 func newQueueForwardsCommand(app *app) *cobra.Command {
-	var asJSON bool
 	c := &cobra.Command{
 		Use:   "forwards",
 		Short: "what waits for ordinary mailboxes",
@@ -35,42 +30,22 @@ read, and 2 for wrong usage or configuration.`,
   pecgate queue forwards retry f1a-0
   pecgate queue forwards drop f1a-0`,
 		Args: noArguments("use `queue forwards`, `queue forwards retry ID` or `queue forwards drop ID`"),
-		RunE: func(c *cobra.Command, _ []string) error {
-			l, err := configs.Load(app.config)
-			if err != nil {
-				return err
-			}
-			all, err := forwards(c.Context(), l.Appliance)
-			if err != nil {
-				return err
-			}
-			if !asJSON {
-				return printForwards(c.OutOrStdout(), all, l.Appliance.Location())
-			}
-			for _, f := range all {
-				if err := json.NewEncoder(c.OutOrStdout()).Encode(f); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object per line")
 	c.AddCommand(newForwardChangeCommand(app, "retry", "try it now", (*relay.Service).ForwardRetry),
 		newForwardChangeCommand(app, "drop", "do not send it", (*relay.Service).ForwardDrop))
-	return c
-}
-
-func forwards(ctx context.Context, a *configs.Appliance) (all []relay.Forward, err error) {
-	err = admin.NewClient(a.Path(a.DataDir)).JSON(ctx, "/v1/queue/forwards", nil, &all)
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return all, controlError(a, err)
-	}
-	err = withStore(a, func(store *mailbox.Store) error {
-		all, err = relay.Forwards(ctx, store, 10_000)
-		return err
+	return app.operate(c, "one JSON object per line", func(c *cobra.Command, o *operator, _ []string) error {
+		var all []relay.Forward
+		err := o.either(func(client *admin.Client) error {
+			return client.JSON(c.Context(), "/v1/queue/forwards", nil, &all)
+		}, func(store *mailbox.Store) (err error) {
+			all, err = relay.Forwards(c.Context(), store, 10_000)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return printAll(o, all, func() error { return printForwards(o.out, all, o.loc()) })
 	})
-	return all, err
 }
 
 func printForwards(out io.Writer, all []relay.Forward, loc *time.Location) error {
@@ -87,7 +62,7 @@ func printForwards(out io.Writer, all []relay.Forward, loc *time.Location) error
 }
 
 func newForwardChangeCommand(app *app, what, short string, do func(*relay.Service, context.Context, string, relay.Hand) (*relay.Forward, error)) *cobra.Command {
-	return &cobra.Command{
+	return app.operate(&cobra.Command{
 		Use:   what + " ID",
 		Short: short,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -96,31 +71,18 @@ func newForwardChangeCommand(app *app, what, short string, do func(*relay.Servic
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, args []string) error {
-			l, err := configs.Load(app.config)
-			if err != nil {
-				return err
-			}
-			a := l.Appliance
-			it := new(relay.Forward)
-			err = admin.NewClient(a.Path(a.DataDir)).Change(c.Context(), "/v1/queue/forwards/"+what, url.Values{"id": {args[0]}}, it)
-			if errors.Is(err, admin.ErrNotRunning) {
-				err = withStore(a, func(store *mailbox.Store) error {
-					s, err := relayOn(l, store)
-					if err != nil {
-						return err
-					}
-					it, err = do(s, c.Context(), args[0], relay.Hand{Actor: "pecgate queue", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())})
-					return err
-				})
-			} else {
-				err = controlError(a, err)
-			}
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s for %s: %s\n", it.ID, it.To, map[string]string{"retry": "tried now", "drop": "not sent"}[what])
+	}, "", func(c *cobra.Command, o *operator, args []string) error {
+		it := new(relay.Forward)
+		err := o.either(func(client *admin.Client) error {
+			return client.Change(c.Context(), "/v1/queue/forwards/"+what, url.Values{"id": args}, it)
+		}, o.relayed(func(r *relay.Service, _ *mailbox.Store) (err error) {
+			it, err = do(r, c.Context(), args[0], o.hand())
 			return err
-		},
-	}
+		}))
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(o.out, "%s for %s: %s\n", it.ID, it.To, map[string]string{"retry": "tried now", "drop": "not sent"}[what])
+		return err
+	})
 }

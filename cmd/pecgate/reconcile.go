@@ -1,24 +1,20 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra" // home of the command line
 
-	"pecgate/configs"
 	"pecgate/gateway/admin"
 	"pecgate/mailbox"
 	"pecgate/relay"
 )
 
 func newReconcileCommand(app *app) *cobra.Command {
-	var asJSON, bringIn bool
+	var bringIn bool
 	var also []string
 	c := &cobra.Command{
 		Use:   "reconcile BOX",
@@ -45,56 +41,33 @@ not.`,
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, args []string) error {
-			l, err := configs.Load(app.config)
-			if err != nil {
-				return err
-			}
-			bar := newBar(c.ErrOrStderr())
-			found, err := reconciled(c.Context(), l, args[0], bringIn, also, func(done, total int64) { bar.draw(done * 1000 / max(total, 1)) })
-			bar.clear()
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				err = json.NewEncoder(c.OutOrStdout()).Encode(found)
-			} else {
-				err = printReconciled(c.OutOrStdout(), found, bringIn)
-			}
-			if err == nil && found.Failed > 0 {
-				err = fmt.Errorf("%d messages could not be taken in: `--json` and the log say which and why", found.Failed)
-			}
-			return err
-		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	c.Flags().BoolVar(&bringIn, "bring-in", false, "take in what is missing, as history")
 	c.Flags().StringArrayVar(&also, "folder", nil, "a folder of drafts or spam that counts as mail all the same; may be repeated")
-	return c
-}
-
-// reconciled asks the running appliance, or works on the store where nothing runs.
-func reconciled(ctx context.Context, l *configs.Loaded, box string, bringIn bool, also []string, progress func(done, total int64)) (found *relay.Reconciled, err error) {
-	a := l.Appliance
-	found, err = admin.NewClient(a.Path(a.DataDir)).Reconcile(ctx, box, bringIn, also, progress)
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return found, controlError(a, err)
-	}
-	err = withStore(a, func(store *mailbox.Store) error {
-		r, err := relayOn(l, store)
+	return app.operate(c, "one JSON object", func(c *cobra.Command, o *operator, args []string) error {
+		bar := newBar(c.ErrOrStderr())
+		progress := func(done, total int64) { bar.draw(done * 1000 / max(total, 1)) }
+		var found *relay.Reconciled
+		err := o.either(func(client *admin.Client) (err error) {
+			found, err = client.Reconcile(c.Context(), args[0], bringIn, also, progress)
+			return err
+		}, o.relayed(func(r *relay.Service, _ *mailbox.Store) (err error) {
+			if err := r.Restored(c.Context()); err != nil {
+				return err
+			}
+			found, err = r.Reconcile(c.Context(), args[0], relay.ReconcileOptions{BringIn: bringIn, Also: also, Progress: progress, By: o.hand()})
+			return err
+		}))
+		bar.clear()
 		if err != nil {
 			return err
 		}
-		if err := r.Restored(ctx); err != nil {
-			return err
+		err = o.print(found, func() error { return printReconciled(o.out, found, bringIn) })
+		if err == nil && found.Failed > 0 {
+			err = fmt.Errorf("%d messages could not be taken in: `--json` and the log say which and why", found.Failed)
 		}
-		found, err = r.Reconcile(ctx, box, relay.ReconcileOptions{
-			BringIn: bringIn, Also: also, Progress: progress,
-			By: relay.Hand{Actor: "pecgate reconcile", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid())},
-		})
 		return err
 	})
-	return found, err
 }
 
 func printReconciled(out io.Writer, r *relay.Reconciled, bringIn bool) error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +18,6 @@ import (
 
 func newRestoreCommand(app *app) *cobra.Command {
 	var identity string
-	var asJSON bool
 	c := &cobra.Command{
 		Use:   "restore DIR",
 		Short: "fills an empty data_dir with a backup",
@@ -41,33 +39,23 @@ data_dir.
 Exit status 0 if all is well, 1 if not.`,
 		Example: "  sudo -u pecgate pecgate restore /mnt/backup/pecgate",
 		Args:    oneFolder,
-		RunE: func(c *cobra.Command, args []string) error {
-			a, err := configs.LoadAppliance(app.config)
-			if err != nil {
-				return err
-			}
-			keys, err := identities(identity)
-			if err != nil {
-				return err
-			}
-			r, err := restore(c, a, args[0], keys)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				err = json.NewEncoder(c.OutOrStdout()).Encode(r)
-			} else {
-				err = printRestored(c.OutOrStdout(), r, a.Location())
-			}
-			if err == nil && r.Damage > 0 {
-				err = errors.New("the store was damaged already when it was backed up, and is so now: look into earlier backups for what is listed")
-			}
-			return err
-		},
 	}
 	c.Flags().StringVar(&identity, "identity", "", "`FILE` of secret keys (age-keygen)")
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
-	return c
+	return app.operate(c, "one JSON object", func(c *cobra.Command, o *operator, args []string) error {
+		keys, err := identities(identity)
+		if err != nil {
+			return err
+		}
+		r, err := restore(c, o.a, args[0], keys)
+		if err != nil {
+			return err
+		}
+		err = o.print(r, func() error { return printRestored(o.out, r, o.loc()) })
+		if err == nil && r.Damage > 0 {
+			err = errors.New("the store was damaged already when it was backed up, and is so now: look into earlier backups for what is listed")
+		}
+		return err
+	})
 }
 
 func restore(c *cobra.Command, a *configs.Appliance, from string, keys *backup.Identities) (*mailbox.RestoreReport, error) {

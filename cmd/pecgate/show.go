@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,14 +12,13 @@ import (
 
 	"github.com/spf13/cobra" // home of the command line
 
-	"pecgate/configs"
 	"pecgate/gateway/admin"
 	"pecgate/mailbox"
 	"pecgate/relay"
 )
 
 func newShowCommand(app *app) *cobra.Command {
-	var asJSON, eml bool
+	var eml bool
 	c := &cobra.Command{
 		Use:   "show ID",
 		Short: "one submission as a timeline",
@@ -36,53 +34,35 @@ queue.`,
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, args []string) error {
-			a, err := configs.LoadAppliance(app.config)
-			if err != nil {
-				return err
-			}
-			if eml {
-				return showBytes(c.Context(), c.OutOrStdout(), a, args[0])
-			}
-			s, err := shown(c.Context(), a, args[0])
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return json.NewEncoder(c.OutOrStdout()).Encode(s)
-			}
-			return printShown(c.OutOrStdout(), s, a.Location())
-		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	c.Flags().BoolVar(&eml, "eml", false, "the bytes as they are relayed")
-	return c
-}
-
-// shown asks the running appliance, or the store where nothing runs.
-func shown(ctx context.Context, a *configs.Appliance, id string) (s relay.Shown, err error) {
-	err = admin.NewClient(a.Path(a.DataDir)).JSON(ctx, "/v1/show", url.Values{"id": {id}}, &s)
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return s, controlError(a, err)
-	}
-	err = withStore(a, func(store *mailbox.Store) error {
-		s, _, err = relay.Show(ctx, store, id)
-		return err
+	return app.operate(c, "one JSON object", func(c *cobra.Command, o *operator, args []string) error {
+		if eml {
+			return showBytes(c.Context(), o, args[0])
+		}
+		var s relay.Shown
+		err := o.either(func(client *admin.Client) error {
+			return client.JSON(c.Context(), "/v1/show", url.Values{"id": args}, &s)
+		}, func(store *mailbox.Store) (err error) {
+			s, _, err = relay.Show(c.Context(), store, args[0])
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return o.print(s, func() error { return printShown(o.out, s, o.loc()) })
 	})
-	return s, err
 }
 
-func showBytes(ctx context.Context, out io.Writer, a *configs.Appliance, id string) error {
-	err := admin.NewClient(a.Path(a.DataDir)).Copy(ctx, "/v1/eml", url.Values{"id": {id}}, out)
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return controlError(a, err)
-	}
-	return withStore(a, func(store *mailbox.Store) error {
+func showBytes(ctx context.Context, o *operator, id string) error {
+	return o.either(func(client *admin.Client) error {
+		return client.Copy(ctx, "/v1/eml", url.Values{"id": {id}}, o.out)
+	}, func(store *mailbox.Store) error {
 		r, err := relay.Bytes(ctx, store, id)
 		if err != nil {
 			return err
 		}
-		_, err = io.Copy(out, io.NewSectionReader(r, 0, r.Size()))
+		_, err = io.Copy(o.out, io.NewSectionReader(r, 0, r.Size()))
 		return errors.Join(err, r.Close())
 	})
 }

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"os"
 	"sync/atomic"
 
+	"github.com/spf13/cobra" // home of the command line
+
 	"pecgate/configs"
 	"pecgate/gateway"
 	"pecgate/gateway/smtpd"
+	"pecgate/mailbox"
 	"pecgate/policy"
 	"pecgate/relay"
 )
@@ -56,7 +60,7 @@ func (s *source) appliance() *configs.Appliance { return s.now.Load().loaded.App
 
 // named is a user whom a command is about.
 type named struct {
-	a     *configs.Appliance
+	*operator
 	login string
 	// faulty: the policy cannot be read, and login is what was typed. The appliance
 	// that runs knows whom it means; where none runs, nobody does.
@@ -64,18 +68,27 @@ type named struct {
 	noPIN  bool
 }
 
+// known is what either does on the store, where nobody but policy.yaml knows the user.
+func (who named) known(fn func(*mailbox.Store) error) func(*mailbox.Store) error {
+	return func(store *mailbox.Store) error {
+		if who.faulty != nil && who.login != "" {
+			return who.faulty
+		}
+		return fn(store)
+	}
+}
+
 // named looks for a user by login or email in the policy. The error is that of
 // loginsOf.
-func (a *app) named(user string) (who named, err error) {
-	l, err := configs.Load(a.config)
-	if err != nil {
-		who = named{login: user, faulty: err}
-		if who.a, err = configs.LoadAppliance(a.config); err != nil {
-			return who, who.faulty // all that is wrong, in both files
-		}
+func (a *app) named(c *cobra.Command, asJSON bool, user string) (who named, err error) {
+	l, faulty := configs.Load(a.config)
+	if who.operator, err = a.operator(c, asJSON); err != nil {
+		return who, cmp.Or(faulty, err) // all that is wrong, in both files
+	}
+	if faulty != nil {
+		who.login, who.faulty = user, faulty
 		return who, nil
 	}
-	who.a = l.Appliance
 	if user == "" {
 		return who, nil
 	}

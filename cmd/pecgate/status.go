@@ -2,9 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -15,58 +12,37 @@ import (
 
 	"github.com/spf13/cobra" // home of the command line
 
-	"pecgate/configs"
 	"pecgate/gateway/admin"
 	"pecgate/mailbox"
 	"pecgate/relay"
 )
 
 func newStatusCommand(app *app) *cobra.Command {
-	var asJSON bool
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "how every mailbox and the queue stand",
 		Args:  noArguments("use --config FILE for another configuration"),
-		RunE: func(c *cobra.Command, _ []string) error {
-			a, err := configs.LoadAppliance(app.config)
-			if err != nil {
-				return err
-			}
-			st, running, err := status(c.Context(), a, app.config)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return json.NewEncoder(c.OutOrStdout()).Encode(st)
-			}
+	}
+	return app.operate(c, "one JSON object", func(c *cobra.Command, o *operator, _ []string) error {
+		var st relay.Status
+		running := true
+		err := o.either(func(client *admin.Client) error {
+			return client.JSON(c.Context(), "/v1/status", nil, &st)
+		}, o.relayed(func(r *relay.Service, _ *mailbox.Store) (err error) {
+			running = false
+			st, err = r.Status(c.Context())
+			return err
+		}))
+		if err != nil {
+			return err
+		}
+		return o.print(st, func() error {
 			if !running {
-				fmt.Fprintln(c.OutOrStdout(), "The appliance is not running: this is what its store says.")
+				fmt.Fprintln(o.out, "The appliance is not running: this is what its store says.")
 			}
-			return printStatus(c.OutOrStdout(), st, running, a.Location())
-		},
-	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
-	return c
-}
-
-func status(ctx context.Context, a *configs.Appliance, config string) (st relay.Status, running bool, err error) {
-	err = admin.NewClient(a.Path(a.DataDir)).JSON(ctx, "/v1/status", nil, &st)
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return st, true, controlError(a, err)
-	}
-	l, err := configs.Load(config) // nobody else knows the mailboxes now
-	if err != nil {
-		return st, false, err
-	}
-	accounts, err := accountsOf(l)
-	if err != nil {
-		return st, false, err
-	}
-	err = withStore(a, func(store *mailbox.Store) error {
-		st, err = relay.New(relay.Options{Store: store, Accounts: func() []relay.Account { return accounts }}).Status(ctx)
-		return err
+			return printStatus(o.out, st, running, o.loc())
+		})
 	})
-	return st, false, err
 }
 
 func printStatus(out io.Writer, st relay.Status, running bool, loc *time.Location) error {

@@ -2,18 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
-	"os"
 	"strconv"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra" // home of the command line
 
-	"pecgate/configs"
 	"pecgate/gateway/admin"
 	"pecgate/mailbox"
 )
@@ -33,50 +31,27 @@ queued is held. If it is the same person all the same, ` + "`user adopt`" + ` gi
 }
 
 func newUserListCommand(app *app) *cobra.Command {
-	var asJSON bool
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "who left policy.yaml, and when",
 		Args:  noArguments("it lists all who left"),
-		RunE: func(c *cobra.Command, _ []string) error {
-			a, err := configs.LoadAppliance(app.config)
-			if err != nil {
-				return err
-			}
-			all, err := leftPeople(c.Context(), a)
-			if err != nil {
-				return err
-			}
-			return printLeft(c, all, asJSON, a.Location())
-		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object per person")
-	return c
-}
-
-func leftPeople(ctx context.Context, a *configs.Appliance) (all []mailbox.LeftPerson, err error) {
-	err = admin.NewClient(a.Path(a.DataDir)).JSON(ctx, "/v1/people/left", nil, &all)
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return all, controlError(a, err)
-	}
-	err = withStore(a, func(store *mailbox.Store) (err error) {
-		all, err = admin.LeftPeople(ctx, store)
-		return err
-	})
-	return all, err
-}
-
-func printLeft(c *cobra.Command, all []mailbox.LeftPerson, asJSON bool, loc *time.Location) error {
-	out := c.OutOrStdout()
-	if asJSON {
-		e := json.NewEncoder(out)
-		for _, p := range all {
-			if err := e.Encode(p); err != nil {
-				return err
-			}
+	return app.operate(c, "one JSON object per person", func(c *cobra.Command, o *operator, _ []string) error {
+		var all []mailbox.LeftPerson
+		err := o.either(func(client *admin.Client) error {
+			return client.JSON(c.Context(), "/v1/people/left", nil, &all)
+		}, func(store *mailbox.Store) (err error) {
+			all, err = admin.LeftPeople(c.Context(), store)
+			return err
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	}
+		return printAll(o, all, func() error { return printLeft(o.out, all, o.loc()) })
+	})
+}
+
+func printLeft(out io.Writer, all []mailbox.LeftPerson, loc *time.Location) error {
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(out, "nobody left")
 		return err
@@ -113,12 +88,11 @@ anew. What was held when the login left stays held: see ` + "`queue list --state
 		RunE: func(c *cobra.Command, args []string) error {
 			a := mailbox.Adoption{
 				Old: args[0], As: args[0], Person: mailbox.Person(person), Apps: apps,
-				Actor: "pecgate user", From: fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid()),
 			}
 			if as != "" {
 				a.As = as
 			}
-			who, err := app.named(a.As)
+			who, err := app.named(c, false, a.As)
 			if err != nil {
 				var exit *exitError
 				if errors.As(err, &exit) {
@@ -132,7 +106,7 @@ anew. What was held when the login left stays held: see ` + "`queue list --state
 				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s has everything back of person %d, who left %s on %s\n",
-				a.As, back.Person, back.Login, back.At.In(who.a.Location()).Format(time.DateTime))
+				a.As, back.Person, back.Login, back.At.In(who.loc()).Format(time.DateTime))
 			if back.Revoked > 0 {
 				fmt.Fprintf(c.OutOrStdout(), "%s revoked: make new ones with `pecgate password --app NAME --user %s`\n",
 					count(back.Revoked, "app password is", "app passwords are"), a.As)
@@ -147,18 +121,14 @@ anew. What was held when the login left stays held: see ` + "`queue list --state
 }
 
 func adopt(ctx context.Context, who named, how mailbox.Adoption) (back mailbox.LeftPerson, err error) {
-	a := who.a
 	q := url.Values{"old": {how.Old}, "as": {how.As}, "person": {strconv.FormatUint(uint64(how.Person), 10)}, "apps": {strconv.FormatBool(how.Apps)}}
-	err = admin.NewClient(a.Path(a.DataDir)).Change(ctx, "/v1/people/adopt", q, &back)
-	if !errors.Is(err, admin.ErrNotRunning) {
-		return back, controlError(a, err)
-	}
-	if who.faulty != nil {
-		return back, who.faulty
-	}
-	err = withStore(a, func(store *mailbox.Store) (err error) {
+	by := who.hand()
+	how.Actor, how.From = by.Actor, by.From
+	err = who.either(func(client *admin.Client) error {
+		return client.Change(ctx, "/v1/people/adopt", q, &back)
+	}, who.known(func(store *mailbox.Store) (err error) {
 		back, err = admin.Adopt(ctx, store, how)
 		return err
-	})
+	}))
 	return back, err
 }
