@@ -57,7 +57,9 @@ type Options struct {
 	MaxMessage                     int64          // bytes
 	ProxyFrom                      []netip.Prefix // load balancers, which name their clients
 
-	Trust    [][]byte    // PEM of CAs for PEC signatures
+	Trust [][]byte // PEM of CAs for PEC signatures
+	// Retrust reads them again at a reload; nil: they stay as they are.
+	Retrust  func() ([][]byte, error)
 	Sums     func() Sums // of the configuration in use, for the audit log; nil: none
 	Policy   func() *policy.Policy
 	Accounts func() []relay.Account
@@ -85,6 +87,7 @@ type Gateway struct {
 	trail   *trail
 	sums    func() Sums
 	people  *people
+	retrust func() ([][]byte, error)
 
 	groupware *groupware // nil: none
 	relays    func() []smtpd.Peer
@@ -100,7 +103,7 @@ type Gateway struct {
 // Start brings everything up. When it returns without an error the appliance
 // serves; it stops by Close only.
 func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
-	g := &Gateway{events: events.New(o.Log), failed: make(chan error, 1)}
+	g := &Gateway{events: events.New(o.Log), retrust: o.Retrust, failed: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.Close())
@@ -252,11 +255,31 @@ func (g *Gateway) Reload() {
 	if _, err := g.cert.Reload(); err != nil {
 		g.events.Fault("certificate", "", err)
 	}
+	g.fault("provider_trust", g.trustAgain())
 	_ = g.configured(context.Background(), "reloaded") // the log tells it
 	g.fault("people", g.people.settle(context.Background()))
 	g.relay.Reload()
 	g.fault("relay", g.listenRelay(context.Background()))
 	notify("READY=1")
+}
+
+// trustAgain takes over what provider_trust names by now.
+func (g *Gateway) trustAgain() error {
+	if g.retrust == nil {
+		return nil
+	}
+	pems, err := g.retrust()
+	if err != nil {
+		return err
+	}
+	trust, err := pec.NewTrust(pems...)
+	if err != nil {
+		return fmt.Errorf("provider_trust: %w", err)
+	}
+	if r := pec.NewReader(pec.Options{Trust: trust}); g.relay.Trust(r) {
+		g.events.Trusted(r.Anchors())
+	}
+	return nil
 }
 
 // NotReloaded notes that a changed configuration is faulty: the one in use

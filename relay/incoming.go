@@ -132,7 +132,7 @@ func (s *Service) prepare(ctx context.Context, box string, a *arriving) (err err
 	if err != nil {
 		return err
 	}
-	a.report, err = s.opt.Reader.Read(ctx, a.st, a.st.Size(), a.st.Index)
+	a.report, err = s.reader().Read(ctx, a.st, a.st.Size(), a.st.Index)
 	return err
 }
 

@@ -35,6 +35,42 @@ func undecidedKey(m *mailbox.Message) string {
 // undecided tells whether other CAs could change what is thought of a message.
 func undecided(r *pec.Report) bool { return r.Verdict == pec.Unverifiable && r.Check == "chain" }
 
+// reader is what reads messages, by the CAs that are trusted now.
+func (s *Service) reader() *pec.Reader {
+	if r := s.retrusted.Load(); r != nil {
+		return r
+	}
+	return s.opt.Reader
+}
+
+// Trust has messages read by another reader from now on. Where it trusts other CAs than
+// the one before, what could not be verified is judged again; it tells whether it does.
+func (s *Service) Trust(r *pec.Reader) (others bool) {
+	if r.Anchors() == s.reader().Anchors() {
+		return false
+	}
+	s.retrusted.Store(r)
+	select {
+	case s.rejudge <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// judge judges again at the start and whenever other CAs are trusted, until ctx ends.
+func (s *Service) judge(ctx context.Context) {
+	for {
+		if err := s.judgeAgain(ctx); err != nil && ctx.Err() == nil {
+			s.faults("", err) // the next start or change tries again
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.rejudge:
+		}
+	}
+}
+
 // perJudge is how many messages are looked up at a time.
 const perJudge = 50
 
@@ -42,7 +78,7 @@ const perJudge = 50
 // the last time. It may be cut off: what was decided has no record any more, and
 // the next start begins anew with the rest.
 func (s *Service) judgeAgain(ctx context.Context) error {
-	now := s.opt.Reader.Anchors()
+	now := s.reader().Anchors()
 	var last judged
 	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) error { last = judged{}; return tx.Space(room).Get(judgedKey, &last) })
 	if err != nil && !errors.Is(err, mailbox.ErrNotFound) || err == nil && last.Anchors == now {
@@ -222,9 +258,9 @@ func (s *Service) doubted(ctx context.Context, box string, r *pec.Report) error 
 		box: box, kind: unverifiedKind, to: s.adminOf(box), quiet: 24 * time.Hour,
 		subjectIT: "PEC non verificabile: CA sconosciuta", subjectEN: "PEC that cannot be verified: unknown CA",
 		it: "È arrivato un messaggio con una firma integra, ma di un'autorità di certificazione (CA) che il gateway non conosce. Le buste restano in Posta in arrivo con $PecUnverified, le ricevute in Anomalie e non cambiano alcun esito. " +
-			"Se la CA è quella di un gestore PEC, aggiungerla a provider_trust e riavviare: tutto ciò che è in sospeso viene verificato di nuovo.",
+			"Se la CA è quella di un gestore PEC, aggiungerla a provider_trust e dare `systemctl reload pecgate`: tutto ciò che è in sospeso viene verificato di nuovo.",
 		en: "A message has come whose signature is in order, but of a CA that is not known here. Envelopes stay in the inbox with $PecUnverified, receipts in Anomalies, and these change no outcome. " +
-			"If the CA is that of a PEC provider, add it to provider_trust and restart: all that is open is judged again.",
+			"If the CA is that of a PEC provider, add it to provider_trust and run `systemctl reload pecgate`: all that is open is judged again.",
 		detail: plain(r.Reason, maxWords),
 	})
 }

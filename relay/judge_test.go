@@ -1,8 +1,10 @@
 package relay
 
 import (
+	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"pecgate/mailbox"
 	"pecgate/mailbox/pec"
@@ -44,7 +46,9 @@ func TestJudgedAgain(t *testing.T) {
 		if n := len(f.audited("judged again")); n > 0 || i.shown("one").State != HandedOver {
 			t.Errorf("%d judged by the same CAs", n)
 		}
-		f.s.opt.Reader = known
+		if !f.s.Trust(known) || f.s.Trust(known) {
+			t.Error("other CAs are taken for the same, or the same for others")
+		}
 		for range 2 { // the second time there is nothing to do
 			if err := f.s.judgeAgain(t.Context()); err != nil {
 				t.Fatal(err)
@@ -70,4 +74,32 @@ func TestJudgedAgain(t *testing.T) {
 			t.Errorf("%+v, alarms %q", m, f.alarms())
 		}
 	})
+}
+
+// TestJudgedAgainWhileItRuns: other CAs count without a restart.
+func TestJudgedAgainWhileItRuns(t *testing.T) {
+	p, in, _ := simulated(t)
+	f := newFetched(t, Account{IMAP: in})
+	f.round()
+	known := f.s.opt.Reader
+	trust, err := pec.NewTrust()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.s.opt.Reader = pec.NewReader(pec.Options{Trust: trust})
+	i := intake{t: t, store: f.store, acc: f.w.acc}
+	i.sim, _ = authority()
+	put(t, p, string(i.receipt(providersim.Transport, func(n *providersim.Notice) { n.To = testBox })))
+	f.round()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); f.s.judge(ctx) }()
+	f.s.Trust(known)
+	for end := time.Now().Add(20 * time.Second); len(f.audited("judged again")) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it is not judged again")
+		}
+	}
+	stop()
+	<-done
 }

@@ -225,7 +225,7 @@ func (s *Service) outOfReceipt(ctx context.Context, acc Account, m *mailbox.Mess
 		return nil, false, err
 	}
 	defer body.Close() // read-only handle: nothing to lose
-	if r, err = s.opt.Reader.Read(ctx, body, m.Ref.Size, ix); err != nil {
+	if r, err = s.reader().Read(ctx, body, m.Ref.Size, ix); err != nil {
 		return nil, false, err
 	}
 	if !r.Believed() || !aboutSending(r.Kind) || !pec.SameAddress(r.Sender, acc.Box) || len(r.MsgIDs()) == 0 {

@@ -51,7 +51,7 @@ func (s *Service) Look(ctx context.Context, st *mailbox.Stored) (func(*mailbox.T
 
 func (s *Service) arriveAnew(ctx context.Context, st *mailbox.Stored) (func(*mailbox.Tx, *mailbox.Message) error, error) {
 	acc := s.account(st.Origin.Box)
-	report, err := s.opt.Reader.Read(ctx, st, st.Size(), st.Index)
+	report, err := s.reader().Read(ctx, st, st.Size(), st.Index)
 	if err != nil {
 		return nil, err
 	}

@@ -67,6 +67,10 @@ type Reader struct {
 type Service struct {
 	opt    Options
 	reload chan struct{}
+	// retrusted is the reader in place of that of the options, once other CAs are
+	// trusted; rejudge says so to who judges again.
+	retrusted atomic.Pointer[pec.Reader]
+	rejudge   chan struct{}
 	// perRound is messagesPerRound; tests take fewer.
 	perRound int
 	// holder is who holds the leases of this service: the opening of the store, a
@@ -150,7 +154,7 @@ func New(o Options) *Service {
 		o.StopWait = stopWait
 	}
 	return &Service{
-		opt: o, reload: make(chan struct{}, 1), perRound: messagesPerRound, roundFor: roundFor, workers: map[string]*worker{},
+		opt: o, reload: make(chan struct{}, 1), rejudge: make(chan struct{}, 1), perRound: messagesPerRound, roundFor: roundFor, workers: map[string]*worker{},
 		holder: o.Store.Opened() + "/" + rand.Text(), handOver: submit.Send, suspects: make(chan struct{}, 1), fences: map[string]uint64{}, fetched: map[string]*fetchWatch{},
 	}
 }
@@ -177,11 +181,7 @@ func (s *Service) Run(ctx context.Context) error {
 	reporter.Go(func() { s.keepHolds(ctx) })
 	reporter.Go(func() { s.watchExpiry(ctx) })
 	reporter.Go(func() { s.watchAll(ctx) })
-	reporter.Go(func() {
-		if err := s.judgeAgain(ctx); err != nil && ctx.Err() == nil {
-			s.faults("", err) // the next start tries again
-		}
-	})
+	reporter.Go(func() { s.judge(ctx) })
 	reporter.Go(func() { s.keepForwards(ctx) })
 	reporter.Go(func() {
 		if err := s.coverAll(ctx); err != nil && ctx.Err() == nil {

@@ -187,7 +187,7 @@ func (s *Service) readAgain(ctx context.Context, box string, id mailbox.MessageI
 		return nil, nil, err
 	}
 	defer body.Close() // read-only handle: nothing to lose
-	report, err := s.opt.Reader.Read(ctx, body, m.Ref.Size, ix)
+	report, err := s.reader().Read(ctx, body, m.Ref.Size, ix)
 	if err != nil {
 		return nil, nil, err
 	}

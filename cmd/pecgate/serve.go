@@ -21,7 +21,8 @@ func newServeCommand(app *app) *cobra.Command {
 		Short: "run the appliance",
 		Long: `Runs the appliance until SIGTERM or Ctrl-C. SIGHUP reads both YAML files and
 the certificate again; so does a change of the files. What pecgate.yaml says is
-checked then, and in use after a restart. A faulty file changes nothing and is
+checked then, and in use after a restart; the CAs of provider_trust count at once,
+and what could not be verified is judged again. A faulty file changes nothing and is
 reported in the log with its position.`,
 		Args: noArguments("use --config FILE for another configuration"),
 		RunE: func(c *cobra.Command, _ []string) error { return serve(c.Context(), app.config, c.ErrOrStderr()) },

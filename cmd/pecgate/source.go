@@ -131,6 +131,7 @@ func (s *source) gatewayOptions(log *slog.Logger) (gateway.Options, error) {
 		Submissions: a.SMTP.Submissions, Submission: a.SMTP.Submission, IMAPS: a.IMAP.IMAPS,
 		Autoconfig: a.Autoconfig.Listen, ProxyFrom: a.ProxyProtocol.Networks(),
 		MaxMessage: int64(a.SMTP.MaxMessageSize), Trust: trust, Log: log,
+		Retrust: func() ([][]byte, error) { return trustOf(s.appliance()) },
 		Sums: func() gateway.Sums {
 			s := s.now.Load().loaded.Sums
 			return gateway.Sums{Config: s.Config, Policy: s.Policy}

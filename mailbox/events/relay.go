@@ -78,6 +78,11 @@ func (l *Log) Stapled(mailbox, server, trouble string) {
 	l.out.Warn("the status stapled to the provider's certificate is of no use", "mailbox", mailbox, "server", server, "reason", Clip(trouble))
 }
 
+// Trusted is that other CAs are trusted from now on; anchors names them.
+func (l *Log) Trusted(anchors string) {
+	l.out.Info("other CAs of providers are trusted from now on (provider_trust)", "anchors", anchors)
+}
+
 // JudgedAgain is how many messages were judged again because other CAs are
 // trusted, and of how many it is known by now what they are.
 func (l *Log) JudgedAgain(looked, decided int) {
