@@ -77,6 +77,22 @@ func (in *submission) takes(m *policy.Mailbox, way string) bool {
 	return m.PINBy(way) && (in.relayed == nil || slices.Contains(in.relayed.pins, way))
 }
 
+// relayWinmail names the switches of servers: who wrote the message has none.
+func relayWinmail() *refusal {
+	return refuse(550, "5.6.1",
+		"Il messaggio e' in formato winmail.dat (TNEF), che i destinatari non leggono. L'amministratore: in Exchange e Microsoft 365 Set-RemoteDomain Default -TNEFEnabled $false; in Domino, documento della persona, formato per gli indirizzi Internet: MIME. Intanto scrivere in formato HTML.",
+		"The message is in the format winmail.dat (TNEF), which recipients cannot read. The administrator: in Exchange and Microsoft 365 Set-RemoteDomain Default -TNEFEnabled $false; in Domino, person document, format for Internet addresses: MIME. Meanwhile write it in HTML.",
+		"tnef")
+}
+
+// words are the refusal for a message of a groupware server.
+func (r *relayed) words(err error) error {
+	if f, ok := err.(*refusal); ok && f.reason == "tnef" && r != nil {
+		return relayWinmail()
+	}
+	return err
+}
+
 // still sees to it that a policy which changed while the message came says the same
 // of it, and that its server may still submit.
 func (r *relayed) still(p *policy.Policy) error {

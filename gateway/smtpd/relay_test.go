@@ -162,6 +162,20 @@ func TestRelayed(t *testing.T) {
 	}
 }
 
+// Every sentence of a relay fits a reply line (RFC 5321 section 4.5.3.1.5) and is ASCII.
+func TestRelaySentences(t *testing.T) {
+	for _, r := range []*refusal{relayWinmail(), notAPeer(), noCertificate(), noServerLogin(), notOrdinary(), unclearTag(), noPINWay(true), badReversePath()} {
+		for _, text := range []string{r.italian, r.english} {
+			if len(text) > 450 || strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }) {
+				t.Errorf("%d octets: %s", len(text), text)
+			}
+		}
+	}
+	if len(notOurs) > 510 {
+		t.Errorf("%d octets: %s", len(notOurs), notOurs)
+	}
+}
+
 // The suffix goes in envelope and header, and stays where it is no domain's end.
 func TestRelaySuffix(t *testing.T) {
 	s, _ := relayServer(t, nil)

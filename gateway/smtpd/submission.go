@@ -141,7 +141,7 @@ func (in *submission) header() error {
 	}
 	asWritten, err := in.compose(p, m, head)
 	if err != nil {
-		return err
+		return in.relayed.words(err)
 	}
 	// What is refused whatever follows shall not fill the disk first.
 	if v := in.judge(p, max(in.declared, in.edited), true); !v.Allow {
@@ -210,7 +210,7 @@ func (in *submission) take(piece []byte) error {
 		return nil // will be refused
 	}
 	if err := in.parts.look(piece); err != nil {
-		return err
+		return in.relayed.words(err)
 	}
 	in.rest += int64(len(piece))
 	_, err := in.delivery.Write(piece)
