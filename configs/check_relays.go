@@ -313,8 +313,12 @@ func (c *policyCheck) relayMailbox(r *Relay, at string) {
 
 // relayPIN warns of mailboxes from which nothing leaves on this way, because no method of theirs is allowed on it.
 func (c *policyCheck) relayPIN(r *Relay, at string) {
+	login, fixed := strings.CutPrefix(r.Users, "user:")
 	for i := range c.policy.Mailboxes {
 		m := &c.policy.Mailboxes[i]
+		if fixed && !slices.ContainsFunc(m.Members, func(l Member) bool { return l.Group != "" || strings.EqualFold(l.User, login) }) {
+			continue
+		}
 		if m.Active && m.PINRequired && !slices.Contains(m.PINMethods, "reply") && !(r.PIN == "subject" && slices.Contains(m.PINMethods, "subject")) {
 			c.warn(c.where(at), "pin: %s needs a PIN, and none can come to it on this way, so nothing leaves from it: add reply to its pin_methods", m.Address)
 		}

@@ -84,6 +84,8 @@ mailboxes:
 		{"no user has an email", "", users, "{name: a, networks: [192.0.2.10/32]}", "no user has an email"},
 		{"a mailbox that is not active", "", users, "{name: a, networks: [192.0.2.10/32], users: \"user:mario\", mailbox: protocollo@pec.example.org}", "is not active"},
 		{"a PIN that cannot come", "", withPIN, "{name: a, networks: [192.0.2.10/32]}", "protocollo@pec.example.org needs a PIN"},
+		{"a PIN that the one user does not need", "smtp: {relay: [\"192.0.2.1:25\"]}\n", strings.Replace(withPIN, "mailboxes:", "  - {login: scanner, password: \""+hash+"\"}\nmailboxes:", 1),
+			"{name: a, networks: [192.0.2.10/32], users: \"user:scanner\"}", ""},
 		{"a PIN by the subject", "smtp: {relay: [\"192.0.2.1:25\"]}\n", withPIN, "{name: a, networks: [192.0.2.10/32], pin: subject}", ""},
 	} {
 		write(t, config, goodAppliance+c.appliance, 0o644)
