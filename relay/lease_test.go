@@ -139,7 +139,9 @@ func TestB18_TwoWorkersOneItem(t *testing.T) {
 	var d dots
 	var mu sync.Mutex
 	moved := sync.NewCond(&mu)
-	progress, asleep, stops := 0, 0, map[instant]int{}
+	progress, asleep, working, stops := 0, 0, services*each, map[instant]int{}
+	var left atomic.Int64
+	left.Store(items)
 	step := func() { mu.Lock(); progress++; moved.Broadcast(); mu.Unlock() }
 	chance := rand.New(rand.NewPCG(18, 2026))
 	stopped := func(at instant, _ string) {
@@ -151,13 +153,11 @@ func TestB18_TwoWorkersOneItem(t *testing.T) {
 		asleep++
 		stops[at]++
 		clock.add(leaseTime + time.Minute) // SIGSTOP, and SIGCONT when others have gone on
-		for until := progress + 20; progress < until; {
+		for until := progress + 20; progress < until && left.Load() > 0 && working > asleep; {
 			moved.Wait()
 		}
 		asleep--
 	}
-	var left atomic.Int64
-	left.Store(items)
 	var all sync.WaitGroup
 	for range services {
 		s := New(Options{Store: store, Accounts: func() []Account { return nil }, Schedule: Schedule{First: time.Second, Most: time.Second, GiveUp: 1e6 * time.Hour}})
@@ -165,6 +165,7 @@ func TestB18_TwoWorkersOneItem(t *testing.T) {
 		for range each {
 			w := aWorker(Account{Box: testBox, UncertainAfter: time.Hour})
 			all.Go(func() {
+				defer func() { mu.Lock(); working--; moved.Broadcast(); mu.Unlock() }()
 				for rounds := 0; left.Load() > 0 && rounds < 20_000; rounds++ {
 					tasks, later, err := s.dueTasks(t.Context(), testBox)
 					if err != nil {

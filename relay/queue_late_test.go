@@ -74,6 +74,52 @@ func TestB18_SlowUpload(t *testing.T) {
 	}
 }
 
+// TestB18_OnlyTheNewestAttempt: two workers of one service. What the first had leased
+// goes to the second when the lease is over; the first, which goes on late, neither
+// sends the dot nor changes anything, although both have the holder's name.
+func TestB18_OnlyTheNewestAttempt(t *testing.T) {
+	x := newTimed(t)
+	id, ctx := queued(t, x.store, testBox, 1)[0], t.Context()
+	first := x.under(id, false)
+	x.pass(leaseTime + time.Minute)
+	if _, err := x.s.lease(ctx, id); !errors.Is(err, errLease) { // sees that it is over
+		t.Fatal(err)
+	}
+	second := x.under(id, false)
+	if second.Fence == first.Fence || stored(t, x.store, id).State != Attempting {
+		t.Fatalf("the second attempt: %+v", second)
+	}
+	if err := x.s.intend(ctx, first); !errors.Is(err, errLease) {
+		t.Errorf("the first may send the dot: %v", err)
+	}
+	x.ends(first, submit.Temporary)
+	if s := stored(t, x.store, id); s.State != Attempting || s.Intent {
+		t.Errorf("the end of the first made it %s", s.State)
+	}
+	if err := x.s.intend(ctx, second); err != nil {
+		t.Errorf("the second may not: %v", err)
+	}
+	x.ends(second, submit.HandedOver)
+	if s := stored(t, x.store, id); s.State != HandedOver {
+		t.Errorf("it is %s (%s)", s.State, s.StateReason)
+	}
+}
+
+// TestB18_StoppedBeforeTheDot: who is stopped between its durable intent and the dot
+// for longer than its lease does not send the dot: another may have it by now.
+func TestB18_StoppedBeforeTheDot(t *testing.T) {
+	x := newTimed(t)
+	sub := x.under(queued(t, x.store, testBox, 1)[0], false)
+	x.s.at = func(at instant, _ string) {
+		if at == atIntent {
+			x.clock.add(leaseTime + time.Second)
+		}
+	}
+	if err := x.s.intend(t.Context(), sub); !errors.Is(err, errLease) {
+		t.Errorf("it sends the dot: %v", err)
+	}
+}
+
 // TestJ1_NothingExpiresByAJump: a clock that jumps by a year makes a temporary failure
 // of what was just submitted no reason to give up.
 func TestJ1_NothingExpiresByAJump(t *testing.T) {
