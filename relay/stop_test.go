@@ -71,54 +71,111 @@ func TestL2_StopAtTheDot(t *testing.T) {
 	}
 }
 
-// TestJ1_AJumpEndsNothingThatWaits, also J2 and J3: the clock goes a year ahead or
-// back, or the gateway stands still for two hours. Nothing of what waits ends or is
-// called late for it, nobody's lease binds for a year, and the retries go on.
+// TestJ1_AJumpEndsNothingThatWaits, also J2: the clock goes a year ahead or back.
+// Nothing of what waits ends or is called late for it, nobody's lease binds for a year,
+// and the retries go on.
 func TestJ1_AJumpEndsNothingThatWaits(t *testing.T) {
 	for name, jump := range map[string]time.Duration{
-		"J1 a year ahead": 365 * 24 * time.Hour, "J2 a year back": -365 * 24 * time.Hour, "J2 to 1970": -56 * 365 * 24 * time.Hour, "J3 two hours": 2 * time.Hour,
+		"J1 a year ahead": 365 * 24 * time.Hour, "J2 a year back": -365 * 24 * time.Hour, "J2 to 1970": -56 * 365 * 24 * time.Hour,
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) { endsNothing(t, jump) })
+	}
+}
+
+// endsNothing has a hundred submissions wait while the clock jumps.
+func endsNothing(t *testing.T, jump time.Duration) {
+	t.Helper()
+	x := newTimed(t)
+	ids := queued(t, x.store, testBox, 100)
+	tries, refuse := map[string]int{}, true
+	var d dots
+	x.s.handOver = func(ctx context.Context, srv submit.Server, from string, to []string, body submit.Body, h submit.Hooks) submit.Result {
+		tries[to[0]]++
+		if refuse {
+			return submit.Result{Class: submit.Temporary, Stage: submit.StageRcpt, Code: 450}
+		}
+		return d.handOver(ctx, srv, from, to, body, h)
+	}
+	x.works(10 * time.Minute)
+	before := len(tries)
+	held, err := New(x.s.opt).lease(t.Context(), x.due()) // another service has it in hand
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.clock.add(jump)
+	x.next = x.clock.now()
+	x.pass(0)
+	clear(tries)
+	x.works(time.Hour)
+	if len(tries) < before-1 {
+		t.Errorf("of %d that were tried before %d are tried now", before, len(tries))
+	}
+	for _, id := range ids {
+		if s := stored(t, x.store, id); s.State != Queued || s.LateTold {
+			t.Errorf("%s is %s (%s), told %t", id, s.State, s.StateReason, s.LateTold)
+		}
+	}
+	if n := x.noticesOf(1); n != 0 {
+		t.Errorf("the sender has %d notices", n)
+	}
+	if err := x.s.intend(t.Context(), held); !errors.Is(err, errLease) {
+		t.Errorf("its lease still holds: %v", err)
+	}
+	refuse = false
+	x.works(time.Hour)
+	if len(d.sent) != len(ids) {
+		t.Errorf("%d of %d left", len(d.sent), len(ids))
+	}
+}
+
+// TestJ3_StandsStillForTwoHours: the machine sleeps for two hours, while a hundred wait,
+// or in the middle of a hand-over. Nothing ends, is called late or leaves twice; what
+// had not written its intent goes on, what had sent the dot takes the provider's answer,
+// and what was between the two sends nothing before it has taken its lease anew.
+func TestJ3_StandsStillForTwoHours(t *testing.T) {
+	const sleep = 2 * time.Hour
+	t.Run("all wait", func(t *testing.T) { endsNothing(t, sleep) })
+	for _, c := range []struct {
+		where string
+		at    instant // empty: the provider answers the dot after it
+		dots  int
+		want  State
+	}{
+		{"before the connection", atLeased, 1, HandedOver},
+		{"before the dot", atIntent, 0, Queued},
+		{"before the answer", "", 1, HandedOver},
+	} {
+		t.Run(c.where, func(t *testing.T) {
 			x := newTimed(t)
-			ids := queued(t, x.store, testBox, 100)
-			tries, refuse := map[string]int{}, true
+			id := queued(t, x.store, testBox, 1)[0]
+			slept := false
+			x.s.at = func(at instant, _ string) {
+				if at == c.at && !slept {
+					slept = true
+					x.clock.add(sleep)
+				}
+			}
 			var d dots
 			x.s.handOver = func(ctx context.Context, srv submit.Server, from string, to []string, body submit.Body, h submit.Hooks) submit.Result {
-				tries[to[0]]++
-				if refuse {
-					return submit.Result{Class: submit.Temporary, Stage: submit.StageRcpt, Code: 450}
+				r := d.handOver(ctx, srv, from, to, body, h)
+				if c.at == "" {
+					x.clock.add(sleep)
 				}
-				return d.handOver(ctx, srv, from, to, body, h)
+				return r
 			}
-			x.works(10 * time.Minute)
-			before := len(tries)
-			held, err := New(x.s.opt).lease(t.Context(), x.due()) // another service has it in hand
-			if err != nil {
+			if _, _, err := x.s.sendDue(t.Context(), x.w); err != nil {
 				t.Fatal(err)
 			}
-			x.clock.add(jump)
-			x.next = x.clock.now()
+			if s := stored(t, x.store, id); d.sent[id] != c.dots || s.State != c.want {
+				t.Errorf("%d dots, and it is %s (%s)", d.sent[id], s.State, s.StateReason)
+			}
 			x.pass(0)
-			clear(tries)
-			x.works(time.Hour)
-			if len(tries) < before-1 {
-				t.Errorf("of %d that were tried before %d are tried now", before, len(tries))
+			x.works(30 * time.Minute)
+			if d.sent[id] != 1 {
+				t.Errorf("later there were %d dots", d.sent[id])
 			}
-			for _, id := range ids {
-				if s := stored(t, x.store, id); s.State != Queued || s.LateTold {
-					t.Errorf("%s is %s (%s), told %t", id, s.State, s.StateReason, s.LateTold)
-				}
-			}
-			if n := x.noticesOf(1); n != 0 {
-				t.Errorf("the sender has %d notices", n)
-			}
-			if err := x.s.intend(t.Context(), held); !errors.Is(err, errLease) {
-				t.Errorf("its lease still holds: %v", err)
-			}
-			refuse = false
-			x.works(time.Hour)
-			if len(d.sent) != len(ids) {
-				t.Errorf("%d of %d left", len(d.sent), len(ids))
+			if s := stored(t, x.store, id); s.State != HandedOver || s.LateTold || x.noticesOf(1) != 0 {
+				t.Errorf("later it is %s (%s), told %t, %d notices", s.State, s.StateReason, s.LateTold, x.noticesOf(1))
 			}
 		})
 	}
