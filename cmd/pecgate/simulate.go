@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra" // home of the command line
 
@@ -124,6 +125,13 @@ func (f *simulateFlags) run(ctx context.Context, in io.Reader, out, errs io.Writ
 	s := &simulation{}
 	if f.dir != "" {
 		if s.dir, err = openSimulateDir(f.dir); err != nil {
+			return err
+		}
+		now := o.Now
+		if now == nil {
+			now = time.Now
+		}
+		if o.CA, err = s.dir.authority(o.Domain, now()); err != nil {
 			return err
 		}
 	}

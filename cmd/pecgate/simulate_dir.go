@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"time"
 
 	"pecgate/relay/providersim"
 )
@@ -35,7 +36,7 @@ func openSimulateDir(dir string) (*simulateDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--dir: %w", err)
 	}
-	own := regexp.MustCompile(`^([0-9a-f]{64}\.eml(\.new)?|(ca\.pem|accounts\.txt|\.pecgate-simulate)(\.new)?)$`)
+	own := regexp.MustCompile(`^([0-9a-f]{64}\.eml(\.new)?|(ca\.pem|ca\.key|accounts\.txt|\.pecgate-simulate)(\.new)?)$`)
 	marked := len(found) == 0
 	for _, f := range found {
 		marked = marked || f.Name() == simulateMarker && f.Type().IsRegular()
@@ -48,6 +49,32 @@ func openSimulateDir(dir string) (*simulateDir, error) {
 	}
 	d := &simulateDir{path: path}
 	return d, d.write(simulateMarker, []byte("pecgate simulate keeps its messages here.\n"))
+}
+
+// authority is the CA that the folder has from an earlier run, or a new one that is
+// kept there: a gateway that trusts it goes on after the next start. ca.pem alone is
+// of a run that kept no key; there the CA is another one now.
+func (d *simulateDir) authority(domain string, now time.Time) (*providersim.Authority, error) {
+	const name = "ca.key"
+	b, err := os.ReadFile(filepath.Join(d.path, name))
+	if err == nil {
+		a, err := providersim.ReadAuthority(b, domain, now)
+		if err != nil {
+			return nil, &exitError{exitUsage, fmt.Sprintf("--dir %s: %s: %s: use the --domain of the earlier runs, or another folder", d.path, name, err)}
+		}
+		return a, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("--dir: %w", err)
+	}
+	a, err := providersim.NewAuthority(domain, now)
+	if err != nil {
+		return nil, err
+	}
+	if b, err = a.Keep(); err != nil {
+		return nil, err
+	}
+	return a, d.write(name, b)
 }
 
 // follow keeps what is submitted and emitted until ctx ends.

@@ -50,7 +50,7 @@ func (f *simulateFlags) register(s *pflag.FlagSet) {
 	s.StringVar(&f.folders, "folders", "aruba", "`LAYOUT` of IMAP folders: aruba (INBOX.Inviata), legalmail (INBOX/Spedite) or special-use (Sent)")
 	s.StringArrayVar(&f.extraFolders, "extra-folder", nil, "`ADDRESS=FOLDER` that a mailbox has besides; may be repeated")
 	s.StringVar(&f.ca, "ca", "", "`FILE` to write the provider's CA certificates to")
-	s.StringVar(&f.dir, "dir", "", "`DIR` to keep every message in (<sha256>.eml), with ca.pem and accounts.txt")
+	s.StringVar(&f.dir, "dir", "", "`DIR` to keep every message in (<sha256>.eml), with ca.pem and accounts.txt; the CA is made once and kept in ca.key")
 	s.BoolVar(&f.json, "json", false, "print the facts as JSON, one object a line")
 }
 

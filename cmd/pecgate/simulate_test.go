@@ -388,3 +388,42 @@ func TestSimulateUsage(t *testing.T) {
 		t.Errorf("%d %s", state, errs)
 	}
 }
+
+// TestSimulateKeepsItsCA: a gateway that trusts the CA in --dir goes on after the next
+// start. A folder of another domain is not taken, nor a CA that is broken.
+func TestSimulateKeepsItsCA(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "sim")
+	mailbox := []string{"--dir", dir, "--domain", "pec.sim.example", "--mailbox", "a@pec.sim.example:secret"}
+	first := simulate(t, mailbox...)
+	first.end()
+	second := simulate(t, mailbox...)
+	second.roots = first.roots // what the gateway trusts
+	if r := second.send("a@pec.sim.example", "secret", "a@pec.sim.example", "b@pec.altra.example", "m1@sim.example"); r.Class != submit.HandedOver {
+		t.Errorf("%+v", r)
+	}
+	second.end()
+	key := filepath.Join(dir, "ca.key")
+	if info, err := os.Stat(key); err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("%v, %v", info, err)
+	}
+	b, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := append([]string{"simulate"}, mailbox...)
+	other[4] = "pec.other.example"
+	for what, args := range map[string][]string{"another domain": other, "half a key": append([]string{"simulate"}, mailbox...)} {
+		if what == "half a key" {
+			if err := os.WriteFile(key, b[:len(b)/2], 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		state, out, errs := program(t, "", args...)
+		if state != exitUsage || out != "" || !strings.Contains(errs, "ca.key: ") || strings.Count(errs, "\n") != 1 {
+			t.Errorf("%s: %d\n%s%s", what, state, out, errs)
+		}
+		if err := os.WriteFile(key, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

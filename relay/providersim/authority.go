@@ -83,7 +83,13 @@ func NewAuthority(domain string, now time.Time) (*Authority, error) {
 	if a.inter, err = newCA(now, "Autorita' simulata PEC CA1", a.root, permitted); err != nil {
 		return nil, fmt.Errorf("make intermediate certificate: %w", err)
 	}
-	if a.signer, err = a.identity(identityKey{domain: domain}); err != nil {
+	return a.withLeaves()
+}
+
+// withLeaves makes the certificates that are used every day.
+func (a *Authority) withLeaves() (*Authority, error) {
+	var err error
+	if a.signer, err = a.identity(identityKey{domain: a.domain}); err != nil {
 		return nil, err
 	}
 	if a.tls, err = a.TLSLeaf(TLSLeafOptions{}); err != nil {
