@@ -24,6 +24,7 @@ type Account struct {
 	Admin          string // login
 	Username       string
 	Password       func() (string, error) `json:"-"` // read at each use, kept nowhere
+	PasswordFile   string                 // that holds Password; "": it stands in the policy itself
 	Expires        time.Time              // the first instant at which the password is none any more; zero: never
 	SMTPLogin      Login                  // where it differs
 	FetchLogin     Login                  // the same, for IMAP or POP3

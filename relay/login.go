@@ -28,7 +28,8 @@ import (
 // mailbox's.
 type Login struct {
 	Username string                 // empty: the mailbox's
-	Password func() (string, error) `json:"-"` // nil: the mailbox's, with its Expires
+	Password func() (string, error) `json:"-"` // nil: the mailbox's, with its Expires and File
+	File     string                 // that holds Password; "": it stands in the policy itself
 	Expires  time.Time              // the first instant at which the password is none any more; zero: never
 }
 

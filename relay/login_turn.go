@@ -225,7 +225,7 @@ func (t *loginTurn) end(ctx context.Context, how loginEnd, words string) {
 	t.w.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	r := refusal{Service: t.service, Why: words, Salt: t.newSalt(), Hash: t.slow(), Off: serviceOff(words)}
+	r := refusal{Service: t.service, Why: providerSaid(words), Salt: t.newSalt(), Hash: t.slow(), Off: serviceOff(words)}
 	err := t.s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		r.At = tx.Now().UTC()
 		if err := tx.Space(room).Put(refusalKey(t.w.acc.Box, t.service), r); err != nil {

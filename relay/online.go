@@ -80,7 +80,7 @@ func (s *Service) TryOnline(ctx context.Context, box string) ([]Online, error) {
 		if out[i].Login != LoginSuspended {
 			continue
 		}
-		err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) { out[i].Error, err = suspensions(tx, box); return err })
+		err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) { out[i].Error, err = s.suspensions(tx, box); return err })
 		if err != nil {
 			return out, err
 		}

@@ -84,7 +84,7 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 	err := s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) {
 		for i := range st.Mailboxes {
 			b := &st.Mailboxes[i]
-			if b.Suspended, err = suspensions(tx, b.Address); err != nil {
+			if b.Suspended, err = s.suspensions(tx, b.Address); err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,14 +13,34 @@ import (
 )
 
 // text tells people what holds a service back.
-func (r refusal) text() string {
+func (r refusal) text(a Account) string {
 	switch {
 	case r.Tries > 0:
 		return fmt.Sprintf("%s: %s; nobody knows whether the password is right: it is tried again an hour later", r.Service, r.Why)
 	case r.Off:
 		return fmt.Sprintf("%s is switched off at the provider: switch it on in its panel, then run `pecgate provider resume`; the provider said: %s", r.Service, r.Why)
 	}
-	return fmt.Sprintf("%s login refused: set the right password in policy.yaml; the provider said: %s", r.Service, r.Why)
+	return fmt.Sprintf("%s login refused: set the right password in %s; the provider said: %s", r.Service, a.passwordPlace(r.Service), r.Why)
+}
+
+// passwordPlace is where the password for a service is to be corrected.
+func (a Account) passwordPlace(service string) string {
+	own, file := a.FetchLogin, a.PasswordFile
+	if service == serviceSMTP {
+		own = a.SMTPLogin
+	}
+	if own.Password != nil {
+		file = own.File
+	}
+	return cmp.Or(file, "policy.yaml")
+}
+
+// providerSaid takes our own words off a refusal, so that it is said once.
+func providerSaid(words string) string {
+	for _, ours := range []string{"login refused: ", "auth: ", "AUTH: ", "login: ", "the provider answered "} {
+		words = strings.TrimPrefix(words, ours)
+	}
+	return words
 }
 
 // holding are those of the records of a mailbox that people are told of: all
@@ -44,11 +65,11 @@ func holding(all []refusal, now time.Time) (out []refusal) {
 }
 
 // suspensions are the texts of what holds a mailbox back.
-func suspensions(tx *mailbox.Tx, box string) (text string, err error) {
+func (s *Service) suspensions(tx *mailbox.Tx, box string) (text string, err error) {
 	all, err := refusalsOf(tx, box)
 	var out []string
 	for _, r := range holding(all, tx.Now()) {
-		out = append(out, r.text())
+		out = append(out, r.text(s.account(box)))
 	}
 	return strings.Join(out, "; "), err
 }
@@ -139,10 +160,10 @@ func (s *Service) suspendedAlarm(acc Account, r *refusal) alarm {
 		subjectIT: fmt.Sprintf("Casella sospesa: accesso %s rifiutato: %s", r.Service, acc.Box),
 		subjectEN: fmt.Sprintf("Mailbox suspended: %s login refused: %s", r.Service, acc.Box),
 		it: "Il gestore ha rifiutato l'accesso. Perché non blocchi la casella, il gateway non lo ripete con la stessa password: finché non cambia non invia e non scarica nulla con essa. " +
-			"Quello che è in coda aspetta e non va perso.\n\nCosa fare: controllare la password nel pannello del gestore e scrivere quella nuova in policy.yaml. " +
+			"Quello che è in coda aspetta e non va perso.\n\nCosa fare: controllare la password nel pannello del gestore e scrivere quella nuova in " + acc.passwordPlace(r.Service) + ". " +
 			"Se la password è giusta: `pecgate provider resume " + acc.Box + "` fa un nuovo tentativo.",
 		en: "The provider has refused the login. So that it does not lock the mailbox, the gateway does not repeat it with the same password: until that changes it neither sends nor fetches with it. " +
-			"What is queued waits and is not lost.\n\nWhat to do: check the password in the provider's panel and write the new one into policy.yaml. " +
+			"What is queued waits and is not lost.\n\nWhat to do: check the password in the provider's panel and write the new one into " + acc.passwordPlace(r.Service) + ". " +
 			"If the password is right: `pecgate provider resume " + acc.Box + "` makes one new attempt.",
 	}
 	switch {

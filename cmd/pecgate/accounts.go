@@ -47,6 +47,7 @@ func accountsOf(l *configs.Loaded) ([]relay.Account, error) {
 			Every: m.Incoming.Every, UncertainAfter: m.UncertainAfter, Resend: m.Uncertain == "resend", PerMinute: m.Limits.PerMinute, Connections: m.Limits.Connections,
 			OrdinaryTo: m.Ordinary.ForwardTo, Watch: watchOf(m.Watch), Copy: copyRuleOf(m.ProviderCopy), CopyReceipts: copyRuleOf(m.ProviderCopyReceipts),
 		}
+		a.PasswordFile = m.Password.File
 		a.XOAuth2, a.Replies, a.SentCopy, a.SentFolder = m.Auth == "xoauth2", repliesOf(m.Replies), m.ProviderSentCopy, m.SentFolder
 		a.Hours = relay.Hours{Receive: relay.Span(m.Hours.Receive), Send: relay.Span(m.Hours.Send)}
 		a.HistoryUnseen, a.SharedSeen = m.History == "unseen", m.SharedSeen
@@ -84,7 +85,7 @@ func watchOf(w configs.Watchdogs) relay.Watch {
 func loginOf(l *configs.Loaded, username string, s configs.Secret) relay.Login {
 	out := relay.Login{Username: username}
 	if !s.IsZero() {
-		out.Password, out.Expires = s.Resolve, s.Expires.End(l.Appliance.Location())
+		out.Password, out.File, out.Expires = s.Resolve, s.File, s.Expires.End(l.Appliance.Location())
 	}
 	return out
 }

@@ -57,7 +57,7 @@ provider's panel), this command makes one more attempt. Who asked for it is in t
 			return err
 		}
 		return o.print(done, func() error {
-			_, err := fmt.Fprintf(o.out, "%s logs in once more: see `pecgate status`\n", done.Mailbox)
+			_, err := fmt.Fprintf(o.out, "%s logs in once more; if the provider refuses that too, it is suspended again, and `pecgate status` shows it\n", done.Mailbox)
 			return err
 		})
 	})

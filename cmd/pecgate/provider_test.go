@@ -77,7 +77,7 @@ func TestB10_ProviderResumeCommand(t *testing.T) {
 	}
 	// Still the wrong one: one more login, and suspended again.
 	if state, out, errs := h.built("provider", "resume", strings.ToUpper(boxB)); state != exitGood || errs != "" ||
-		out != boxB+" logs in once more: see `pecgate status`\n" {
+		out != boxB+" logs in once more; if the provider refuses that too, it is suspended again, and `pecgate status` shows it\n" {
 		t.Errorf("%d\n%s%s", state, out, errs)
 	}
 	h.until("one more login is refused", func() bool { return h.loginsOf(boxB) > refused && h.suspended(boxB) != "" })
