@@ -42,6 +42,9 @@ func TestOutOfHours(t *testing.T) {
 		if n := g.k.logins(); n != 0 {
 			t.Errorf("%d logins out of hours", n)
 		}
+		if st, err := g.s.Status(ctx); err != nil || len(st.Mailboxes) != 1 || st.Mailboxes[0].Hours == nil || !st.Mailboxes[0].Hours.After(g.store.Now().Add(time.Hour)) {
+			t.Errorf("status %+v, %v", st.Mailboxes, err)
+		}
 		worker().hurryUp()
 		g.until("receipts of what was sent", func() bool { return seen(serviceIMAP) > 1 })
 		if n := seen(serviceSMTP); n != 0 {

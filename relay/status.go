@@ -25,7 +25,9 @@ type BoxStatus struct {
 	Suspended          string    `json:"suspended"`
 	CertificateExpires time.Time `json:"certificate_expires"` // null until a certificate was seen
 	PasswordExpires    string    `json:"password_expires"`    // last day of the password that ends first, YYYY-MM-DD; "": none is known
-	PasswordDaysLeft   *int      `json:"password_days_left"`  // until then; negative: it is over; null: none is known
+	// Hours is when its hours of receiving begin; left out where it is read now.
+	Hours            *time.Time `json:"hours,omitempty"`
+	PasswordDaysLeft *int       `json:"password_days_left"` // until then; negative: it is over; null: none is known
 
 	sendError, fetchError string
 	elsewhere             []string                   // folders of the provider that hold receipts and are not fetched
@@ -72,6 +74,10 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 		b := BoxStatus{Address: a.Box}
 		if w != nil {
 			b = w.status()
+			if now := s.now(); w.isShut() && !a.Hours.Receive.open(now) {
+				from := now.Add(a.Hours.Receive.until(now)).Round(time.Second).UTC()
+				b.Hours = &from
+			}
 		} else if !a.Active {
 			b.LastError = "not active in the policy"
 		}

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"pecgate/relay"
 	"pecgate/relay/submit"
 )
 
@@ -71,4 +74,38 @@ func TestG12_PolicyChangeTakesEffect(t *testing.T) {
 			t.Fatal("the right was not given back")
 		}
 	}
+}
+
+// TestReloadedTrust: a CA that is added to provider_trust counts at SIGHUP; what came
+// before that is judged again, and its outcome follows.
+func TestReloadedTrust(t *testing.T) {
+	h := newHouse(t, mailboxText(boxA, false, "", "mario"), mailboxText(boxB, false, "", "lucia"))
+	read := func(name string) string {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(h.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	h.write("pecgate.yaml", strings.Replace(read("pecgate.yaml"), "provider_trust: [ca.pem]", "provider_trust: [trust.pem]", 1))
+	h.write("trust.pem", read("tls/ca.pem")) // a CA, and not the provider's
+	h.serving()
+	id := accepted(t, h.send("mario", "mariomario", boxA, []string{boxB}, mail(boxA, boxB, "prova", "fiducia@alfa.example")))
+	said := func(what string) func() bool {
+		return func() bool { return strings.Contains(h.log.String(), what) }
+	}
+	h.until("a receipt of an unknown CA", said(`"kind":"unverified"`))
+	if s, err := h.shown(id); err == nil && s.State == relay.Accepted {
+		t.Fatal("a receipt of an unknown CA is believed")
+	}
+	h.write("trust.pem", read("ca.pem"))
+	if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	h.until("it is judged again", said("judged again by other CAs"))
+	h.until("no receipt is missing", func() bool {
+		s, err := h.shown(id)
+		return err == nil && s.State == relay.Accepted && s.Recipients[0].State == relay.Delivered
+	})
 }

@@ -61,6 +61,8 @@ func printStatus(out io.Writer, st relay.Status, running bool, loc *time.Locatio
 		}
 		switch {
 		case trouble != "":
+		case b.Hours != nil:
+			trouble = "none; by its hours read from " + b.Hours.In(loc).Format(time.DateTime)
 		case running:
 			trouble = "none"
 		default:
