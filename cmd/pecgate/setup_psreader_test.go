@@ -404,7 +404,8 @@ func (r *psReader) hash() map[string]psValue {
 		if t.kind != "word" && t.kind != "string" && t.kind != "number" && !(t.kind == "punct" && t.text == "(") {
 			r.fail("%q is no key of a table", t.text)
 		}
-		if t.kind == "punct" {
+		if t.kind == "punct" { // what it is, is known when it runs
+			t.text = fmt.Sprint("at ", r.at)
 			r.primary()
 		} else {
 			r.at++
