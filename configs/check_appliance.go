@@ -77,6 +77,7 @@ func (f *findings) checkAppliance(d *decoder, a *Appliance) {
 	}
 	for i, name := range a.ProviderTrust {
 		a.ProviderTrust[i] = a.Path(name)
+		f.follow(a.ProviderTrust[i])
 		if err := f.keepers.readCAs(a.ProviderTrust[i]); err != nil && !f.alone {
 			d.refuse(fmt.Sprintf("provider_trust[%d]", i), "provider_trust: file %s: %v", shownName(name), err)
 		}
@@ -232,6 +233,17 @@ func (f *findings) keyPair(d *decoder, a *Appliance) {
 	if isHost(a.Hostname, false) && leaf.VerifyHostname(a.Hostname) != nil {
 		f.warn(d.where("tls.certificate"), "the certificate is not for %s: mail programs that use this name will refuse it", a.Hostname)
 	}
+}
+
+// follow has a file with CAs looked at again when it changes.
+func (f *findings) follow(name string) {
+	if _, known := f.cas[name]; known {
+		return
+	}
+	if f.cas == nil {
+		f.cas = map[string]stamp{}
+	}
+	f.cas[name] = stampOf(name)
 }
 
 // readCAs checks that a file holds certificates and nothing that is not PEM.

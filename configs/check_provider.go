@@ -139,6 +139,7 @@ func (c *policyCheck) server(s *Server, p presetServer, path string, needHost bo
 	if s.CA != "" && !c.apart {
 		name := s.CA
 		s.CA = c.appliance.Path(name)
+		c.follow(s.CA)
 		if err := c.keepers.readCAs(s.CA); err != nil {
 			c.refuse(path+".ca", "ca: file %s: %v", shownName(name), err)
 		}

@@ -125,6 +125,7 @@ func (c *policyCheck) client(r *Relay, path string) {
 	}
 	name := r.ClientCA
 	r.ClientCA = c.appliance.Path(name)
+	c.follow(r.ClientCA)
 	all, err := c.keepers.certificates(r.ClientCA)
 	if err != nil {
 		c.refuse(path+"client_ca", "client_ca: file %s: %v", shownName(name), err)

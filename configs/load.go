@@ -74,8 +74,9 @@ type findings struct {
 	sums     Sums
 	keepers  keepers
 	seal     SealKey
-	alone    bool      // files that pecgate.yaml names are not looked at
-	now      time.Time // for warnings only: what is right today is no fault tomorrow
+	cas      map[string]stamp // of CAs, as they stood before they were read
+	alone    bool             // files that pecgate.yaml names are not looked at
+	now      time.Time        // for warnings only: what is right today is no fault tomorrow
 }
 
 func (f *findings) warn(p Position, format string, args ...any) {
@@ -97,6 +98,7 @@ func check(path string, now time.Time) Report {
 		files.policy = stampOf(files.Policy)
 		policy = f.policy(named, appliance, false)
 	}
+	files.cas = f.cas
 	files.key, files.keyStamp, files.keyed = f.seal.File, f.seal.stamp, f.seal.Ring != nil
 	r := Report{Faults: most(once(sorted(f.faults))), Warnings: most(once(sorted(f.warnings))), Files: files}
 	if len(r.Faults) == 0 {

@@ -3,11 +3,13 @@ package configs
 import (
 	"context"
 	"io/fs"
+	"maps"
 	"os"
 	"time"
 )
 
-// Files are the two files of a configuration and the key of what is sealed in them, with how they stood when they were read.
+// Files are the two files of a configuration, the key of what is sealed in them and the CAs that they name, with how they
+// stood when they were read.
 type Files struct {
 	Config string // pecgate.yaml, absolute
 	Policy string // policy.yaml, absolute
@@ -16,7 +18,9 @@ type Files struct {
 
 	key      string // the key file, absolute; "" where pecgate.yaml does not tell
 	keyStamp stamp
-	keyed    bool // there was a key, now or in an earlier load of the same watch
+	cas      map[string]stamp // files with CAs that the two name: ca, client_ca, provider_trust
+
+	keyed bool // there was a key, now or in an earlier load of the same watch
 }
 
 // stamp tells a changed file from an unchanged one. A file that is replaced (renamed over, or a symbolic link that points
@@ -44,15 +48,20 @@ func (s stamp) same(o stamp) bool {
 // now gives the files as they stand now.
 func (f Files) now() Files {
 	f.config, f.policy, f.keyStamp = stampOf(f.Config), stampOf(f.Policy), stampOf(f.key)
+	cas := make(map[string]stamp, len(f.cas))
+	for name := range f.cas {
+		cas[name] = stampOf(name)
+	}
+	f.cas = cas
 	return f
 }
 
 func (f Files) same(o Files) bool {
 	return f.Config == o.Config && f.Policy == o.Policy && f.config.same(o.config) && f.policy.same(o.policy) &&
-		f.key == o.key && f.keyStamp.same(o.keyStamp)
+		f.key == o.key && f.keyStamp.same(o.keyStamp) && maps.EqualFunc(f.cas, o.cas, stamp.same)
 }
 
-// Watcher follows the two files and the key. It owns one goroutine, which ends with the context; Wait waits for that.
+// Watcher follows these files. It owns one goroutine, which ends with the context; Wait waits for that.
 type Watcher struct {
 	reload chan struct{}
 	done   chan struct{}
@@ -67,7 +76,7 @@ const PollEvery = time.Second
 // goroutine, one after the other; neither may call Wait.
 //
 // The files are polled, not subscribed to: that sees every way of replacing a file (editors, links, network file systems)
-// and costs three stat calls a second.
+// and costs a stat call a second for each.
 func Watch(ctx context.Context, files Files, onLoad func(*Loaded), onFault func(error)) *Watcher {
 	t := time.NewTicker(PollEvery)
 	w := &Watcher{reload: make(chan struct{}, 1), done: make(chan struct{})}
@@ -128,7 +137,7 @@ func (f *follower) look() {
 	}
 	if after := r.Files.now(); !after.same(r.Files) {
 		// Somebody wrote while we read: what was read may be half of it. The next look tries again.
-		f.known.Policy, f.known.key, f.seen = after.Policy, after.key, after
+		f.known.Policy, f.known.key, f.known.cas, f.seen = after.Policy, after.key, after.cas, after
 		return
 	}
 	// pecgate.yaml may name another policy file or key than before.

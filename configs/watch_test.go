@@ -238,3 +238,36 @@ func TestWatchSealKey(t *testing.T) {
 	write(t, key+".other", "# empty\n", 0o600)
 	x.expect(0, 1)
 }
+
+// TestWatchCAs: a file with CAs that one of the two names is read again when it
+// changes; one that is broken changes nothing and is reported once.
+func TestWatchCAs(t *testing.T) {
+	for _, name := range []string{"provider-ca.pem", "trust.pem"} {
+		t.Run(name, func(t *testing.T) {
+			x := watch(t)
+			dir := filepath.Dir(x.config)
+			pem, err := os.ReadFile(filepath.Join(dir, "pec-ca.pem"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range []string{"provider-ca.pem", "trust.pem"} {
+				write(t, filepath.Join(dir, n), string(pem), 0o644)
+			}
+			write(t, x.config, goodAppliance+"provider_trust: [trust.pem]\n", 0o644)
+			x.policy(strings.Replace(goodPolicy, "    admin: mario\n", "    admin: mario\n    incoming: {protocol: imap, ca: provider-ca.pem}\n", 1))
+			x.expect(1, 0)
+			x.loads = nil
+			at := filepath.Join(dir, name)
+			write(t, at, string(pem)+string(pem), 0o644)
+			x.expect(1, 0)
+			write(t, at, "broken\n", 0o644)
+			x.expect(1, 1)
+			if err := os.Remove(at); err != nil {
+				t.Fatal(err)
+			}
+			x.expect(1, 2)
+			write(t, at, string(pem), 0o644)
+			x.expect(2, 2)
+		})
+	}
+}
