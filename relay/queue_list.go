@@ -23,6 +23,7 @@ type QueueItem struct {
 	Since       time.Time  `json:"since"`         // of the present state
 	Attempts    int        `json:"attempts"`      // so far
 	Next        *time.Time `json:"next"`          // when something is due; null where nothing is
+	Why         string     `json:"why"`           // it has not left, in words; empty where its turn just comes
 	MayHaveLeft bool       `json:"may_have_left"` // nobody can say that the provider never took it
 	// Unconfirmed is what it waited for (pin, approval) when it was accepted, where
 	// the records that would say whether that was given are lost; else empty.
@@ -153,7 +154,21 @@ func queueItem(tx *mailbox.Tx, id string) (it QueueItem, err error) {
 		return it, nil
 	}
 	it.Last = &last
+	it.Why = it.why()
 	return it, err
+}
+
+const suspendedWhy = "the provider refused the login: `pecgate status` says what to do"
+
+// why is what keeps it from leaving.
+func (it *QueueItem) why() string {
+	switch {
+	case it.StateReason == ReasonSuspended:
+		return suspendedWhy
+	case it.Last == nil || !it.State.open() || it.State == Queued && it.StateReason == "" && it.Attempts == 0:
+		return ""
+	}
+	return it.Last.Text
 }
 
 // nextOf returns when something is due for a submission, or nil.

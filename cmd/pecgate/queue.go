@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -167,7 +168,7 @@ func (p *queuePrinter) line(it relay.QueueItem) error {
 	}
 	if p.table == nil {
 		p.table = tabwriter.NewWriter(p.out, 0, 8, 2, ' ', 0)
-		fmt.Fprintln(p.table, "ID\tMAILBOX\tUSER\tSTATE\tSINCE\tNEXT\tTRIES\tRECIPIENTS")
+		fmt.Fprintln(p.table, "ID\tMAILBOX\tUSER\tSTATE\tSINCE\tNEXT\tTRIES\tRECIPIENTS\tWHY")
 	}
 	to := "-"
 	if n := len(it.Recipients); n > 0 {
@@ -178,8 +179,12 @@ func (p *queuePrinter) line(it relay.QueueItem) error {
 	if it.Batch != nil {
 		to += "; " + batchText(it.Batch, it.ID)
 	}
-	_, err := fmt.Fprintf(p.table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", it.ID, it.Mailbox, it.User, stateText(it.State, it.StateReason, it.MayHaveLeft)+lackText(it.Unconfirmed),
-		it.Since.In(p.loc).Format(time.DateTime), p.next(it.Next), it.Attempts, to)
+	next := p.next(it.Next)
+	if it.StateReason == relay.ReasonSuspended {
+		next = "suspended" // until the password is another one
+	}
+	_, err := fmt.Fprintf(p.table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", it.ID, it.Mailbox, it.User, stateText(it.State, it.StateReason, it.MayHaveLeft)+lackText(it.Unconfirmed),
+		it.Since.In(p.loc).Format(time.DateTime), next, it.Attempts, to, shortWhy(it.Why))
 	return err
 }
 
@@ -206,6 +211,17 @@ func (p *queuePrinter) end() error {
 	}
 	_, err := fmt.Fprintf(p.out, "\n%s. Times are of %s.\n", count(p.lines, "submission", "submissions"), p.loc)
 	return err
+}
+
+// whyMost is how many characters of a reason the table shows; --json and queue show have all.
+const whyMost = 100
+
+func shortWhy(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if r := []rune(text); len(r) > whyMost {
+		text = string(r[:whyMost]) + "..."
+	}
+	return cmp.Or(text, "-")
 }
 
 // lackText names what is not on record for one that waited for it.
