@@ -142,11 +142,12 @@ func (s *Service) pollOnce(ctx context.Context, w *worker) (more bool, err error
 		return false, err
 	}
 	srv := w.server()
-	leave, err := s.gates.enter(ctx, srv.Host, w.acc.Connections)
+	leave, err := s.gates.enter(ctx, srv.Host, w.acc.Connections, w.hungFetching)
 	if err != nil {
 		return false, err
 	}
 	defer leave()
+	defer func() { w.hungFetching = hung(err) }()
 	if w.acc.POP3.Host != "" {
 		return s.pollMaildrop(ctx, w, srv)
 	}

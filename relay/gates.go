@@ -2,6 +2,8 @@ package relay
 
 import (
 	"context"
+	"errors"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -11,25 +13,33 @@ import (
 // all its mailboxes: senders and fetchers alike (Account.Connections). Who has to
 // wait is let in in turn, so that after an outage the mailboxes come one behind the
 // other and none is passed over.
+//
+// Whoever hung the last time (its time limit ended it) may do so again, for ten minutes
+// at the dot. Such ones never take the last place, so that however many mailboxes hang,
+// one connection stays for the others (B4); among themselves they come in turn. Where
+// the provider takes a single one they share it with all.
 type gates struct {
 	mu    sync.Mutex
 	hosts map[string]*gateOf
 }
 
 type gateOf struct {
-	used  int // those that listen among them
+	used  int // those that listen and those that hung before among them
+	slow  int // that hung before
 	idle  int // that listen
 	queue []*turnAt
 }
 
 type turnAt struct {
 	most int
+	slow bool
 	in   chan struct{} // closed when it is let in
 }
 
 // enter waits until a connection to a host may be made, and returns how to give its
-// place back; once, also after an error. most 0: without a limit.
-func (g *gates) enter(ctx context.Context, host string, most int) (leave func(), err error) {
+// place back; once, also after an error. most 0: without a limit. slow: its last
+// connection hung.
+func (g *gates) enter(ctx context.Context, host string, most int, slow bool) (leave func(), err error) {
 	if most <= 0 {
 		return func() {}, nil
 	}
@@ -43,7 +53,7 @@ func (g *gates) enter(ctx context.Context, host string, most int) (leave func(),
 		h = new(gateOf)
 		g.hosts[host] = h
 	}
-	t := &turnAt{most: most, in: make(chan struct{})}
+	t := &turnAt{most: most, slow: slow && most > 1, in: make(chan struct{})}
 	h.queue = append(h.queue, t)
 	g.admit(host, h)
 	g.mu.Unlock()
@@ -53,6 +63,9 @@ func (g *gates) enter(ctx context.Context, host string, most int) (leave func(),
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			h.used--
+			if t.slow {
+				h.slow--
+			}
 			g.admit(host, h)
 		})
 	}
@@ -107,12 +120,29 @@ func (g *gates) listen(host string, most int) (leave func(), ok bool) {
 
 // admit lets in whoever may come, in turn; the caller holds the lock.
 func (g *gates) admit(host string, h *gateOf) {
-	for len(h.queue) > 0 && h.used < h.queue[0].most {
-		close(h.queue[0].in)
-		h.queue = h.queue[1:]
+	for i := 0; i < len(h.queue); {
+		t := h.queue[i]
+		if h.used >= t.most {
+			break
+		}
+		if t.slow && h.slow >= max(1, t.most-1-h.idle) {
+			i++ // the others pass it
+			continue
+		}
+		close(t.in)
+		h.queue = slices.Delete(h.queue, i, i+1)
 		h.used++
+		if t.slow {
+			h.slow++
+		}
 	}
 	if h.used == 0 && len(h.queue) == 0 {
 		delete(g.hosts, host)
 	}
+}
+
+// hung tells whether an attempt ended because the provider said nothing for too long.
+func hung(err error) bool {
+	var timed net.Error
+	return errors.As(err, &timed) && timed.Timeout()
 }

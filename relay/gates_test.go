@@ -17,7 +17,7 @@ func TestConnectionsOfAHost(t *testing.T) {
 	for range 64 {
 		all.Go(func() {
 			for range 50 {
-				leave, err := g.enter(t.Context(), "Smtp.pec.example", 3)
+				leave, err := g.enter(t.Context(), "Smtp.pec.example", 3, false)
 				if err != nil {
 					t.Error(err)
 					return
@@ -41,22 +41,22 @@ func TestConnectionsOfAHost(t *testing.T) {
 	var leave [2]func()
 	for i := range leave {
 		var err error
-		if leave[i], err = g.enter(t.Context(), "a", 2); err != nil {
+		if leave[i], err = g.enter(t.Context(), "a", 2, false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := g.enter(t.Context(), "b", 2); err != nil {
+	if _, err := g.enter(t.Context(), "b", 2, false); err != nil {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	gave, came := make(chan error), make(chan error)
-	go func() { _, err := g.enter(ctx, "a", 2); gave <- err }()
+	go func() { _, err := g.enter(ctx, "a", 2, false); gave <- err }()
 	for waits := 0; waits < 1; {
 		g.mu.Lock()
 		waits = len(g.hosts["a"].queue)
 		g.mu.Unlock()
 	}
-	go func() { _, err := g.enter(t.Context(), "a", 2); came <- err }()
+	go func() { _, err := g.enter(t.Context(), "a", 2, false); came <- err }()
 	cancel()
 	if err := <-gave; err == nil {
 		t.Error("it was let in")

@@ -203,7 +203,7 @@ func (s *Service) turn(ctx context.Context, w *worker, t task, leased **Submissi
 	if wait := s.sendsIn(w.acc); wait > 0 && (t.Batch || t.due.Queued) {
 		return turnEnd{wait: wait, full: true}, nil
 	}
-	leave, err := s.gates.enter(ctx, w.acc.SMTP.Host, w.acc.Connections)
+	leave, err := s.gates.enter(ctx, w.acc.SMTP.Host, w.acc.Connections, w.hungSending)
 	if err != nil {
 		return end, err
 	}
@@ -229,6 +229,7 @@ func (s *Service) turn(ctx context.Context, w *worker, t task, leased **Submissi
 	}
 	*leased = sub
 	r := s.attempt(ctx, w, sub)
+	w.hungSending = hung(r.Err)
 	end.sent, end.unreachable, end.why = true, unreachable(r) || r.Code == 421, answer(r)
 	if end.wait, err = s.conclude(ctx, w, sub, r); err == nil {
 		*leased = nil

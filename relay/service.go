@@ -109,8 +109,12 @@ type worker struct {
 	down    int           // attempts in a row that could not reach the provider; the sender's alone
 	answers bool          // its provider was reached by the last attempt; the sender's alone
 	late    bool          // its senders were told that nothing leaves, or may have been; the sender's alone
-	looked  lateWalk      // who waits for too long; the sender's alone
-	lease   boxLease      // to fetch, as it was last written; the fetcher's alone
+	// The last connection hung: see gates.go. The first is the sender's alone, the
+	// second the fetcher's.
+	hungSending, hungFetching bool
+
+	looked lateWalk // who waits for too long; the sender's alone
+	lease  boxLease // to fetch, as it was last written; the fetcher's alone
 	// lookedTo is how far it was looked for copies to delete, by prefix; the
 	// fetcher's alone.
 	lookedTo map[string]string
