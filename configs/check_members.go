@@ -71,10 +71,19 @@ func (c *policyCheck) members(m *Mailbox, path string) {
 		} else if l.Group != "" {
 			if name, ok := c.knownGroup(at+"group", l.Group); ok {
 				l.Group = name
+				if l.Send && readOnlyName(name) && !c.written(at+"send") && !c.written(at+"preset") {
+					c.refuse(at+"group", "group: by its name %s only reads, but a line that does not say otherwise lets all of them send: write `preset: read only`, or `send: true` if they may", quote(name))
+				}
 			}
 			c.once(first, "group", l.Group, at+"group")
 		}
 	}
+}
+
+// readOnlyName tells whether the name of a group promises that it only reads.
+func readOnlyName(name string) bool {
+	words := strings.NewReplacer("-", "", "_", "", ".", "").Replace(strings.ToLower(name))
+	return strings.Contains(words, "readonly") || strings.Contains(words, "solalettura")
 }
 
 // once refuses a second line of the same user or group in the members of a mailbox, or in those of defaults.

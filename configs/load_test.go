@@ -419,3 +419,26 @@ func TestMemberRights(t *testing.T) {
 		t.Errorf("compose gives %+v", l)
 	}
 }
+
+// TestReadOnlyGroupDoesNotSend: a group whose name says that it only reads gets no
+// right to send by a default.
+func TestReadOnlyGroupDoesNotSend(t *testing.T) {
+	for line, good := range map[string]bool{
+		"{group: read-only}":                               false,
+		"{group: READ-ONLY, receive: true}":                false,
+		"{group: ufficio.Sola_Lettura}":                    false,
+		"{group: read-only, preset: read only}":            true,
+		"{group: read-only, send: false}":                  true,
+		"{group: read-only, send: true}":                   true,
+		"{group: read-only, compose: true, delete: false}": true,
+		"{group: readers}":                                 true,
+	} {
+		config := house(t)
+		policy := strings.Replace(goodPolicy, "mailboxes:", "groups:\n  - {name: read-only, users: [mario]}\n  - {name: ufficio.sola_lettura, users: [mario]}\n  - {name: readers, users: [mario]}\nmailboxes:", 1)
+		write(t, filepath.Join(filepath.Dir(config), "policy.yaml"), strings.Replace(policy, "{user: mario}", line, 1), 0o640)
+		_, err := Load(config)
+		if (err == nil) != good || err != nil && !strings.Contains(err.Error(), "write `preset: read only`") {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}

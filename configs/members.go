@@ -258,7 +258,7 @@ type Limits struct {
 type Member struct {
 	// Login of the user, once in the lines of a mailbox. Either user or group is required.
 	User string `yaml:"user"`
-	// Name of a group.
+	// Name of a group. One that is called read-only or sola-lettura does not send by default: the line has to say.
 	Group string `yaml:"group"`
 	// The rights of a line in one word; beside it other rights may only be taken away. full: send, receive, anomalies,
 	// approve, delete. read only: receive, anomalies. send only: send by SMTP, no IMAP, receipts by mail. Default none.
