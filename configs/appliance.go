@@ -114,7 +114,51 @@ type Autoconfig struct {
 type Outgoing struct {
 	// Server that takes ordinary mail. Default none.
 	Smarthost Smarthost `yaml:"smarthost"`
+	// IMAP server that takes it for the mailboxes of some domains, in place of the smarthost. Default none.
+	IMAP OutgoingIMAP `yaml:"imap"`
 }
+
+// OutgoingIMAP is an IMAP server for ordinary mail: copies are put into a folder of the mailbox, and ours stay. Its certificate
+// is always checked.
+type OutgoingIMAP struct {
+	// Host name, like outlook.office365.com. Empty: none.
+	Host string `yaml:"host"`
+	// Default 993.
+	Port int `yaml:"port" default:"993"`
+	// tls (default) or starttls.
+	Security string `yaml:"security" default:"tls" oneof:"tls,starttls"`
+	// PEM file of CAs in place of the system's roots. Default none.
+	CA string `yaml:"ca"`
+	// Domains of ordinary addresses that take mail this way; all others go by the smarthost. Required.
+	Domains []string `yaml:"domains"`
+	// Name of the login to a mailbox. {email} is its address, {local} what is before the @. Default {email}; for a master user
+	// of Dovecot {email}*gateway.
+	Username string `yaml:"username" default:"{email}"`
+	// File that holds the password of all these logins, one line; mode 0600 or 0640. This or oauth2 is required.
+	PasswordFile string `yaml:"password_file"`
+	// Access tokens (XOAUTH2) in place of a password: one application that may open all the mailboxes. Default none.
+	OAuth2 OAuth2 `yaml:"oauth2"`
+	// Folder of the mailbox, made where it is not there. Default INBOX.
+	Folder string `yaml:"folder" default:"INBOX"`
+}
+
+// Password reads the password of the logins.
+func (s OutgoingIMAP) Password() (string, error) { return Secret{File: s.PasswordFile}.Resolve() }
+
+// OAuth2 is how access tokens are got: by client credentials (RFC 6749 section 4.4).
+type OAuth2 struct {
+	// https address that gives tokens, like https://login.microsoftonline.com/TENANT/oauth2/v2.0/token. Empty: no tokens.
+	TokenURL string `yaml:"token_url"`
+	// The application's id.
+	ClientID string `yaml:"client_id"`
+	// File that holds its secret, one line; mode 0600 or 0640.
+	ClientSecretFile string `yaml:"client_secret_file"`
+	// What is asked for, like https://outlook.office365.com/.default. Default none.
+	Scope string `yaml:"scope"`
+}
+
+// ClientSecret reads the secret of the application.
+func (o OAuth2) ClientSecret() (string, error) { return Secret{File: o.ClientSecretFile}.Resolve() }
 
 // Smarthost is an SMTP server for ordinary mail. Its certificate is always checked.
 type Smarthost struct {

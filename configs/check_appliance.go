@@ -97,6 +97,7 @@ func (f *findings) checkAppliance(d *decoder, a *Appliance) {
 		}
 	}
 	f.smarthost(d, a)
+	f.outgoingIMAP(d, a)
 	f.laterAppliance(d, a)
 }
 

@@ -25,7 +25,14 @@ func (c *policyCheck) byMail() {
 			c.refuse(fmt.Sprintf("users[%d].email", i), "email: %s is in the PEC domain of the mailbox at line %d: needs an ordinary address", quote(u.Email), c.line(fmt.Sprintf("mailboxes[%d].address", box)))
 		}
 	}
-	if s := c.appliance.Outgoing.Smarthost; s.Host != "" {
+	out := c.appliance.Outgoing
+	for _, s := range []struct {
+		key, host string
+		port      int
+	}{{"outgoing.smarthost.host", out.Smarthost.Host, out.Smarthost.Port}, {"outgoing.imap.host", out.IMAP.Host, out.IMAP.Port}} {
+		if s.host == "" {
+			continue
+		}
 		for i := range c.policy.Mailboxes {
 			m := &c.policy.Mailboxes[i]
 			for _, at := range []struct {
@@ -33,15 +40,15 @@ func (c *policyCheck) byMail() {
 				port       int
 			}{{"smtp", m.SMTP.Host, m.SMTP.Port}, {"incoming", m.Incoming.Host, m.Incoming.Port}} {
 				// Behind an address, or a name of this machine, several servers may stand.
-				several := net.ParseIP(s.Host) != nil || strings.EqualFold(s.Host, "localhost")
-				if strings.EqualFold(at.host, s.Host) && (!several || at.port == s.Port) {
-					c.refuse(fmt.Sprintf("mailboxes[%d]", i), "%s: %s is outgoing.smarthost.host of pecgate.yaml too: ordinary mail never goes by a PEC provider", at.what, quote(s.Host))
+				several := net.ParseIP(s.host) != nil || strings.EqualFold(s.host, "localhost")
+				if strings.EqualFold(at.host, s.host) && (!several || at.port == s.port) {
+					c.refuse(fmt.Sprintf("mailboxes[%d]", i), "%s: %s is %s of pecgate.yaml too: ordinary mail never goes by a PEC provider", at.what, quote(s.host), s.key)
 					break
 				}
 			}
 		}
 	}
-	none := c.appliance.Outgoing.Smarthost.Host == ""
+	none := c.appliance.Outgoing.Smarthost.Host == "" && c.appliance.Outgoing.IMAP.Host == ""
 	const without = "but pecgate.yaml has no outgoing.smarthost"
 	for i, u := range c.policy.Users {
 		path := fmt.Sprintf("users[%d].", i)

@@ -169,7 +169,7 @@ func TestDefaults(t *testing.T) {
 		SMTP: SMTP{Submissions: []string{"0.0.0.0:465"}, Submission: []string{"0.0.0.0:587"}, Relay: []string{"0.0.0.0:25"},
 			MaxMessageSize: 100 << 20},
 		IMAP:     IMAP{IMAPS: []string{"0.0.0.0:993"}},
-		Outgoing: Outgoing{Smarthost{Port: 25, Security: "starttls"}},
+		Outgoing: Outgoing{Smarthost{Port: 25, Security: "starttls"}, OutgoingIMAP{Port: 993, Security: "tls", Username: "{email}", Folder: "INBOX"}},
 	}
 	if !reflect.DeepEqual(a, wantA) {
 		t.Errorf("appliance\n%+v\nwant\n%+v", a, wantA)
@@ -209,6 +209,10 @@ func TestEnvironmentSetsEveryKey(t *testing.T) {
 		"provider_trust": "pec-ca.pem,exchange-ca.pem", "outgoing.smarthost.host": "mail.example.org",
 		"outgoing.smarthost.port": "2525", "outgoing.smarthost.security": "tls", "outgoing.smarthost.ca": "pec-ca.pem",
 		"outgoing.smarthost.username": "gateway", "outgoing.smarthost.password_file": "secrets/smarthost",
+		"outgoing.imap.host": "imap.example.org", "outgoing.imap.port": "1143", "outgoing.imap.security": "starttls", "outgoing.imap.ca": "pec-ca.pem",
+		"outgoing.imap.domains": "example.org,example.net", "outgoing.imap.username": "{local}", "outgoing.imap.password_file": "secrets/smarthost", "outgoing.imap.folder": "PEC",
+		"outgoing.imap.oauth2.token_url": "https://login.example.org/token", "outgoing.imap.oauth2.client_id": "app",
+		"outgoing.imap.oauth2.client_secret_file": "secrets/smarthost", "outgoing.imap.oauth2.scope": "mail",
 	}
 	for _, k := range leafKeys("", reflect.TypeFor[Appliance]()) {
 		if values[k.path] == "" {
@@ -233,7 +237,9 @@ func TestEnvironmentSetsEveryKey(t *testing.T) {
 			50 << 20},
 		IMAP: IMAP{[]string{"127.0.0.1:1993", "[::1]:1993"}}, API: API{"127.0.0.1:9443"}, Autoconfig: Autoconfig{"127.0.0.1:7443"},
 		ProviderTrust: []string{filepath.Join(dir, "pec-ca.pem"), filepath.Join(dir, "exchange-ca.pem")},
-		Outgoing:      Outgoing{Smarthost{"mail.example.org", 2525, "tls", filepath.Join(dir, "pec-ca.pem"), "gateway", filepath.Join(dir, "secrets/smarthost")}},
+		Outgoing: Outgoing{Smarthost{"mail.example.org", 2525, "tls", filepath.Join(dir, "pec-ca.pem"), "gateway", filepath.Join(dir, "secrets/smarthost")},
+			OutgoingIMAP{"imap.example.org", 1143, "starttls", filepath.Join(dir, "pec-ca.pem"), []string{"example.org", "example.net"}, "{local}", filepath.Join(dir, "secrets/smarthost"),
+				OAuth2{"https://login.example.org/token", "app", filepath.Join(dir, "secrets/smarthost"), "mail"}, "PEC"}},
 		ProxyProtocol: ProxyProtocol{From: []string{"192.0.2.9/32", "192.0.2.10"}},
 	}
 	if !reflect.DeepEqual(a, want) {

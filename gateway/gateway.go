@@ -67,8 +67,10 @@ type Options struct {
 	Codes    func(login, sealed string) ([]byte, error) // opens the secret of a user's one-time codes; nil: there are none
 	// Smarthost is the way to ordinary mailboxes; nil: there is none.
 	Smarthost *relay.Smarthost
-	Schedule  relay.Schedule // zero: the default
-	Log       *slog.Logger
+	// IMAPDelivery is the way to those of some domains, in place of it; nil: there is none.
+	IMAPDelivery *relay.IMAPDelivery
+	Schedule     relay.Schedule // zero: the default
+	Log          *slog.Logger
 }
 
 // drainTime is how long open connections may finish what they are doing.
@@ -134,7 +136,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		},
 		Policy:      o.Policy,
 		Readers:     func(box string) []relay.Reader { return readers(o.Policy(), box, time.Now()) },
-		Certificate: g.cert.Expires, Smarthost: o.Smarthost,
+		Certificate: g.cert.Expires, Smarthost: o.Smarthost, IMAP: o.IMAPDelivery,
 		Digests:         func() map[string]time.Duration { return digests(o.Policy()) },
 		DeliveryReports: func(name string) bool { r, ok := o.Policy().Relay(name); return ok && r.Delivery },
 		Person:          func(login string) relay.Correspondent { return correspondent(o.Policy(), login) },

@@ -27,9 +27,13 @@ func (s *Service) alarmGone() func(*mailbox.Tx, Alarm) (bool, error) {
 			host, _, ok := strings.Cut(a.About, " ")
 			return ok && !hosts[host], nil
 		case "forward-refused", "forward-expired":
-			return s.opt.Smarthost == nil || s.opt.Policy != nil && !inUse()[strings.ToLower(a.About)], nil
-		case "smarthost", "forward-full":
+			return !s.hasWay() || s.opt.Policy != nil && !inUse()[strings.ToLower(a.About)], nil
+		case "smarthost":
 			return s.opt.Smarthost == nil, nil
+		case "forward-full":
+			return !s.hasWay(), nil
+		case "imap-delivery":
+			return s.opt.IMAP == nil, nil
 		case kindFolderMissing:
 			return s.folderUnwanted(a), nil
 		case kindRoomHeld:

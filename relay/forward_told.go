@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"pecgate/mailbox"
@@ -50,8 +51,12 @@ func (s *Service) smarthost() (srv submit.Server, ok bool, err error) {
 
 // forwarder sends what is queued for ordinary mailboxes.
 func (s *Service) forwarder() *forward.Sender {
+	var direct func(context.Context, forward.Item, bool, io.ReaderAt, int64) (submit.Result, bool)
+	if s.opt.IMAP != nil {
+		direct = (&deliverer{s: s, way: s.opt.IMAP, rests: map[string]rest{}}).bring
+	}
 	return forward.NewSender(forward.Options{
-		Store: s.opt.Store, Hostname: s.opt.Hello, Server: s.smarthost,
+		Store: s.opt.Store, Hostname: s.opt.Hello, Server: s.smarthost, Direct: direct,
 		Failed: s.forwardFailed,
 		Sent: func(ctx context.Context, it forward.Item) error {
 			return errors.Join(s.ended(ctx, "", "forward-refused", it.To), s.ended(ctx, "", "forward-expired", it.To), s.forwardFree(ctx), s.ended(ctx, "", "smarthost-denies", ""))

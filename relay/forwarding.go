@@ -167,7 +167,7 @@ func (s *Service) route(ctx context.Context, k string, r routed) error {
 		return s.tellNew(ctx, k, r)
 	}
 	m, err := s.opt.Store.Message(ctx, r.Message)
-	if errors.Is(err, mailbox.ErrNotFound) || err == nil && (m.History && r.What == routeArrival || s.opt.Smarthost == nil) {
+	if errors.Is(err, mailbox.ErrNotFound) || err == nil && (m.History && r.What == routeArrival || !s.hasWay()) {
 		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return tx.Space(room).Delete(k) })
 	}
 	if err != nil {

@@ -206,7 +206,7 @@ func (s *Service) returnTo(tx *mailbox.Tx, sub *Submission) (string, error) {
 }
 
 // hasWay tells whether there is a way to ordinary mailboxes.
-func (s *Service) hasWay() bool { return s.opt.Smarthost != nil }
+func (s *Service) hasWay() bool { return s.opt.Smarthost != nil || s.opt.IMAP != nil }
 
 // returnedFields are those of the message that a notification returns: enough for a
 // client to find what it sent.

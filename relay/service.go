@@ -46,6 +46,8 @@ type Options struct {
 	Digests func() map[string]time.Duration
 	// Smarthost is the way to ordinary mailboxes; nil: there is none.
 	Smarthost *Smarthost
+	// IMAP is the way to those of some domains, in place of it; nil: there is none.
+	IMAP *IMAPDelivery
 	// DeliveryReports tells whether a relay of the policy has receipts told as delivery
 	// status notifications, to senders who asked for it. nil: none has.
 	DeliveryReports func(relay string) bool

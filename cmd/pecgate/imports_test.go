@@ -80,6 +80,7 @@ func homes() map[string][]string {
 		"github.com/pquerna/otp":           {"gateway/auth"},
 		"golang.org/x/crypto":              {"gateway/auth", "configs/seal", "relay/upstream", "relay/upstream/upstreamtest"}, // the last two: stapled OCSP answers
 		"golang.org/x/sys":                 {"mailbox", "mailbox/backup", "gateway/admin", "mailbox/segment", "cmd/pecstress"},
+		"golang.org/x/oauth2":              {"cmd/pecgate"},
 		"golang.org/x/mod":                 {"mailbox/audit"},
 		"golang.org/x/text":                {"mailbox/mime", "mailbox/pec", "relay/providersim"},
 		"golang.org/x/time":                {"relay", "gateway/gate"},

@@ -30,6 +30,7 @@ type inUse struct {
 	peers    []smtpd.Peer
 	// smarthost is that of the start: pecgate.yaml is not read again.
 	smarthost *relay.Smarthost
+	imap      *relay.IMAPDelivery
 }
 
 // newSource returns a source of a loaded configuration.
@@ -48,11 +49,15 @@ func (s *source) use(l *configs.Loaded) error {
 	if err != nil {
 		return err
 	}
+	direct, err := imapDeliveryOf(l)
+	if err != nil {
+		return err
+	}
 	smarthost, err := smarthostOf(l)
 	if err != nil {
 		return err
 	}
-	s.now.Store(&inUse{loaded: l, policy: policyOf(l), accounts: accounts, peers: peers, smarthost: smarthost})
+	s.now.Store(&inUse{loaded: l, policy: policyOf(l), accounts: accounts, peers: peers, smarthost: smarthost, imap: direct})
 	return nil
 }
 
@@ -140,7 +145,7 @@ func (s *source) gatewayOptions(log *slog.Logger) (gateway.Options, error) {
 		Relays:    func() []smtpd.Peer { return s.now.Load().peers },
 		Policy:    func() *policy.Policy { return s.now.Load().policy },
 		Accounts:  func() []relay.Account { return s.now.Load().accounts },
-		Smarthost: s.now.Load().smarthost,
-		Codes:     func(login, sealed string) ([]byte, error) { return s.now.Load().loaded.OpenCode(login, sealed) },
+		Smarthost: s.now.Load().smarthost, IMAPDelivery: s.now.Load().imap,
+		Codes: func(login, sealed string) ([]byte, error) { return s.now.Load().loaded.OpenCode(login, sealed) },
 	}, nil
 }

@@ -40,8 +40,12 @@ func (s *Session) SentFolder(ctx context.Context, name string) (string, error) {
 // again. A refusal is an *imap.Error below, and the session goes on; otherwise it
 // is over.
 func (s *Session) Append(ctx context.Context, folder string, at time.Time, body io.ReaderAt, size int64) error {
+	return s.appendTo(ctx, folder, &imap.AppendOptions{Flags: []imap.Flag{imap.FlagSeen}, Time: at}, body, size)
+}
+
+func (s *Session) appendTo(ctx context.Context, folder string, o *imap.AppendOptions, body io.ReaderAt, size int64) error {
 	return s.do(ctx, "put a copy into "+folder, func() error {
-		cmd := s.c.Append(folder, size, &imap.AppendOptions{Flags: []imap.Flag{imap.FlagSeen}, Time: at})
+		cmd := s.c.Append(folder, size, o)
 		n, err := io.Copy(&progress{to: cmd, g: s.g}, io.NewSectionReader(body, 0, size))
 		if err == nil && n != size {
 			err = io.ErrUnexpectedEOF

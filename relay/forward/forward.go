@@ -1,5 +1,6 @@
 // Package forward brings stored messages to ordinary mailboxes, by the smarthost of
-// the appliance and by nothing else: never by a PEC provider.
+// the appliance or by what the caller has for some of them (Options.Direct), and by
+// nothing else: never by a PEC provider.
 //
 // It owns the queue of what goes there (an item is one stored message for one
 // address), its schedule, and the one field that is put above a message. Who gets

@@ -46,6 +46,10 @@ type Options struct {
 	Hostname string // ours, in the trace field
 	// Server is the smarthost by now, with its password; ok is false where there is none.
 	Server func() (srv submit.Server, ok bool, err error)
+	// Direct brings an item to its mailbox itself, in place of the smarthost; ok is false
+	// for an address that goes by that. It tells of nothing about the smarthost, and
+	// again that an earlier attempt may have brought it. nil: all goes by the smarthost.
+	Direct func(ctx context.Context, it Item, again bool, body io.ReaderAt, size int64) (r submit.Result, ok bool)
 	// Failed is told of what was given up, after it is off the queue; Sent of what went.
 	Failed func(ctx context.Context, f Failure) error
 	Sent   func(ctx context.Context, it Item) error
@@ -109,7 +113,7 @@ func (s *Sender) Round(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return time.Minute, errors.Join(err, s.opt.Down(ctx, err))
 	}
-	if !ok {
+	if !ok && s.opt.Direct == nil {
 		return idle, s.without(ctx)
 	}
 	if err := errors.Join(s.there(ctx), s.full(ctx)); err != nil {
@@ -354,6 +358,16 @@ func (s *Sender) one(ctx context.Context, srv submit.Server, id string) error {
 	if err != nil {
 		return err
 	}
+	if r, ok := s.direct(ctx, it, body, size); ok {
+		if err := body.Close(); err != nil {
+			return err
+		}
+		s.opt.Log(*it, r)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		it.reached()
+		return s.record(ctx, it, r, false, false)
+	}
 	msg := &traced{field: trace(s.opt.Hostname, it.ID, it.To, it.Last), body: body, size: size}
 	r := submit.Send(ctx, srv, "", []string{it.To}, msg, submit.Hooks{})
 	if err := body.Close(); err != nil {
@@ -393,6 +407,22 @@ func (s *Sender) content(ctx context.Context, it *Item) (content, int64, error) 
 		return nil, 0, err
 	}
 	return body, m.Size(), nil
+}
+
+// direct brings an item to its mailbox without the smarthost, if it goes so. With no
+// smarthost set what would go by it waits, as long as for one that does not answer.
+func (s *Sender) direct(ctx context.Context, it *Item, body io.ReaderAt, size int64) (submit.Result, bool) {
+	if s.opt.Direct == nil {
+		return submit.Result{}, false
+	}
+	if r, ok := s.opt.Direct(ctx, *it, it.Attempts > 1, body, size); ok {
+		return r, true
+	}
+	_, set, err := s.opt.Server()
+	if set || err != nil {
+		return submit.Result{}, false
+	}
+	return submit.Result{Class: submit.Temporary, Stage: submit.StageConnect, Err: errors.New("no smarthost is set")}, true
 }
 
 // ofHost tells whether a result is about the smarthost and not about the message.
@@ -440,9 +470,24 @@ func (s *Sender) conclude(ctx context.Context, it *Item, r submit.Result) error 
 	}
 	final := r.Class == submit.Permanent && host == nil && !denied
 	if host == nil || r.Stage == submit.StageMail { // days on which it answered count, and no others
-		if it.Reached.IsZero() || it.Last.Format(time.DateOnly) != it.Reached.Format(time.DateOnly) {
-			it.Days, it.Reached = it.Days+1, it.Last
-		}
+		it.reached()
+	}
+	return s.record(ctx, it, r, final, host != nil)
+}
+
+// reached counts the day of the last attempt.
+func (it *Item) reached() {
+	if it.Reached.IsZero() || it.Last.Format(time.DateOnly) != it.Reached.Format(time.DateOnly) {
+		it.Days, it.Reached = it.Days+1, it.Last
+	}
+}
+
+// record writes down what an attempt came to; final: it is given up; held: the
+// smarthost holds all.
+func (s *Sender) record(ctx context.Context, it *Item, r submit.Result, final, held bool) error {
+	it.Error = ""
+	if r.Err != nil {
+		it.Error = words(r)
 	}
 	over := final
 	if r.Class != submit.HandedOver && !final {
@@ -465,7 +510,7 @@ func (s *Sender) conclude(ctx context.Context, it *Item, r submit.Result) error 
 			return now.remove(tx)
 		}
 		now.Lease, now.Error, now.Days, now.Reached = time.Time{}, it.Error, it.Days, it.Reached
-		if host != nil { // due at once, behind the others: the smarthost's own wait holds all
+		if held { // due at once, behind the others: the smarthost's own wait holds all
 			return now.put(tx, tx.Now())
 		}
 		now.Answered++

@@ -1,0 +1,79 @@
+package fetch
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/emersion/go-imap/v2" // commands and answers
+)
+
+// Parcel is a message for a folder of an ordinary mailbox.
+type Parcel struct {
+	Folder    string    // made where it is not there
+	At        time.Time // INTERNALDATE
+	MessageID string    // as in the field, by which it is looked for; "": it is not looked for
+	Body      io.ReaderAt
+	Size      int64
+	// Again: an earlier attempt may have put it there. Then it is looked for first.
+	Again bool
+}
+
+// maxSame bounds how many messages of one Message-ID are compared.
+const maxSame = 50
+
+// Deliver puts a message into a folder, unseen, byte for byte, unless an earlier
+// attempt did: one with its Message-ID stands there that has the same bytes, or the
+// same INTERNALDATE to the second (servers that keep mail as something else, like
+// Exchange, give other bytes back, but the date that they were given). there tells
+// that it was found.
+func (s *Session) Deliver(ctx context.Context, p Parcel) (there bool, err error) {
+	if p.Again && p.MessageID != "" {
+		there, err := s.stands(ctx, p)
+		if there || err != nil && !errors.Is(err, ErrNoFolder) {
+			return there, err
+		}
+	}
+	err = s.appendTo(ctx, p.Folder, &imap.AppendOptions{Time: p.At}, p.Body, p.Size)
+	no := new(imap.Error)
+	if !errors.As(err, &no) || no.Code != imap.ResponseCodeTryCreate {
+		return false, err
+	}
+	if err := s.do(ctx, "make the folder "+p.Folder, func() error { return s.c.Create(p.Folder, nil).Wait() }); err != nil {
+		return false, err
+	}
+	return false, s.appendTo(ctx, p.Folder, &imap.AppendOptions{Time: p.At}, p.Body, p.Size)
+}
+
+// stands tells whether a message stands in its folder already.
+func (s *Session) stands(ctx context.Context, p Parcel) (bool, error) {
+	uids, err := s.FindHeader(ctx, p.Folder, "Message-ID", p.MessageID)
+	if err != nil || len(uids) == 0 {
+		return false, err
+	}
+	want := sha256.New()
+	if n, err := io.Copy(want, io.NewSectionReader(p.Body, 0, p.Size)); err != nil || n != p.Size {
+		return false, fmt.Errorf("read the message: %w", errors.Join(err, io.ErrUnexpectedEOF))
+	}
+	st, err := s.examine(ctx, p.Folder)
+	if err != nil {
+		return false, err
+	}
+	there := false
+	_, err = s.Again(ctx, p.Folder, st.UIDValidity, uids[max(0, len(uids)-maxSame):], func(_ context.Context, it Item) error {
+		if it.Problem != nil {
+			return nil
+		}
+		got := sha256.New()
+		if _, err := io.Copy(got, it.Body); err != nil {
+			return err
+		}
+		same := string(got.Sum(nil)) == string(want.Sum(nil))
+		there = there || same || it.InternalDate.Truncate(time.Second).Equal(p.At.Truncate(time.Second))
+		return nil
+	})
+	return there, err
+}

@@ -1,0 +1,189 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"pecgate/mailbox/mime"
+	"pecgate/relay/fetch"
+	"pecgate/relay/forward"
+	"pecgate/relay/submit"
+)
+
+// IMAPDelivery is an IMAP server that takes ordinary mail for the mailboxes of some
+// domains: a copy is put into a folder there (APPEND), with the bytes that are stored
+// and the date of its arrival. It is a copy always: ours stays, for whoever sees it.
+type IMAPDelivery struct {
+	Endpoint
+	Domains  []string // of addresses
+	Username string   // {email} and {local} stand for the address and what is before its @
+	Folder   string
+	Password func() (string, error) // read at each use
+	// Token gives an OAuth 2.0 access token for all mailboxes, in place of Password
+	// (XOAUTH2: the mailbox is named beside it).
+	Token func(ctx context.Context) (string, error)
+}
+
+// Takes tells whether an address is of its domains.
+func (d *IMAPDelivery) Takes(address string) bool {
+	return slices.ContainsFunc(d.Domains, func(name string) bool { return strings.EqualFold(name, domainOf(address)) })
+}
+
+// user is the login for an address.
+func (d *IMAPDelivery) user(address string) string {
+	local, _, _ := strings.Cut(address, "@")
+	return strings.NewReplacer("{email}", address, "{local}", local).Replace(d.Username)
+}
+
+const (
+	deliverMost = 15 * time.Minute // of one attempt; the lease of an item is longer
+	restFirst   = time.Minute      // of a login after it failed; doubled each time
+	restMost    = time.Hour
+	maxRests    = 10_000 // logins that are known to fail
+	maxFront    = 256 << 10
+)
+
+// rest is how long a login is left alone.
+type rest struct {
+	fails int
+	until time.Time
+}
+
+// deliverer brings items into mailboxes by IMAP.
+type deliverer struct {
+	s   *Service
+	way *IMAPDelivery
+
+	mu    sync.Mutex
+	rests map[string]rest
+}
+
+// bring is forward.Options.Direct. Nothing here is for good: a mailbox that is not
+// there may be made, and the queue gives up by itself.
+func (d *deliverer) bring(ctx context.Context, it forward.Item, again bool, body io.ReaderAt, size int64) (submit.Result, bool) {
+	if !d.way.Takes(it.To) {
+		return submit.Result{}, false
+	}
+	user := d.way.user(it.To)
+	if left := d.resting(user); left > 0 {
+		return failed(fmt.Errorf("IMAP: %s failed before and is left alone for %s", user, left.Round(time.Second))), true
+	}
+	ctx, cancel := context.WithTimeout(ctx, deliverMost)
+	defer cancel()
+	login, err := d.put(ctx, user, it, again, body, size)
+	if told := d.note(ctx, user, login, err); told != nil {
+		d.s.opt.Events.Fault("forward", "", told)
+	}
+	if err != nil {
+		return failed(fmt.Errorf("IMAP: %w", err)), true
+	}
+	return submit.Result{Class: submit.HandedOver, Stage: imapStage}, true
+}
+
+const imapStage submit.Stage = "imap"
+
+func failed(err error) submit.Result {
+	return submit.Result{Class: submit.Temporary, Stage: imapStage, Err: err}
+}
+
+// resting is for how long a login is still left alone.
+func (d *deliverer) resting(user string) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	left := d.rests[user].until.Sub(d.s.opt.Store.Now())
+	if left > restMost { // a clock that was put back
+		return 0
+	}
+	return left
+}
+
+// note keeps how a login ended, and tells the administrator when it does not work,
+// once until it does.
+func (d *deliverer) note(ctx context.Context, user string, login bool, err error) error {
+	d.mu.Lock()
+	if err == nil || login {
+		delete(d.rests, user)
+	} else if r, known := d.rests[user]; known || len(d.rests) < maxRests {
+		wait := restFirst
+		for range min(r.fails, 10) {
+			wait = min(2*wait, restMost)
+		}
+		d.rests[user] = rest{fails: r.fails + 1, until: d.s.opt.Store.Now().Add(wait)}
+	}
+	d.mu.Unlock()
+	if err == nil {
+		return d.s.ended(ctx, "", "imap-delivery", user)
+	}
+	if login || !errors.Is(err, fetch.ErrAuthRefused) && !errors.Is(err, fetch.ErrTLS) && !errors.Is(err, errToken) {
+		return nil
+	}
+	return d.s.raise(ctx, alarm{
+		kind: "imap-delivery", about: user, to: d.s.admins(), quiet: 24 * time.Hour,
+		subjectIT: "Consegna IMAP non possibile per " + user, subjectEN: "Delivery by IMAP does not work for " + user,
+		it:     "Il server IMAP delle caselle ordinarie non accetta il gateway. Le copie restano in coda e vengono riprovate per 5 giorni; si leggono comunque nel gateway. Controllare outgoing.imap in pecgate.yaml e i permessi della casella.",
+		en:     "The IMAP server of the ordinary mailboxes does not take the gateway. Copies stay in the queue and are tried for 5 days; they can be read in the gateway all the same. Look at outgoing.imap in pecgate.yaml, and at the permissions of the mailbox.",
+		detail: plain(err.Error(), maxWords),
+	})
+}
+
+var errToken = errors.New("no access token") // read only
+
+// put makes one attempt; login tells that the login worked.
+func (d *deliverer) put(ctx context.Context, user string, it forward.Item, again bool, body io.ReaderAt, size int64) (login bool, err error) {
+	srv := fetch.Server{
+		Host: d.way.Host, Port: d.way.Port, Security: d.way.Security, Roots: d.way.Roots, Timeout: d.way.Timeout, Username: user,
+	}
+	switch {
+	case d.way.Token != nil:
+		if srv.Token, err = d.way.Token(ctx); err != nil {
+			return false, fmt.Errorf("%w: %w", errToken, err)
+		}
+	case d.way.Password != nil:
+		if srv.Password, err = d.way.Password(); err != nil {
+			return false, fmt.Errorf("password of outgoing.imap: %w", err)
+		}
+	}
+	at := it.Queued
+	if it.Message != 0 {
+		m, err := d.s.opt.Store.Message(ctx, it.Message)
+		if err != nil {
+			return true, err
+		}
+		if at = m.Date; at.IsZero() {
+			at = m.Arrived
+		}
+	}
+	id, err := messageIDOf(body, size)
+	if err != nil {
+		return true, err
+	}
+	session, err := fetch.Dial(ctx, srv)
+	if err != nil {
+		return false, err
+	}
+	defer session.Close() // what it did is known by then
+	_, err = session.Deliver(ctx, fetch.Parcel{Folder: d.way.Folder, At: at, MessageID: id, Body: body, Size: size, Again: again})
+	return true, err
+}
+
+// messageIDOf is the Message-ID of a message, as it stands there.
+func messageIDOf(body io.ReaderAt, size int64) (string, error) {
+	front := make([]byte, min(size, maxFront))
+	if _, err := body.ReadAt(front, 0); err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	for _, f := range mime.Fields(front) {
+		if strings.EqualFold(f.Name, "Message-ID") {
+			if id := f.Body(); len(id) < 900 {
+				return id, nil
+			}
+		}
+	}
+	return "", nil
+}
