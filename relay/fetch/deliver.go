@@ -31,19 +31,19 @@ const maxSame = 50
 // Exchange, give other bytes back, but the date that they were given). there tells
 // that it was found.
 func (s *Session) Deliver(ctx context.Context, p Parcel) (there bool, err error) {
-	if p.Again && p.MessageID != "" {
-		there, err := s.stands(ctx, p)
-		if there || err != nil && !errors.Is(err, ErrNoFolder) {
+	// A server refuses an APPEND to what is not there before it takes the bytes, and
+	// the line is of no more use then: the folder comes first.
+	switch _, err := s.examine(ctx, p.Folder); {
+	case errors.Is(err, ErrNoFolder):
+		if err := s.do(ctx, "make the folder "+p.Folder, func() error { return s.c.Create(p.Folder, nil).Wait() }); err != nil {
+			return false, err
+		}
+	case err != nil:
+		return false, err
+	case p.Again && p.MessageID != "":
+		if there, err := s.stands(ctx, p); there || err != nil {
 			return there, err
 		}
-	}
-	err = s.appendTo(ctx, p.Folder, &imap.AppendOptions{Time: p.At}, p.Body, p.Size)
-	no := new(imap.Error)
-	if !errors.As(err, &no) || no.Code != imap.ResponseCodeTryCreate {
-		return false, err
-	}
-	if err := s.do(ctx, "make the folder "+p.Folder, func() error { return s.c.Create(p.Folder, nil).Wait() }); err != nil {
-		return false, err
 	}
 	return false, s.appendTo(ctx, p.Folder, &imap.AppendOptions{Time: p.At}, p.Body, p.Size)
 }

@@ -487,7 +487,7 @@ func (it *Item) reached() {
 func (s *Sender) record(ctx context.Context, it *Item, r submit.Result, final, held bool) error {
 	it.Error = ""
 	if r.Err != nil {
-		it.Error = words(r)
+		it.Error = r.Words()
 	}
 	over := final
 	if r.Class != submit.HandedOver && !final {
