@@ -89,11 +89,10 @@ type Submission struct {
 	ClientHeader    [32]byte  // SHA-256 of the header as it came, but for the PIN: it tells a retry
 
 	// Of what comes from a groupware server; empty for anything else.
-	Relay          string   // its name
-	OrdinarySender string   // the sender's ordinary address, lower case: for the audit log only; may be empty
-	ReturnTo       string   // reverse path as the server gave it: to whom notices of failure go
-	EnvID          string   // of MAIL, decoded (RFC 3461 section 4.4)
-	Return         string   // FULL or HDRS; empty: not said
-	Asked          []Asked  // for Recipients
-	Warnings       []string // what its sender should know, in English sentences
+	Relay          string  // its name
+	OrdinarySender string  // the sender's ordinary address, lower case: for the audit log only; may be empty
+	ReturnTo       string  // reverse path as the server gave it: to whom notices of failure go
+	EnvID          string  // of MAIL, decoded (RFC 3461 section 4.4)
+	Return         string  // FULL or HDRS; empty: not said
+	Asked          []Asked // for Recipients
 }

@@ -54,6 +54,9 @@ func (r *relayed) settle(p *policy.Policy, header []byte) ([]byte, error) {
 		r.asked[i].Recipient, _ = rule.WithoutSuffix(r.asked[i].Recipient)
 	}
 	r.edits = h.edits
+	for _, w := range r.verdict.Warn {
+		r.edits = append(r.edits, "warning: "+w.Reason) // so that `show` and the audit log tell it
+	}
 	r.who, r.from, r.to = r.verdict.Identity, r.verdict.Box, r.verdict.Recipients
 	return h.header, nil
 }
@@ -66,9 +69,6 @@ func (r *relayed) describe(s *Submission) {
 		s.ReturnTo = cmp.Or(r.verdict.Ordinary, u.Email)
 	}
 	s.Return, s.EnvID, s.Asked = r.ret, r.envID, r.asked
-	for _, w := range r.verdict.Warn {
-		s.Warnings = append(s.Warnings, w.English)
-	}
 }
 
 // takes tells whether a PIN may come in a way: those of the mailbox that this server

@@ -235,6 +235,23 @@ func TestRelayRefuses(t *testing.T) {
 	}
 }
 
+// Where the relay lets people in To or Cc pass who are no recipients, that is written
+// down.
+func TestRelayInternalRecipientsWarn(t *testing.T) {
+	p := relays(t)
+	p.Relays[0].InternalWarn = true
+	s, _ := relayServer(t, func(o *Options, _ *Peer) { o.Policy = func() *policy.Policy { return p } })
+	c := newClient(t, s.pipes(t).dial(1))
+	c.greet()
+	if got := c.message(personal, outlook+"Cc: collega@example.org\r\n\r\nx\r\n", other); !strings.HasPrefix(got, "250 ") {
+		t.Fatal(got)
+	}
+	s.stop(t)
+	if got := s.store.all(); len(got) != 1 || !strings.Contains(strings.Join(got[0].HeaderEdits, ", "), "warning: internal-recipients") {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A bounce or an automatic reply is the administrator's, whoever it is for.
 func TestRelayNullSender(t *testing.T) {
 	s, a := relayServer(t, nil)
