@@ -9,6 +9,8 @@
 //
 // Invariants:
 //
+//   - What is asked often costs what is open: putHead alone writes a submission's
+//     record, and with it what is listed and counted (open_index.go).
 //   - A submission is always in exactly one state (the table below), and
 //     deleted never means sent: terminal records stay.
 //   - Whoever hands over or fetches holds a lease (lease.go), and looks again before
@@ -82,7 +84,8 @@
 //   - Outside the hours of a mailbox nothing that is queued leaves and the provider is
 //     not asked, but for what cannot wait (hours.go).
 //   - One mailbox that is slow or broken delays no other: each has its own
-//     sender and fetcher.
+//     sender and fetcher, and those whose connections hang leave one to its host free
+//     (gates.go).
 //
 // The states of a submission, and what leads from one to another (Edges, in
 // state.go, is what holds):

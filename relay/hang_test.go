@@ -90,6 +90,11 @@ func TestB4_HangingMailboxesLeaveAConnection(t *testing.T) {
 				s.gates.mu.Lock()
 				n = len(s.gates.hosts["smtp.pec.example"].queue)
 				s.gates.mu.Unlock()
+				select {
+				case <-waits:
+					t.Fatal("those that hung have every connection")
+				default:
+				}
 			}
 			send(good)
 			if len(d.sent) != 2 {
