@@ -1,7 +1,6 @@
 package smtpd
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -152,6 +151,3 @@ func stateOf(l link) (state tls.ConnectionState) {
 	}
 	return state
 }
-
-// relayName is what logs call a peer.
-func relayName(p Peer) string { return cmp.Or(p.Name, "?") }

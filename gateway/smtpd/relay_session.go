@@ -19,12 +19,11 @@ type relaySession struct {
 	shown proof
 
 	// The transaction.
-	peer   Peer
-	null   bool   // the reverse path is <>
-	ret    string // RFC 3461 section 4.3: FULL or HDRS; empty: not said
-	envID  string
-	asked  []Asked // for each of to
-	strays []string
+	peer  Peer
+	null  bool   // the reverse path is <>
+	ret   string // RFC 3461 section 4.3: FULL or HDRS; empty: not said
+	envID string
+	asked []Asked // for each of to
 }
 
 // Asked is what a sender asked to be told about one recipient (RFC 3461 section 4).
@@ -62,7 +61,7 @@ func (s *relaySession) admit() {
 func (s *relaySession) Reset() {
 	s.session.Reset()
 	s.who = policy.Identity{}
-	s.peer, s.null, s.ret, s.envID, s.asked, s.strays = Peer{}, false, "", "", nil, nil
+	s.peer, s.null, s.ret, s.envID, s.asked = Peer{}, false, "", "", nil
 }
 
 // Mail begins a transaction.
