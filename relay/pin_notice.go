@@ -38,10 +38,26 @@ func (s *Service) TellPINLocked(ctx context.Context, login, box string, at time.
 			case !errors.Is(err, mailbox.ErrNotFound):
 				return false, err
 			}
-			return true, tx.Space(room).Put(k, true)
+			return true, errors.Join(forgetPINDays(tx, day), tx.Space(room).Put(k, true))
 		}))
 	}
 	return errors.Join(errs...)
+}
+
+// forgetPINDays drops what was told on days before one, some at a time.
+func forgetPINDays(tx *mailbox.Tx, day string) error {
+	sp := tx.Space(room)
+	var old []string
+	err := sp.Scan("told/pin/", func(k string, _ []byte) (bool, error) {
+		if k < "told/pin/"+day {
+			old = append(old, k)
+		}
+		return len(old) < 100 && k < "told/pin/"+day, nil
+	})
+	for _, k := range old {
+		err = errors.Join(err, sp.Delete(k))
+	}
+	return err
 }
 
 // ForgetPINLocked lets the next lock of the day be told again: an administrator
