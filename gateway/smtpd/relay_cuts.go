@@ -25,8 +25,12 @@ var cutPrefixes = names(`
 `)
 
 // keptNames may hold the sender's ordinary address: those that are written anew, those
-// whose addresses are people who get the message, and those that a person wrote.
-var keptNames = names(`From To Cc Bcc Subject Thread-Topic Message-ID In-Reply-To References X-Pecgate-PIN`)
+// whose addresses are people who get the message, those that a person wrote, and those
+// without which nobody can read the body.
+var keptNames = names(`
+	From To Cc Bcc Subject Thread-Topic Message-ID In-Reply-To References X-Pecgate-PIN
+	Date MIME-Version Content-Type Content-Transfer-Encoding Content-Disposition Content-ID Content-Description Content-Language
+`)
 
 func names(list string) map[string]bool {
 	out := map[string]bool{}

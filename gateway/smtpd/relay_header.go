@@ -153,8 +153,7 @@ func withoutSuffix(f mime.Field, r *policy.Relay) []byte {
 	if r.Suffix == "" {
 		return f.Raw
 	}
-	mark := domainIn(r.Suffix)
-	return mark.ReplaceAllFunc(f.Raw, func(m []byte) []byte {
+	return domain.ReplaceAllFunc(f.Raw, func(m []byte) []byte {
 		if bare, cut := r.WithoutSuffix("x" + string(m)); cut {
 			return []byte(bare[1:])
 		}
@@ -162,15 +161,18 @@ func withoutSuffix(f mime.Field, r *policy.Relay) []byte {
 	})
 }
 
-// domainIn matches whole domains that end in a suffix, with the @ before them.
-func domainIn(suffix string) *regexp.Regexp {
-	return regexp.MustCompile(`(?i)@[a-z0-9.-]*\.` + regexp.QuoteMeta(suffix) + `\b`)
-}
+// domain is a whole domain with the @ before it: the suffix counts at its end only.
+var domain = regexp.MustCompile(`(?i)@[a-z0-9._-]+`) // read only
 
-// shows tells whether a field shows one of some addresses.
+// shows tells whether a field shows one of some addresses, also as links (%40) and
+// return paths of lists (name=domain) write it, and with blanks inside.
 func shows(f mime.Field, addresses []string) bool {
 	body := strings.ToLower(mime.DecodeWords(f.Body()))
-	return slices.ContainsFunc(addresses, func(a string) bool { return a != "" && strings.Contains(body, strings.ToLower(a)) })
+	body = strings.NewReplacer("%40", "@", " ", "", "\t", "", "\r", "", "\n", "").Replace(body)
+	return slices.ContainsFunc(addresses, func(a string) bool {
+		a = strings.ToLower(a)
+		return a != "" && (strings.Contains(body, a) || strings.Contains(body, strings.Replace(a, "@", "=", 1)))
+	})
 }
 
 func unclearTag() *refusal {
