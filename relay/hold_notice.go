@@ -3,6 +3,8 @@ package relay
 import (
 	"fmt"
 	"strings"
+
+	"pecgate/policy"
 )
 
 // ConfirmPrefix begins the local part of the address to which a reply with a PIN
@@ -25,7 +27,7 @@ func holdNotice(sub *Submission, h hold, d digest, token string, o Options) *not
 			fmt.Fprintf(&b, "%s: %s\n", name, value)
 		}
 	}
-	fmt.Fprintf(&b, "%s %s\n\n%s\n%s\n", w.why[h.Lack], w.notSent, w.confirm, fmt.Sprintf(w.cancel, w.folder(sub.Box)))
+	fmt.Fprintf(&b, "%s %s\n\n%s\n%s\n", w.why[h.Lack], w.notSent, fmt.Sprintf(w.confirm, w.replyFrom(sub, login, o)), fmt.Sprintf(w.cancel, w.folder(sub.Box)))
 	fmt.Fprintf(&b, w.until+"\n\n", h.Until.In(o.Location).Format("02/01/2006 15:04"))
 	line(w.from, d.from)
 	line(w.to, d.to)
@@ -85,7 +87,24 @@ type holdWords struct {
 	files, more                               string
 	gets, hidden, each, others                string
 	toConfirm                                 string
+	accountOnly, alsoOrdinary, sameWay        string // from where the reply may come
 	why                                       map[Lack]string
+}
+
+// replyFrom says from where the reply may come: a groupware server of the policy takes
+// it from the ordinary mailboxes of its users.
+func (w holdWords) replyFrom(sub *Submission, login string, o Options) string {
+	if o.Policy == nil {
+		return w.accountOnly
+	}
+	p := o.Policy()
+	if !p.UsesRelay(login) {
+		return w.accountOnly
+	}
+	if r, ok := p.Relay(sub.Relay); ok && strings.EqualFold(login, sub.User) && (r.Users == policy.ByEmail || r.IdentityField() != "") {
+		return w.sameWay
+	}
+	return w.alsoOrdinary
 }
 
 func (w holdWords) folder(box string) string { return "PEC/" + box + "/" + w.toConfirm }
@@ -95,13 +114,16 @@ func holdWordsItalian() holdWords {
 		title:   "Confermare con il PIN",
 		notSent: "Il messaggio qui sotto è trattenuto e non è ancora partito.",
 		confirm: "Per inviarlo: rispondere a questo avviso scrivendo il PIN, e nient'altro, nella prima riga della risposta. " +
-			"La risposta va inviata con l'account PEC di pecgate: dalla casella di posta ordinaria per ora non ha effetto.",
+			"%s",
 		cancel: "Per annullarlo: eliminarlo dalla cartella %q.",
 		until:  "Senza conferma entro il %s viene annullato; un avviso lo dirà.",
 		from:   "Da", to: "A", cc: "Cc", subject: "Oggetto", date: "Data", size: "Dimensione", octets: "%d byte",
 		files: "Allegati", more: "e altri %d allegati",
 		gets: "Destinatari (%d)", hidden: "di cui nascosti (non compaiono in A e Cc)", each: "Messaggi in cui viene diviso", others: "e altri %d destinatari",
-		toConfirm: "Da confermare",
+		toConfirm:    "Da confermare",
+		accountOnly:  "La risposta va inviata con l'account PEC di pecgate: dalla casella di posta ordinaria non ha effetto.",
+		alsoOrdinary: "La risposta va inviata con l'account PEC di pecgate, oppure dalla propria casella di posta ordinaria se il server di posta dell'ente è collegato a pecgate (in caso di dubbio chiedere all'amministratore).",
+		sameWay:      "La risposta si può inviare nello stesso modo del messaggio, dalla propria casella di posta ordinaria, oppure con l'account PEC di pecgate.",
 		why: map[Lack]string{
 			PINMissing: "Per inviare da questa casella serve il PIN, che nel messaggio non c'era.",
 			PINWrong:   "Per inviare da questa casella serve il PIN; quello dato non era corretto.",
@@ -116,13 +138,16 @@ func holdWordsEnglish() holdWords {
 		title:   "Confirm with your PIN",
 		notSent: "The message below is held and has not left yet.",
 		confirm: "To send it: reply to this notice with the PIN, and nothing else, in the first line of the reply. " +
-			"Send the reply by the pecgate account: from the ordinary mailbox it has no effect for now.",
+			"%s",
 		cancel: "To cancel it: delete it from the folder %q.",
 		until:  "Without a confirmation by %s it is cancelled, and a notice will say so.",
 		from:   "From", to: "To", cc: "Cc", subject: "Subject", date: "Date", size: "Size", octets: "%d bytes",
 		files: "Attachments", more: "and %d more attachments",
 		gets: "Recipients (%d)", hidden: "of these hidden (not in To and Cc)", each: "Messages into which it is split", others: "and %d more recipients",
-		toConfirm: "To confirm",
+		toConfirm:    "To confirm",
+		accountOnly:  "Send the reply by the pecgate account: from the ordinary mailbox it has no effect.",
+		alsoOrdinary: "Send the reply by the pecgate account, or from your ordinary mailbox if the organisation's mail server is connected to pecgate (if in doubt ask the administrator).",
+		sameWay:      "Send the reply the way the message was sent, from your ordinary mailbox, or by the pecgate account.",
 		why: map[Lack]string{
 			PINMissing: "Sending from this mailbox needs the PIN, which was not in the message.",
 			PINWrong:   "Sending from this mailbox needs the PIN; the one that was given was not right.",

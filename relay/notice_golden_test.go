@@ -17,6 +17,7 @@ import (
 	"pecgate/mailbox"
 	"pecgate/mailbox/mime"
 	"pecgate/mailbox/pec"
+	"pecgate/policy"
 	"pecgate/relay/fetch"
 	"pecgate/relay/forward"
 	"pecgate/relay/submit"
@@ -185,6 +186,17 @@ func (r *reading) submissions() {
 	approved := sub()
 	approved.Approver, approved.ApproverUser, approved.State, approved.StateReason = 2, "capo", ToApprove, ReasonPIN
 	r.notice("hold of an approval", holdNotice(approved, hold{Until: o.Store.Now().Add(time.Hour), Lack: ForApproval}, d, "token", o))
+	groupware := o
+	groupware.Policy = func() *policy.Policy {
+		return &policy.Policy{Users: []policy.User{{Login: "mario", Email: "mario@alfa.example"}, {Login: "capo"}},
+			Relays: []policy.Relay{{Name: "exchange", Users: policy.ByEmail}}}
+	}
+	held := hold{Until: o.Store.Now().Add(time.Hour), Lack: PINMissing}
+	r.notice("hold, with a groupware server", holdNotice(sub(), held, d, "token", groupware))
+	by := sub()
+	by.Relay = "exchange"
+	r.notice("hold, by a groupware server", holdNotice(by, held, d, "token", groupware))
+	r.notice("hold, of somebody whom no groupware server knows", holdNotice(approved, hold{Until: held.Until, Lack: ForApproval}, d, "token", groupware))
 	r.notice("PIN locked", pinLockedNotice("mario", "mario", testBox, "2026-03-02", o))
 	r.notice("restored", restoredNotice("capo", o.Store.Now(), []string{testBox}, map[string]int{testBox: 2}, o))
 	r.filed("no room", func(ctx context.Context) error {
