@@ -24,8 +24,9 @@ const (
 	asideFirst = 5 * time.Minute
 	asideMost  = 6 * time.Hour
 	// The same for a message that ended the gateway three times: each of its tries may
-	// end it again.
-	poisonFirst = time.Hour
+	// end it again. The first comes as soon, since most ends come from elsewhere and
+	// what waits may be a receipt.
+	poisonFirst = 5 * time.Minute
 	poisonMost  = 24 * time.Hour
 )
 

@@ -26,7 +26,7 @@ func (f *fetched) poisoned(at spot) {
 }
 
 // TestL3_PoisonIsTriedAgainSoon: most such ends come from elsewhere; the first new try
-// is after an hour, and each that ends the gateway again doubles the wait.
+// is after five minutes, and each that ends the gateway again doubles the wait.
 func TestL3_PoisonIsTriedAgainSoon(t *testing.T) {
 	p, in, _ := simulated(t)
 	f := newFetched(t, Account{IMAP: in})
@@ -39,10 +39,10 @@ func TestL3_PoisonIsTriedAgainSoon(t *testing.T) {
 	at := spot{folder: "INBOX", validity: c.UIDValidity, uid: left(t, p)[0]}
 	f.poisoned(at)
 	f.passBy()
-	f.later(50 * time.Minute)
+	f.later(3 * time.Minute)
 	f.round()
 	f.once()
-	f.later(11 * time.Minute)
+	f.later(3 * time.Minute)
 	f.round()
 	f.once(letter(1))
 	if f.alarms() != "" {
@@ -50,7 +50,7 @@ func TestL3_PoisonIsTriedAgainSoon(t *testing.T) {
 	}
 	// A try that ends the gateway is counted before it is made.
 	f.poisoned(at)
-	for _, want := range []time.Duration{2, 4, 8, 16, 24, 24} {
+	for _, want := range []time.Duration{10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440} {
 		_, all, err := f.s.asides(t.Context(), asidesPrefix(testBox, "INBOX"))
 		if err != nil || len(all) != 1 {
 			t.Fatal(len(all), err)
@@ -59,8 +59,8 @@ func TestL3_PoisonIsTriedAgainSoon(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, all, err = f.s.asides(t.Context(), asidesPrefix(testBox, "INBOX"))
-		if a := all[at.asideKey(testBox)]; err != nil || a.Next.Sub(a.Set) != want*time.Hour {
-			t.Errorf("it waits %s, not %d h; %v", a.Next.Sub(a.Set), want, err)
+		if a := all[at.asideKey(testBox)]; err != nil || a.Next.Sub(a.Set) != want*time.Minute {
+			t.Errorf("it waits %s, not %d minutes; %v", a.Next.Sub(a.Set), want, err)
 		}
 	}
 }

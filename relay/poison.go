@@ -126,9 +126,9 @@ func (s *Service) poisonAlarm(box string, at spot) alarm {
 		box: box, kind: poisonKind, about: at.String(), to: s.adminOf(box),
 		subjectIT: "Un messaggio presso il gestore non si può leggere", subjectEN: "A message at the provider cannot be read",
 		it: "Nel leggere questo messaggio il gateway si è interrotto tre volte di seguito. Resta presso il gestore, dove non viene mai eliminato e si legge nella webmail; " +
-			"gli altri vengono scaricati. Il gateway riprova da solo, la prima volta dopo un'ora e poi sempre più di rado. Segnalare l'errore con il registro del gateway.",
+			"gli altri vengono scaricati. Il gateway riprova da solo, la prima volta dopo cinque minuti e poi sempre più di rado. Segnalare l'errore con il registro del gateway.",
 		en: "While reading this message the gateway broke down three times in a row. It stays at the provider, where it is never deleted and can be read in the webmail; " +
-			"the others are fetched. It is tried again by itself, the first time after an hour and then more and more rarely. Report the error with the gateway's log.",
+			"the others are fetched. It is tried again by itself, the first time after five minutes and then more and more rarely. Report the error with the gateway's log.",
 		detail: at.String(),
 	}
 }

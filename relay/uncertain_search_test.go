@@ -190,7 +190,7 @@ func TestB1_PoisonIsNotReadBySearch(t *testing.T) {
 	put(t, p, string(i.receipt(providersim.Acceptance, nil)))
 	at := spot{folder: "INBOX", validity: c.UIDValidity, uid: left(t, p)[0]}
 	err = f.store.Update(t.Context(), func(tx *mailbox.Tx) error {
-		return putAside(tx, testBox, at, errPoison.Error(), maxTries, poisonFirst)
+		return putAside(tx, testBox, at, errPoison.Error(), maxTries, poisonMost)
 	})
 	if err != nil {
 		t.Fatal(err)
