@@ -43,6 +43,7 @@ type Tally struct {
 	States     map[State]int `json:"states,omitempty"` // of the children that have a record
 	To         map[where]int `json:"to,omitempty"`     // of their recipients
 	Lost       int           `json:"lost,omitempty"`   // children that are stopped although they may have left
+	Room       int           `json:"room,omitempty"`   // children that are held since their receipts have no room
 	Told       bool          `json:"told,omitempty"`   // the sender has got a notice of a child that failed
 	Rev        int           `json:"rev"`              // number of changes
 	// The sender has got a notice of a child that was handed over a second time, or
@@ -248,8 +249,11 @@ func mirror(tx *mailbox.Tx, s, before *Submission) error {
 		if c.lost() {
 			t.Lost += by
 		}
+		if c.heldForRoom() {
+			t.Room = max(0, t.Room+by)
+		}
 	}
-	if before == nil || before.State != s.State || before.lost() != s.lost() {
+	if before == nil || before.State != s.State || before.lost() != s.lost() || before.heldForRoom() != s.heldForRoom() {
 		if before != nil {
 			count(before, -1)
 		}
@@ -354,6 +358,8 @@ func (s *Submission) sum() {
 			s.StateReason = s.RestReason
 		case state == Held && s.Tally.Lost > 0:
 			s.StateReason = ReasonUncertain
+		case state == Held && s.Tally.Room >= n[Held]:
+			s.StateReason = ReasonRoom
 		case state == Held:
 			s.StateReason = ReasonOperator
 		case state == NotAccepted:

@@ -62,6 +62,24 @@ func (p Span) until(t time.Time) time.Duration {
 	}
 }
 
+// openFor is for how long the span was open between two times.
+func (p Span) openFor(from, to time.Time) (d time.Duration) {
+	if p.always() {
+		return to.Sub(from)
+	}
+	for at := from; at.Before(to); {
+		end := at.Add(p.until(at))
+		if end.After(to) {
+			end = to
+		}
+		if p.open(at) {
+			d += end.Sub(at)
+		}
+		at = end
+	}
+	return d
+}
+
 // now is the time by which the hours go.
 func (s *Service) now() time.Time { return s.opt.Store.Now().In(s.opt.Location) }
 

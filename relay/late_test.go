@@ -52,7 +52,13 @@ func (x *timed) pass(d time.Duration) {
 // works lets the sender work for some time, and returns when it tried what.
 func (x *timed) works(d time.Duration) {
 	x.t.Helper()
-	for end := x.clock.now().Add(d); x.clock.now().Before(end); {
+	x.worksUntil(d, func() bool { return false })
+}
+
+// worksUntil is works for that long at most.
+func (x *timed) worksUntil(d time.Duration, done func() bool) {
+	x.t.Helper()
+	for end := x.clock.now().Add(d); x.clock.now().Before(end) && !done(); {
 		wait, _, err := x.s.sendDue(x.t.Context(), x.w)
 		if err != nil {
 			x.t.Fatal(err)

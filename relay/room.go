@@ -34,6 +34,8 @@ const (
 	roomLook = 30 * time.Second
 	// roomBelieved is how long the provider's word about its room counts.
 	roomBelieved = time.Hour
+	// roomOverHours is for how long it counts at most, however short the hours are.
+	roomOverHours = 7 * 24 * time.Hour
 	// expectFor is how long receipts are waited for: the last is due after 24 hours.
 	expectFor = 48 * time.Hour
 )
@@ -141,6 +143,17 @@ type shortage struct {
 	never             bool // it needs more than the mailbox has in all
 }
 
+// roomKnown tells whether the provider's word about its room still counts. Outside the
+// hours of receiving nobody asks for it: only the time within them makes it old.
+func (s *Service) roomKnown(tx *mailbox.Tx, a Account, q quotaNote) bool {
+	now, most := tx.Now(), max(roomBelieved, 3*a.Every)
+	since := now.Sub(q.At)
+	if since > most && since < roomOverHours {
+		since = a.Hours.Receive.openFor(q.At.In(s.opt.Location), now.In(s.opt.Location))
+	}
+	return since >= 0 && since <= most
+}
+
 // noRoom tells what room a submission lacks; nil: it may go.
 func (s *Service) noRoom(tx *mailbox.Tx, sub *Submission) (*shortage, error) {
 	acc := s.account(sub.Box)
@@ -152,7 +165,7 @@ func (s *Service) noRoom(tx *mailbox.Tx, sub *Submission) (*shortage, error) {
 	if errors.Is(err, mailbox.ErrNotFound) {
 		return nil, nil
 	}
-	if since := tx.Now().Sub(q.At); err != nil || q.Limit <= 0 || since < 0 || since > max(roomBelieved, 3*acc.Every) {
+	if err != nil || q.Limit <= 0 || !s.roomKnown(tx, acc, q) {
 		return nil, err
 	}
 	if sub.Size == 0 { // of an earlier release
@@ -189,7 +202,7 @@ func (s *Service) waitForRoom(tx *mailbox.Tx, lack *shortage) error {
 	sub := lack.sub
 	next := &due{At: tx.Now().UTC().Add(roomLook)}
 	if sub.StateReason == ReasonRoom {
-		return tx.Space(room).Put(queueKey(sub.Box, sub.ID), *next)
+		return putLine(tx, sub, next) // what is looked at often is not written anew each time
 	}
 	if err := s.step(tx, sub, Queued, ReasonRoom, lack.text()); err != nil {
 		return err
@@ -212,7 +225,7 @@ func waitForRoomBatch(tx *mailbox.Tx, b *Submission, lack *shortage) error {
 			return err
 		}
 	}
-	return tx.Space(room).Put(queueKey(b.Box, b.ID), due{At: tx.Now().UTC().Add(roomLook), Batch: true})
+	return putLine(tx, b, &due{At: tx.Now().UTC().Add(roomLook)})
 }
 
 func (l *shortage) text() string {

@@ -230,9 +230,11 @@ func (s *Service) fit(ctx context.Context) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	read := map[string]time.Time{} // when those were read last that begin anew
 	for box, w := range s.workers {
 		if w.ended.Load() {
 			delete(s.workers, box)
+			read[box] = w.status().LastFetch
 			continue
 		}
 		if a, ok := want[box]; ok && a.same(w.acc) {
@@ -243,7 +245,7 @@ func (s *Service) fit(ctx context.Context) {
 	}
 	for box, a := range want {
 		if s.workers[box] == nil {
-			s.workers[box] = s.start(ctx, a)
+			s.workers[box] = s.start(ctx, a, read[box])
 		}
 	}
 }
@@ -252,9 +254,11 @@ func newWorker(a Account, stop context.CancelFunc) *worker {
 	return &worker{jobs: make(chan *job), over: make(chan struct{}), acc: a, logins: newLogins(a), stop: stop, hurry: make(chan struct{}, 1), hints: make(chan struct{}, 1), well: make(chan struct{}, 1), tries: map[spot]int{}, lookedTo: map[string]string{}, sought: map[string]again{}, counted: map[string]time.Time{}, late: true, facts: BoxStatus{Address: a.Box}}
 }
 
-func (s *Service) start(ctx context.Context, a Account) *worker {
+// start has a mailbox work that was read at the provider at a time; zero: never.
+func (s *Service) start(ctx context.Context, a Account, read time.Time) *worker {
 	ctx, stop := context.WithCancel(ctx)
 	w := newWorker(a, stop)
+	w.facts.LastFetch = read
 	w.done.Go(func() {
 		var both sync.WaitGroup
 		both.Go(func() { s.send(ctx, w) })

@@ -378,9 +378,14 @@ func save(tx *mailbox.Tx, s *Submission, next *due) error {
 	if next == nil {
 		return nil
 	}
+	return putLine(tx, s, next)
+}
+
+// putLine writes the queue's line for a submission.
+func putLine(tx *mailbox.Tx, s *Submission, next *due) error {
 	next.Batch, next.Suspect, next.Set = s.batch(), s.Crashes > 0, tx.Now().UTC()
 	next.Queued = s.State == Queued && !s.batch()
-	return sp.Put(queueKey(s.Box, s.ID), *next)
+	return tx.Space(room).Put(queueKey(s.Box, s.ID), *next)
 }
 
 // ring wakes the sender of a mailbox.

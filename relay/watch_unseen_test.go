@@ -76,3 +76,30 @@ func (w *watched) says(words string) {
 		w.t.Errorf("lacks %q:\n%s", words, got)
 	}
 }
+
+// TestB13_ReadBeforeAReload: a mailbox that begins anew, since its policy changed, was
+// read when it was.
+func TestB13_ReadBeforeAReload(t *testing.T) {
+	g := newGate(t, false)
+	g.run(func() {
+		g.until("it works", func() bool { return g.k.logins() > 0 })
+		g.s.mu.Lock()
+		first := g.s.workers[testBox]
+		g.s.mu.Unlock()
+		read := g.store.Now().UTC()
+		first.polled(nil, read)
+		g.mu.Lock()
+		g.acc.Every = time.Hour
+		g.mu.Unlock()
+		g.s.Reload()
+		g.until("it begins anew", func() bool {
+			g.s.mu.Lock()
+			defer g.s.mu.Unlock()
+			w := g.s.workers[testBox]
+			return w != nil && w != first
+		})
+		if at := g.status().LastFetch; !at.Equal(read) {
+			t.Errorf("it was read %s, instead of %s", at, read)
+		}
+	})
+}
