@@ -3,6 +3,7 @@ package gate_test
 import (
 	"io"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 
 	"pecgate/gateway/gate"
@@ -13,12 +14,12 @@ import (
 func TestAdmit(t *testing.T) {
 	const word = "554 5.7.1 go away\r\n"
 	for _, mode := range []gate.Mode{gate.ImplicitTLS, gate.StartTLSSMTP} {
-		out := true
+		var in atomic.Bool // read by the gate's goroutines
 		e := start(t, gate.Options{Mode: mode, Limits: gate.NewLimits(1, 1), Admit: func(a netip.Addr) string {
 			if !a.IsLoopback() {
 				t.Errorf("asked about %s", a)
 			}
-			if out {
+			if !in.Load() {
 				return word
 			}
 			return ""
@@ -30,7 +31,7 @@ func TestAdmit(t *testing.T) {
 				t.Errorf("mode %d: %q, %v", mode, got, err)
 			}
 		}
-		out = false
+		in.Store(true)
 		if mode == gate.ImplicitTLS {
 			works(t, e.client(e.dial(t)))
 		}
