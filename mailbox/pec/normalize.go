@@ -24,10 +24,7 @@ func NormalizeID(id string) string {
 }
 
 func normalizeOnce(id string) string {
-	if strings.IndexByte(id, '&') >= 0 {
-		id = strings.NewReplacer("&lt;", "<", "&gt;", ">", "&amp;", "&", "&quot;", `"`, "&apos;", "'",
-			"&#60;", "<", "&#x3c;", "<", "&#x3C;", "<", "&#62;", ">", "&#x3e;", ">", "&#x3E;", ">").Replace(id)
-	}
+	id = undoEscapes(id)
 	if strings.ContainsAny(id, " \t\r\n") {
 		id = strings.Map(func(r rune) rune {
 			switch r {
@@ -41,6 +38,41 @@ func normalizeOnce(id string) string {
 		id = id[1 : len(id)-1]
 	}
 	return id
+}
+
+// undoEscapes undoes the escapes that XML and HTML make of what stands in ids, once
+// and whatever their case: IDKey would else find one that NormalizeID has left.
+func undoEscapes(id string) string {
+	const longest = len("&quot;")
+	var b strings.Builder
+	for {
+		plain, behind, found := strings.Cut(id, "&")
+		if !found {
+			if b.Len() == 0 {
+				return id
+			}
+			b.WriteString(id)
+			return b.String()
+		}
+		b.WriteString(plain)
+		end := strings.IndexByte(behind[:min(len(behind), longest-1)], ';')
+		c := byte('&')
+		switch asciiLower(behind[:end+1]) {
+		case "lt;", "#60;", "#x3c;":
+			c = '<'
+		case "gt;", "#62;", "#x3e;":
+			c = '>'
+		case "quot;":
+			c = '"'
+		case "apos;":
+			c = '\''
+		case "amp;":
+		default:
+			end = -1
+		}
+		b.WriteByte(c)
+		id = behind[end+1:]
+	}
 }
 
 // UnescapeID is the last resort for an id that is known nowhere: NormalizeID

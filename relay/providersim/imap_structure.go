@@ -98,9 +98,9 @@ func structure(raw []byte, p *part, nested int, budget *int) imap.BodyStructure 
 		}
 	case kind == "text" && subtype != "":
 		s.Text = &imap.BodyStructureText{NumLines: countLines(body)}
-	case kind == "multipart" || kind == "message" || subtype == "":
-		// A multipart without parts, or more than is looked into: a leaf that
-		// clients can show.
+	case kind == "multipart" || kind == "message" || kind == "" || subtype == "":
+		// A multipart without parts, more than is looked into, or half a type: a leaf
+		// that clients can show.
 		s.Type, s.Subtype = "application", "octet-stream"
 	}
 	return s

@@ -78,7 +78,7 @@ func TestStructureOfHostile(t *testing.T) {
 }
 
 func FuzzStructure(f *testing.F) {
-	for _, s := range []string{"", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n--b--", "Content-Type: message/rfc822\r\n\r\nFrom: a\r\n\r\n"} {
+	for _, s := range []string{"", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n--b--", "Content-Type: message/rfc822\r\n\r\nFrom: a\r\n\r\n", "Content-Type: /plain\r\n\r\n"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
