@@ -68,7 +68,7 @@ mailboxes:
 `
 
 // program runs the whole program with a command line and an input.
-func program(t *testing.T, stdin string, args ...string) (state int, stdout, stderr string) {
+func program(t testing.TB, stdin string, args ...string) (state int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	state = run(context.Background(), args, strings.NewReader(stdin), &out, &errs)

@@ -29,7 +29,7 @@ import (
 
 // house is a whole appliance beside a simulated provider, for scenarios.
 type house struct {
-	t        *testing.T
+	t        testing.TB
 	dir      string
 	provider *providersim.Provider
 	gateway  *gateway.Gateway
@@ -66,7 +66,7 @@ func (s *syncBuffer) String() string {
 }
 
 // secretsOf makes hashes that cost little, so that scenarios are quick.
-func cheapHash(t *testing.T, secret string) string {
+func cheapHash(t testing.TB, secret string) string {
 	t.Helper()
 	h, err := auth.HashSecretCost(secret, auth.Cost{Time: 1, Memory: 8 * 1024, Threads: 1})
 	if err != nil {
@@ -76,7 +76,7 @@ func cheapHash(t *testing.T, secret string) string {
 }
 
 // users are the people of all scenarios; the password is the login twice.
-func users(t *testing.T) string {
+func users(t testing.TB) string {
 	var b strings.Builder
 	b.WriteString("users:\n")
 	for _, login := range []string{"mario", "lucia", "anna", "piero"} {
@@ -106,7 +106,13 @@ func mailboxText(address string, pin bool, more string, members ...string) strin
 }
 
 // newHouse makes provider and configuration; start brings the gateway up.
-func newHouse(t *testing.T, mailboxes ...string) *house {
+func newHouse(t testing.TB, mailboxes ...string) *house {
+	t.Helper()
+	return newHouseAt(t, providersim.Options{}, mailboxes...)
+}
+
+// newHouseAt is newHouse at a provider with further options.
+func newHouseAt(t testing.TB, o providersim.Options, mailboxes ...string) *house {
 	t.Helper()
 	if len(mailboxes) == 0 {
 		mailboxes = []string{
@@ -116,13 +122,10 @@ func newHouse(t *testing.T, mailboxes ...string) *house {
 	}
 	h := &house{t: t, dir: t.TempDir(), log: new(syncBuffer)}
 	var err error
-	h.provider, err = providersim.Start(providersim.Options{
-		Domain: "pec.gestore.example",
-		Mailboxes: []providersim.Mailbox{
-			{Address: boxA, Username: boxA, Password: "provider-a"}, {Address: boxB, Username: boxB, Password: "provider-b"},
-		},
-	})
-	if err != nil {
+	o.Domain, o.Mailboxes = "pec.gestore.example", []providersim.Mailbox{
+		{Address: boxA, Username: boxA, Password: "provider-a"}, {Address: boxB, Username: boxB, Password: "provider-b"},
+	}
+	if h.provider, err = providersim.Start(o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -239,7 +242,7 @@ func (h *house) send(login, password, from string, to []string, message string) 
 	return sendTo(h.t, h.smtps, h.roots(), login, password, from, to, message)
 }
 
-func sendTo(t *testing.T, addr string, roots *x509.CertPool, login, password, from string, to []string, message string) submit.Result {
+func sendTo(t testing.TB, addr string, roots *x509.CertPool, login, password, from string, to []string, message string) submit.Result {
 	t.Helper()
 	host, port, err := splitPort(addr)
 	if err != nil {
@@ -320,7 +323,7 @@ func (h *house) folder(login, folder string) []string {
 }
 
 // free returns an address nobody listens on.
-func free(t *testing.T) string {
+func free(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

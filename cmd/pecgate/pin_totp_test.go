@@ -20,7 +20,7 @@ import (
 
 // enrolled runs `pecgate pin --totp` as a person with an app does: reads the key, and types the codes that answer gives for
 // it, one for each time that it is asked.
-func enrolled(t *testing.T, config, user string, answer func(secret []byte) []string) (state int, line, shown string, secret []byte) {
+func enrolled(t testing.TB, config, user string, answer func(secret []byte) []string) (state int, line, shown string, secret []byte) {
 	t.Helper()
 	keyboard, typed := io.Pipe()
 	screen, drawn := io.Pipe()
@@ -66,7 +66,7 @@ func enrolled(t *testing.T, config, user string, answer func(secret []byte) []st
 	return <-ended, out.String(), text.String(), secret
 }
 
-func codeNow(t *testing.T, secret []byte) string {
+func codeNow(t testing.TB, secret []byte) string {
 	t.Helper()
 	code, err := auth.CodeAt(secret, time.Now())
 	if err != nil {
@@ -94,7 +94,7 @@ next:
 
 // app is the authenticator of a user: it never shows a code twice.
 type app6238 struct {
-	t      *testing.T
+	t      testing.TB
 	secret []byte
 	step   int64
 }

@@ -35,6 +35,17 @@ type Options struct {
 	Refuse map[string]string
 	// RefuseAtDot are replies to the final dot by sender.
 	RefuseAtDot map[string]string
+	// Next, where it has an Addr, gets all that is taken, after Release.
+	Next Next
+}
+
+// Next is a server that a Postfix hands on to, as a client of the provider does: TLS
+// from the first byte, its certificate verified, and a login.
+type Next struct {
+	Addr            string // localhost:port
+	CA              []byte // PEM
+	Login, Password string
+	Connections     int // most at once
 }
 
 // Server is a running Postfix.
@@ -142,7 +153,11 @@ func Start(t testing.TB, o Options) *Server {
 		p.startSASL(t, o)
 	}
 	p.reserve(t, names)
-	p.write(t, "etc/main.cf", fmt.Sprintf(mainCf, p.Dir))
+	conf := fmt.Sprintf(mainCf, p.Dir)
+	if o.Next.Addr != "" {
+		conf = strings.Replace(conf, "virtual_mailbox_domains = static:all\n", "virtual_mailbox_domains =\n"+p.handsOn(t, o.Next), 1)
+	}
+	p.write(t, "etc/main.cf", conf)
 	p.write(t, "etc/rcpt", table(o.Refuse))
 	p.write(t, "etc/dot", table(o.RefuseAtDot))
 	p.write(t, "etc/master.cf", p.masterCf())
@@ -206,9 +221,47 @@ func (p *Server) masterCf() string {
 		{"tlsmgr", "-", "1", "tlsmgr"}, {"error", "-", "-", "error"}, {"retry", "-", "-", "error"}} {
 		fmt.Fprintf(&b, "%s unix %s - n - %s %s\n", service[0], service[1], service[2], service[3])
 	}
+	b.WriteString("smtp unix - - n - - smtp\n")
+	b.WriteString("pickup unix n - n 60 1 pickup\n")  // postqueue looks for it
 	b.WriteString("virtual unix - n n - - virtual\n") // as root: it becomes the owner of the mailbox
 	b.WriteString("qmgr unix n - n 300 1 qmgr\npostlog unix-dgram n - n - 1 postlogd\n")
 	return b.String()
+}
+
+// handsOn is the configuration for Options.Next.
+func (p *Server) handsOn(t testing.TB, n Next) string {
+	t.Helper()
+	host, port, err := net.SplitHostPort(n.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.write(t, "etc/next.pem", string(n.CA))
+	p.write(t, "etc/next", fmt.Sprintf("[%s]:%s %s:%s\n", host, port, n.Login, n.Password))
+	return fmt.Sprintf(`relayhost = [%[2]s]:%[3]s
+defer_transports = smtp
+smtp_tls_security_level = secure
+smtp_tls_wrappermode = yes
+smtp_tls_secure_cert_match = %[2]s
+smtp_tls_CAfile = %[1]s/etc/next.pem
+smtp_sasl_auth_enable = yes
+smtp_sasl_password_maps = texthash:%[1]s/etc/next
+smtp_sasl_tls_security_options = noanonymous
+smtp_host_lookup = native
+default_destination_concurrency_limit = %[4]d
+initial_destination_concurrency = %[4]d
+default_destination_recipient_limit = 1
+`, p.Dir, host, port, n.Connections)
+}
+
+// Release lets go to the next server what was taken for it, and what comes later.
+func (p *Server) Release(t testing.TB) {
+	t.Helper()
+	etc := filepath.Join(p.Dir, "etc")
+	for _, step := range [][]string{{"postconf", "-c", etc, "-e", "defer_transports="}, {"postfix", "-c", etc, "reload"}, {"postqueue", "-c", etc, "-f"}} {
+		if out, err := exec.CommandContext(t.Context(), step[0], step[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", step, err, out)
+		}
+	}
 }
 
 // Messages are those that were delivered, in no order, one for each recipient.
