@@ -171,10 +171,23 @@ func (p setupPage) PECSenders() ([]string, error) {
 	return slices.Compact(out), nil
 }
 
-// Tags are the regular expressions, of Postfix's header checks, that find the tag in a Subject that is not decoded.
-func (p setupPage) Tags() ([]string, error) {
-	if !p.Counts(policy.MarkSubject) {
-		return nil, nil
+// HeaderChecks are the regular expressions, of Postfix's header checks, that find a PEC mailbox in From and the tag in a
+// Subject that is not decoded. A mail program that shows a mailbox in From may well keep the person's address as reverse
+// path.
+func (p setupPage) HeaderChecks() ([]string, error) {
+	var out []string
+	if p.Counts(policy.MarkFrom) {
+		for _, box := range p.setupFacts.Mailboxes {
+			var quoted strings.Builder
+			for i := range len(box) {
+				quoted.WriteString(strings.ReplaceAll(posixQuote(box[i:i+1]), "/", `\/`))
+			}
+			out = append(out, `/^From:(.*[<,;[:space:]])?`+quoted.String()+`([]>,;([:space:]]|$)/`)
+		}
 	}
-	return subjectChecks(tagWord(p.Trigger))
+	if !p.Counts(policy.MarkSubject) {
+		return out, nil
+	}
+	subject, err := subjectChecks(tagWord(p.Trigger))
+	return append(out, subject...), err
 }

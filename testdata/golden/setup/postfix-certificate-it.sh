@@ -27,8 +27,9 @@ protocollo@pec.comune.example pecgate-certificate:[pecgate.comune.example]:25
 END
 first sender_dependent_default_transport_maps "texthash:$dir/senders"
 
-# 3. Per oggetto: il contrassegno in chiaro e nelle parole codificate. FILTER manda li' l'intero messaggio, per tutti i destinatari.
+# 3. Per intestazione: una casella PEC in From, il contrassegno nell'oggetto in chiaro e nelle parole codificate. FILTER manda li' l'intero messaggio, per tutti i destinatari.
 cat >"$dir/header_checks" <<'END'
+/^From:(.*[<,;[:space:]])?protocollo@pec\.comune\.example([]>,;([:space:]]|$)/ FILTER pecgate-certificate:[pecgate.comune.example]:25
 /^Subject:.*\[[[:space:]]*PEC[[:space:]]*[]:]/ FILTER pecgate-certificate:[pecgate.comune.example]:25
 /^Subject:.*=\?[^?]+\?Q\?[^?]*(\[|=5B)(_|=20| )*(P|=50)(E|=45)(C|=43)(_|=20| )*((\]|=5D)|(:|=3A))/ FILTER pecgate-certificate:[pecgate.comune.example]:25
 /^[Ss][Uu][Bb][Jj][Ee][Cc][Tt]:.*=\?[^?]+\?[Bb]\?[^?]*(W1BFQ1[0123]|[FVl1]tQRUNd|[BFJNRVZdhlptx159]bUEVDX[QRSTUVWXYZabcdef]|W1BFQz[opqr]|[FVl1]tQRUM6|[BFJNRVZdhlptx159]bUEVDO[ghijklmnopqrstuv]|W3BlY1[0123]|[FVl1]twZWNd|[BFJNRVZdhlptx159]bcGVjX[QRSTUVWXYZabcdef]|W3BlYz[opqr]|[FVl1]twZWM6|[BFJNRVZdhlptx159]bcGVjO[ghijklmnopqrstuv])/i FILTER pecgate-certificate:[pecgate.comune.example]:25
@@ -54,7 +55,7 @@ for service in submission/inet smtps/inet submissions/inet; do
 		found=yes
 	fi
 done
-[ -n "$found" ] || echo 'warning: master.cf has no submission service, so no subject is looked at' >&2
+[ -n "$found" ] || echo 'warning: master.cf has no submission service, so no From and no subject is looked at' >&2
 
 # 4. La via verso il gateway: TLS con certificato verificato, posta a 8 bit inalterata, DSN come la chiedono gli utenti.
 postconf -M 'pecgate-certificate/unix=pecgate-certificate unix - - n - - smtp'

@@ -29,8 +29,9 @@ protocollo@pec.comune.example pecgate-suffix:[pecgate.comune.example]:25
 END
 first sender_dependent_default_transport_maps "texthash:$dir/senders"
 
-# 3. By subject: the tag in plain text and in encoded words. FILTER sends the whole message there, to all its recipients.
+# 3. By header: a PEC mailbox in From, the tag in the subject in plain text and in encoded words. FILTER sends the whole message there, to all its recipients.
 cat >"$dir/header_checks" <<'END'
+/^From:(.*[<,;[:space:]])?protocollo@pec\.comune\.example([]>,;([:space:]]|$)/ FILTER pecgate-suffix:[pecgate.comune.example]:25
 /^Subject:.*\[[[:space:]]*PEC[[:space:]]*[]:]/ FILTER pecgate-suffix:[pecgate.comune.example]:25
 /^Subject:.*=\?[^?]+\?Q\?[^?]*(\[|=5B)(_|=20| )*(P|=50)(E|=45)(C|=43)(_|=20| )*((\]|=5D)|(:|=3A))/ FILTER pecgate-suffix:[pecgate.comune.example]:25
 /^[Ss][Uu][Bb][Jj][Ee][Cc][Tt]:.*=\?[^?]+\?[Bb]\?[^?]*(W1BFQ1[0123]|[FVl1]tQRUNd|[BFJNRVZdhlptx159]bUEVDX[QRSTUVWXYZabcdef]|W1BFQz[opqr]|[FVl1]tQRUM6|[BFJNRVZdhlptx159]bUEVDO[ghijklmnopqrstuv]|W3BlY1[0123]|[FVl1]twZWNd|[BFJNRVZdhlptx159]bcGVjX[QRSTUVWXYZabcdef]|W3BlYz[opqr]|[FVl1]twZWM6|[BFJNRVZdhlptx159]bcGVjO[ghijklmnopqrstuv])/i FILTER pecgate-suffix:[pecgate.comune.example]:25
@@ -56,7 +57,7 @@ for service in submission/inet smtps/inet submissions/inet; do
 		found=yes
 	fi
 done
-[ -n "$found" ] || echo 'warning: master.cf has no submission service, so no subject is looked at' >&2
+[ -n "$found" ] || echo 'warning: master.cf has no submission service, so no From and no subject is looked at' >&2
 
 # 4. The way to the gateway: TLS with its certificate checked, 8-bit mail unaltered, DSN asked for as users do.
 postconf -M 'pecgate-suffix/unix=pecgate-suffix unix - - n - - smtp'
