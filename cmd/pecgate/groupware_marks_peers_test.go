@@ -3,6 +3,8 @@
 package main
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,7 +38,7 @@ func TestGroupware_EachMarkGoesOutAsPEC(t *testing.T) {
 		mailboxText(boxA, false, "", "mario", "anna"),
 		mailboxText(boxB, false, "", "lucia", "mario"))
 	far := "comune@pec.gamma.example"
-	for _, m := range []struct{ name, who, shown, from, to, subject, box, rcpt string }{
+	cases := []struct{ name, who, shown, from, to, subject, box, rcpt string }{
 		{"from", "mario", "Mario Rossi", boxB, far, "Istanza", boxB, far},
 		{"from, a name in an encoded word", "lucia", "=?utf-8?Q?Lucia_Citt=C3=A0?=", boxB, far, "Istanza", boxB, far},
 		{"subject", "lucia", "Lucia Bianchi", "", far, "[PEC] Istanza", boxB, far},
@@ -46,21 +48,26 @@ func TestGroupware_EachMarkGoesOutAsPEC(t *testing.T) {
 		{"suffix", "mario", "Mario Rossi", "", far + ".pec", "Istanza", boxA, far},
 		{"domains", "mario", "Mario Rossi", "", boxB, "Istanza", boxA, boxB},
 		{"senders", "anna", "Anna Verdi", "", far, "Istanza", boxA, far},
-	} {
-		from := m.from
-		if from == "" {
-			from = m.who + "@ordinary.example"
+	}
+	id := func(name string) string {
+		return strings.NewReplacer(" ", "-", ",", "").Replace(name) + "@client.example"
+	}
+	for _, m := range cases {
+		ordinary := m.who + "@ordinary.example"
+		text := officeLetter(m.shown, cmp.Or(m.from, ordinary), m.to, m.subject, id(m.name))
+		o.post(m.who, m.to, strings.Replace(text, "Reply-To: "+boxB, "Reply-To: "+ordinary, 1))
+	}
+	o.until("all are at the provider", func() bool { return len(o.provider.Ledger()) >= len(cases) })
+	ledger := o.provider.Ledger()
+	for _, m := range cases {
+		i := slices.IndexFunc(ledger, func(s providersim.Submission) bool { return s.MessageID == "<"+id(m.name)+">" })
+		if i < 0 {
+			t.Errorf("%s: it did not leave", m.name)
+			continue
 		}
-		before := len(o.provider.Ledger())
-		id := strings.NewReplacer(" ", "-", ",", "").Replace(m.name) + "@client.example"
-		text := officeLetter(m.shown, from, m.to, m.subject, id)
-		text = strings.ReplaceAll(text, "Reply-To: "+from, "Reply-To: "+m.who+"@ordinary.example")
-		o.post(m.who, m.to, text)
-		o.until(m.name+" is at the provider", func() bool { return len(o.provider.Ledger()) > before })
-		sent := o.provider.Ledger()[before]
+		sent := ledger[i]
 		raw := string(sent.Raw)
 		_, body, _ := strings.Cut(raw, "\r\n\r\n")
-		_, want, _ := strings.Cut(text, "\r\n\r\n")
 		head := strings.TrimSuffix(raw, body)
 		if sent.From != m.box || strings.Join(sent.Recipients, " ") != m.rcpt {
 			t.Errorf("%s: from %s to %v", m.name, sent.From, sent.Recipients)
@@ -76,7 +83,7 @@ func TestGroupware_EachMarkGoesOutAsPEC(t *testing.T) {
 				t.Errorf("%s: %s %q", m.name, name, s)
 			}
 		}
-		if body != want {
+		if body != officeText {
 			t.Errorf("%s: the body is %q", m.name, body)
 		}
 		for _, inside := range []string{"ordinary.example", "intranet", "10.20.", m.who + "@", "Received:", "Reply-To:", "Sender:", "127.0.0.1", "postfix", "Postfix"} {
@@ -87,7 +94,7 @@ func TestGroupware_EachMarkGoesOutAsPEC(t *testing.T) {
 		if j := providersim.Judge(sent.Raw, sent.From, sent.Recipients, 0); j.Fault != "" {
 			t.Errorf("%s: the provider would say %s", m.name, j.Fault)
 		}
-		s := o.settled(id, "accepted")
+		s := o.settled(id(m.name), "accepted")
 		if s.User != m.who || s.Mailbox != m.box {
 			t.Errorf("%s: it is shown as %s's from %s", m.name, s.User, s.Mailbox)
 		}
@@ -99,7 +106,7 @@ func TestGroupware_EachMarkGoesOutAsPEC(t *testing.T) {
 	if all := o.ordinary.All(); len(all) != 1 || !strings.Contains(all[0].Data, "ordinario@client.example") {
 		t.Errorf("the usual way has %+v", all)
 	}
-	if n := len(o.provider.Ledger()); n != 9 {
+	if n := len(o.provider.Ledger()); n != len(cases) {
 		t.Errorf("the provider has %d", n)
 	}
 	o.process.stop()

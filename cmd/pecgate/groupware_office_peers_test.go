@@ -166,7 +166,7 @@ func (o *office) startDovecot(lmtp string, scripts map[string]string) {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(o.dovecot, "log"))
-			t.Logf("dovecot ended: %v\n%s\n%.4000s", err, said, log)
+			t.Logf("dovecot ended: %v\n%s\n%s", err, said, log[max(0, len(log)-2000):])
 		}
 	})
 	if !listening(lmtp, 20*time.Second) || !listening(o.imap, 20*time.Second) {

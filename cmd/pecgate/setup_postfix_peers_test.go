@@ -63,7 +63,7 @@ func newPrivatePostfix(t *testing.T, ordinary string) *privatePostfix {
 	p.write("main.cf", fmt.Sprintf(privateMainCf, p.dir, port))
 	master := "submission inet n - n - - smtpd -o smtpd_client_restrictions=permit_mynetworks,reject\nsmtp unix - - n - - smtp\nrelay unix - - n - - smtp\ndiscard unix - - n - - discard\n"
 	for _, s := range [][4]string{{"cleanup", "n", "0", "cleanup"}, {"rewrite", "-", "-", "trivial-rewrite"}, {"bounce", "-", "0", "bounce"}, {"defer", "-", "0", "bounce"},
-		{"trace", "-", "0", "bounce"}, {"proxymap", "-", "-", "proxymap"}, {"anvil", "-", "1", "anvil"}, {"tlsmgr", "-", "1", "tlsmgr"}, {"error", "-", "-", "error"}, {"retry", "-", "-", "error"}} {
+		{"trace", "-", "0", "bounce"}, {"proxymap", "-", "-", "proxymap"}, {"anvil", "-", "1", "anvil"}, {"tlsmgr", "-", "1", "tlsmgr"}, {"error", "-", "-", "error"}, {"retry", "-", "-", "error"}, {"scache", "-", "1", "scache"}} {
 		master += fmt.Sprintf("%s unix %s - n - %s %s\n", s[0], s[1], s[2], s[3])
 	}
 	p.write("master.cf", master+"qmgr unix n - n 300 1 qmgr\npostlog unix-dgram n - n - 1 postlogd\n")
@@ -120,7 +120,7 @@ func (p *privatePostfix) start() (submission string) {
 		_ = cmd.Wait() // ended by the signal
 		if p.t.Failed() {
 			b, _ := os.ReadFile(filepath.Join(p.dir, "log"))
-			p.t.Logf("%.8000s", b)
+			p.t.Logf("%s", b[max(0, len(b)-4000):])
 		}
 	})
 	for range 400 {
@@ -280,16 +280,26 @@ func TestPeers_SetupPostfixSends(t *testing.T) {
 
 // sayPlainly submits a message without TLS to a server on loopback.
 func sayPlainly(addr, from, to, message string) error {
+	return sayDSN(addr, from, to, "", "", message)
+}
+
+// sayDSN is sayPlainly with parameters of RCPT and an ENVID (RFC 3461).
+func sayDSN(addr, from, to, notify, envID, message string) error {
 	c, err := net.DialTimeout("tcp", addr, 10*time.Second)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	if notify != "" {
+		notify, envID = " "+notify, " RET=HDRS ENVID="+envID
+	} else {
+		envID = ""
+	}
 	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		return err
 	}
 	buf := make([]byte, 4096)
-	for _, say := range []string{"", "EHLO pc.ordinary.example\r\n", "MAIL FROM:<" + from + "> BODY=8BITMIME\r\n", "RCPT TO:<" + to + ">\r\n", "DATA\r\n",
+	for _, say := range []string{"", "EHLO pc.ordinary.example\r\n", "MAIL FROM:<" + from + "> BODY=8BITMIME" + envID + "\r\n", "RCPT TO:<" + to + ">" + notify + "\r\n", "DATA\r\n",
 		regexp.MustCompile(`(?m)^\.`).ReplaceAllString(message, "..") + ".\r\n"} {
 		if _, err := c.Write([]byte(say)); err != nil {
 			return err
