@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -205,7 +206,7 @@ var errRepeated = errors.New("gateway: accepted already")
 // fingerprint is what a retry of this submission has in common with it. A list
 // counts as itself: who is on it may have changed between the two.
 func (d *delivery) fingerprint() string {
-	return relay.Fingerprint(d.ticket.User, d.ticket.Box, d.sub.ClientMessageID, d.sub.Envelope,
+	return relay.Fingerprint(d.ticket.User, d.ticket.Box, cmp.Or(d.sub.ClientMessageID, d.sub.Way), d.sub.Envelope,
 		hex.EncodeToString(d.sub.ClientHeader[:]), hex.EncodeToString(d.body.Sum(nil)))
 }
 

@@ -20,6 +20,10 @@ import (
 // recognised as such.
 const retryWindow = 24 * time.Hour
 
+// relayWindow is the same for a groupware server, which repeats by itself what it has
+// no answer to: Postfix and Sendmail for five days, Exchange for two.
+const relayWindow = 7 * 24 * time.Hour
+
 // Ticket is what a submission is before it has a place in the queue.
 type Ticket struct {
 	ID     string // NewID
@@ -97,7 +101,11 @@ func Repeated(tx *mailbox.Tx, fingerprint string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if old.State == NotAccepted || old.State == Cancelled || tx.Now().Sub(old.SubmittedAt) >= retryWindow {
+	window := retryWindow
+	if old.Relay != "" {
+		window = relayWindow
+	}
+	if old.State == NotAccepted || old.State == Cancelled || tx.Now().Sub(old.SubmittedAt) >= window {
 		return "", nil
 	}
 	return id, nil
@@ -106,7 +114,8 @@ func Repeated(tx *mailbox.Tx, fingerprint string) (string, error) {
 // Fingerprint is what stays the same when a client repeats a submission: who
 // sends it from which mailbox to whom, under which Message-ID of their own, and
 // the hashes of header and body as the client wrote them. It is "" where the
-// client gave no Message-ID: then nothing tells a retry from a second message.
+// client gave no Message-ID, or what stands for it: then nothing tells a retry
+// from a second message.
 func Fingerprint(user, box, clientMsgID string, to []string, hashes ...string) string {
 	if clientMsgID == "" {
 		return ""

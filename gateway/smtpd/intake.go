@@ -95,4 +95,8 @@ type Submission struct {
 	EnvID          string  // of MAIL, decoded (RFC 3461 section 4.4)
 	Return         string  // FULL or HDRS; empty: not said
 	Asked          []Asked // for Recipients
+	// Way is the SHA-256, in hexadecimal digits, of the Received fields of a message to
+	// which no ClientMessageID was given: only its repetition came the same way at the
+	// same time. Empty: there were none, or a ClientMessageID.
+	Way string
 }

@@ -2,6 +2,8 @@ package smtpd
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"regexp"
 	"slices"
 	"strconv"
@@ -55,6 +57,18 @@ func (h *relayHeader) facts(r *policy.Relay) (f policy.RelayFacts) {
 		}
 	}
 	return f
+}
+
+// way is Submission.Way.
+func (h *relayHeader) way() string {
+	if len(h.seen["message-id"]) > 0 || len(h.seen["received"]) == 0 {
+		return ""
+	}
+	sum := sha256.New()
+	for _, f := range h.seen["received"] {
+		sum.Write(f.Raw)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // edit makes the edits that only a relay needs. ordinary are the addresses of the

@@ -55,3 +55,25 @@ func TestRelayOrdinaryAddressInFields(t *testing.T) {
 		t.Error("Content-Type is cut")
 	}
 }
+
+// Of a message without a Message-ID it is told which way it came: the same for a
+// repetition, another for another message with the same words.
+func TestRelayWay(t *testing.T) {
+	s, _ := relayServer(t, nil)
+	c := newClient(t, s.pipes(t).dial(1))
+	c.greet()
+	bare := "From: " + personal + "\r\nTo: " + other + "\r\nSubject: [PEC:ufficio] x\r\n"
+	for _, head := range []string{"Received: from a; id 1\r\n", "Received: from a; id 1\r\n", "Received: from a; id 2\r\n", "", "Received: from a; id 1\r\nMessage-ID: <1@x>\r\n"} {
+		if got := c.message(personal, head+bare+"\r\nx\r\n", other); !strings.HasPrefix(got, "250 ") {
+			t.Fatal(got)
+		}
+	}
+	s.stop(t)
+	got := s.store.all()
+	if got[0].Way == "" || got[0].Way != got[1].Way || got[0].ClientHeader != got[1].ClientHeader || got[2].Way == got[0].Way || got[2].Way == "" {
+		t.Errorf("ways %q %q %q", got[0].Way, got[1].Way, got[2].Way)
+	}
+	if got[3].Way != "" || got[4].Way != "" {
+		t.Errorf("ways %q %q", got[3].Way, got[4].Way)
+	}
+}

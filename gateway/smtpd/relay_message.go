@@ -17,6 +17,7 @@ type relayed struct {
 	policy  *policy.Policy // by which the verdict was made
 	edits   []string
 	pins    []string // ways in which a PIN may come
+	way     string   // as Submission.Way
 }
 
 // settle judges whose message it is and from where it leaves, writes that into the
@@ -30,7 +31,7 @@ func (r *relayed) settle(p *policy.Policy, header []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.facts = h.facts(rule)
+	r.facts, r.way = h.facts(rule), h.way()
 	r.facts.Relay, r.facts.ReversePath, r.facts.Recipients = r.peer.Name, r.from, r.to
 	r.facts.Now = r.srv.opt.Now()
 	r.policy, r.verdict, r.pins = p, p.DecideRelay(r.facts), rule.PINs
@@ -68,7 +69,7 @@ func (r *relayed) describe(s *Submission) {
 		u, _ := r.policy.User(r.who.User) // known: the verdict names them
 		s.ReturnTo = cmp.Or(r.verdict.Ordinary, u.Email)
 	}
-	s.Return, s.EnvID, s.Asked = r.ret, r.envID, r.asked
+	s.Return, s.EnvID, s.Asked, s.Way = r.ret, r.envID, r.asked, r.way
 }
 
 // takes tells whether a PIN may come in a way: those of the mailbox that this server
