@@ -61,13 +61,14 @@ func (r *relayed) looped(read []byte, end int) error {
 
 // receive takes it to its end. Its errors are those of submission.receive.
 func (in *stray) receive() (Receipt, error) {
-	d, fault := in.srv.opt.Relay.Strays.Begin(in.ctx, Stray{
-		Relay: in.peer.Name, Recipients: in.to, Remote: in.c.Remote(), Received: in.srv.opt.Now(), Why: in.why,
-	})
+	about := Stray{Relay: in.peer.Name, Recipients: in.to, Remote: in.c.Remote(), Received: in.srv.opt.Now(), Why: in.why}
+	d, fault := in.srv.opt.Relay.Strays.Begin(in.ctx, about)
 	if d != nil {
-		defer d.Abort()
+		defer func() { d.Abort() }()
 	}
+	look := new(pinLook)
 	if fault == nil && len(in.head) > 0 {
+		look.add(in.head)
 		_, fault = d.Write(in.head)
 	}
 	for fault == nil {
@@ -79,6 +80,7 @@ func (in *stray) receive() (Receipt, error) {
 			return Receipt{}, err
 		}
 		if in.body.n <= in.srv.opt.MaxSize && !in.body.dirty {
+			look.add(piece)
 			_, fault = d.Write(piece)
 		}
 	}
@@ -92,6 +94,17 @@ func (in *stray) receive() (Receipt, error) {
 		return Receipt{}, badBytes()
 	case fault != nil:
 		return Receipt{}, fault
+	}
+	if look.means() {
+		d.Abort()
+		other, err := in.srv.opt.Relay.Strays.Begin(in.ctx, about)
+		if err != nil {
+			return Receipt{}, err
+		}
+		d = other
+		if _, err := d.Write(look.without()); err != nil {
+			return Receipt{}, err
+		}
 	}
 	if err := d.Commit(in.srv.ctx); err != nil {
 		return Receipt{}, err
