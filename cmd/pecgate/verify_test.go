@@ -29,7 +29,7 @@ func verify(t *testing.T, args ...string) (state int, stdout, stderr string) {
 	return program(t, "", append([]string{"verify", "--at", sampleDay, "--trust", filepath.Join(samplesDir, "ca.pem")}, args...)...)
 }
 
-func readFile(t *testing.T, name string) []byte {
+func readFile(t testing.TB, name string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(name)
 	if err != nil {
