@@ -372,7 +372,7 @@ func (s *Submission) sum() {
 // rest moves those messages of a batch that have no record yet.
 func (s *Submission) rest(to State, why Reason, now time.Time) {
 	s.Rest, s.RestReason, s.RestSince = to, why, now
-	s.AnyRoom = s.AnyRoom && to != Held
+	s.AnyRoom, s.AnyHours = s.AnyRoom && to != Held, s.AnyHours && to == Queued
 	s.Doubt = s.Doubt || why == ReasonRestored
 	if s.Tally.made() == 0 {
 		s.State, s.StateReason = to, why

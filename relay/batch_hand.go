@@ -98,6 +98,7 @@ func (s *Service) turnBatch(ctx context.Context, id string, by Hand, t turn) err
 					b.AnyRoom = true
 					text += anyRoomText
 				}
+				text += s.anyHours(b)
 				b.Released = now
 				if err := b.begins(tx); err != nil {
 					return nil, err
@@ -217,6 +218,7 @@ func (s *Service) retryBatch(ctx context.Context, id string, unconfirmed bool, b
 				return err
 			}
 		}
+		s.anyHours(c)
 		return save(tx, c, &due{At: now})
 	}})
 }

@@ -23,9 +23,15 @@ type pace struct {
 }
 
 // errPace says that the provider's limit forbids another hand-over for a while.
-type errPace struct{ wait time.Duration }
+type errPace struct {
+	wait time.Duration
+	shut bool // it is not that limit, but the hours of the mailbox
+}
 
 func (e *errPace) Error() string {
+	if e.shut {
+		return fmt.Sprintf("relay: outside the hours of sending; next in %s", e.wait)
+	}
 	return fmt.Sprintf("relay: the provider's limit a minute is reached; next in %s", e.wait)
 }
 
@@ -55,7 +61,7 @@ func paced(tx *mailbox.Tx, box string, perMinute int, even bool) error {
 		free = max(free, p.At[n-1]+time.Minute.Milliseconds()/int64(most))
 	}
 	if free > ms {
-		return &errPace{time.Duration(free-ms) * time.Millisecond}
+		return &errPace{wait: time.Duration(free-ms) * time.Millisecond}
 	}
 	p.At = append(p.At, ms)
 	return tx.Space(room).Put(k, p)
@@ -83,6 +89,9 @@ func (s *Service) leaseNext(ctx context.Context, batch string, perMinute int) (*
 		}
 		if removed, err := b.userRemoved(tx); err != nil || removed {
 			return errors.Join(err, holdOfRemoved(tx, b))
+		}
+		if err := s.mayLeave(b); err != nil {
+			return err
 		}
 		for ; b.Next <= b.Tally.Messages; b.Next++ {
 			// One that a receipt or a person has concerned already has its record,
@@ -117,6 +126,11 @@ func (s *Service) leaseNext(ctx context.Context, batch string, perMinute int) (*
 		}
 		if b.RestReason == ReasonRoom {
 			b.StateReason, b.RestReason = "", ""
+			b.Released = tx.Now().UTC() // the time of trying begins now
+			if err := b.begins(tx); err != nil {
+				return err
+			}
+			sub.StateReason, sub.Released, sub.Began = "", b.Released, b.Began
 		}
 		b.Next++
 		b.Attempts++

@@ -56,8 +56,8 @@ func (h halt) same(o halt) bool {
 }
 
 // next is when something that is due at a time goes on.
-func (h halt) next(state State, at *time.Time) *time.Time {
-	if state == Queued && at != nil && h.Until.After(*at) {
+func (h halt) next(s *Submission, at *time.Time) *time.Time {
+	if s.State == Queued && !s.AnyHours && at != nil && h.Until.After(*at) {
 		return &h.Until
 	}
 	return at

@@ -11,7 +11,7 @@ import (
 // is queued is handed over, outside those of receiving the provider is not asked and
 // nobody listens to it. What cannot wait goes on at any hour: an uncertain hand-over is
 // looked for and decided, for hurryHours after something was sent its receipts are
-// fetched, and an acceptance that has not come by then is looked for once in rareLook. The
+// fetched, what a person sends (queue retry) leaves, and an acceptance that has not come by then is looked for once in rareLook. The
 // watch for a mailbox that is not fetched stands still meanwhile.
 
 // Span is a part of each day, from its first minute to before its last, by the clock
@@ -89,6 +89,30 @@ func (s *Service) sendsIn(a Account) time.Duration {
 		return a.Hours.Send.until(now)
 	}
 	return 0
+}
+
+const anyHoursText = ", outside the hours of its mailbox"
+
+// anyHours has a submission that a person sends now leave outside the hours of its
+// mailbox, and returns what its story says of that.
+func (s *Service) anyHours(sub *Submission) string {
+	if s.sendsIn(s.account(sub.Box)) == 0 {
+		return ""
+	}
+	sub.AnyHours = true
+	return anyHoursText
+}
+
+// mayLeave returns *errPace where the hours of its mailbox hold a submission back.
+func (s *Service) mayLeave(sub *Submission) error {
+	wait := s.sendsIn(s.account(sub.Box))
+	switch {
+	case wait == 0:
+		sub.AnyHours = false // of a batch: it is used up
+	case !sub.AnyHours:
+		return &errPace{wait: wait, shut: true}
+	}
+	return nil
 }
 
 // receivesIn is how long the provider is not asked because of the hours; 0: it is.

@@ -69,14 +69,14 @@ func (s *Service) tellQueueLate(ctx context.Context, w *worker, why string) erro
 	}
 	first := next.to == ""
 	waiting, senders, err := s.lateIn(ctx, w.acc.Box, &next)
-	if err != nil || waiting == 0 && first {
+	if err != nil || waiting == 0 && first && next.end {
 		return err
 	}
 	if next.at = now; first {
 		next.began = now
 	}
-	w.looked = next
 	if waiting == 0 {
+		w.looked = next
 		return nil
 	}
 	w.late = true
@@ -91,6 +91,7 @@ func (s *Service) tellQueueLate(ctx context.Context, w *worker, why string) erro
 			return err
 		}
 	}
+	w.looked = next // not before all of them were told
 	return nil
 }
 

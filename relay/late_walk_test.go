@@ -106,12 +106,12 @@ func TestQueue_OfWhatCanOnlyLeave(t *testing.T) {
 		1: {ids[0], ids[1], ids[20], ids[49]},
 		3: {ids[0], ids[1], ids[2], ids[3], ids[20], ids[49]},
 	} {
-		due, err := x.s.dueOf(t.Context(), testBox, most)
+		due, err := x.s.dueOf(t.Context(), testBox, most, false)
 		if err != nil || !slices.Equal(names(due), want) || !due.more {
 			t.Errorf("at most %d: %v (more: %v), %v", most, names(due), due.more, err)
 		}
 	}
-	due, err := x.s.dueOf(t.Context(), testBox, inSight)
+	due, err := x.s.dueOf(t.Context(), testBox, inSight, false)
 	if err != nil || !slices.Equal(names(due), ids) || due.more {
 		t.Errorf("without a limit: %v (more: %v), %v", names(due), due.more, err)
 	}
@@ -132,5 +132,47 @@ func TestQueue_OfWhatCanOnlyLeave(t *testing.T) {
 	}
 	if _, err := x.s.lease(t.Context(), ids[1]); !errors.Is(err, errLease) {
 		t.Error(err)
+	}
+}
+
+// TestB9_BehindWhatWasReleased: who waits behind more than is looked at in one go, all
+// of it released a short time ago, is told in time.
+func TestB9_BehindWhatWasReleased(t *testing.T) {
+	x := newTimed(t)
+	ids := queued(t, x.store, testBox, inSight+10)
+	x.of("luigi", "zz", ids[0])
+	x.pass(tellAfter)
+	for from := 0; from < len(ids); from += 200 {
+		x.update(func(tx *mailbox.Tx) error {
+			for _, id := range ids[from:min(from+200, len(ids))] {
+				s, err := load(tx, id)
+				if err != nil {
+					return err
+				}
+				s.Released = tx.Now()
+				if err := errors.Join(s.begins(tx), save(tx, s, nil)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	x.s.handOver = func(context.Context, submit.Server, string, []string, submit.Body, submit.Hooks) submit.Result {
+		return submit.Result{Class: submit.Temporary, Stage: submit.StageConnect, Err: io.ErrUnexpectedEOF}
+	}
+	x.works(2*time.Hour + 5*time.Minute)
+	told := 0
+	err := x.store.View(t.Context(), func(tx *mailbox.Tx) error {
+		told = 0
+		all, err := Alarms(tx, 100)
+		for _, a := range all {
+			if a.Kind == queueLate && a.About == "luigi" {
+				told++
+			}
+		}
+		return err
+	})
+	if err != nil || told != 1 {
+		t.Errorf("luigi was told %d times, %v", told, err)
 	}
 }

@@ -45,7 +45,7 @@ func (c *testClock) storeIn(t *testing.T, dir string) *mailbox.Store {
 
 // dueTasks is dueOf without a limit.
 func (s *Service) dueTasks(ctx context.Context, box string) ([]task, time.Time, error) {
-	due, err := s.dueOf(ctx, box, inSight)
+	due, err := s.dueOf(ctx, box, inSight, false)
 	return due.tasks, due.later, err
 }
 

@@ -259,7 +259,8 @@ const canOnlyLeave = `"queued":true`
 // dueOf returns what is due in a mailbox's queue, oldest first. Of what can do nothing
 // but be handed over it takes most, and as many of the messages of batches: where a
 // provider takes few, a long queue is not read whole for each message that leaves.
-func (s *Service) dueOf(ctx context.Context, box string, most int) (out dueNow, err error) {
+// Outside the hours (shut) it is, since something of it may leave all the same.
+func (s *Service) dueOf(ctx context.Context, box string, most int, shut bool) (out dueNow, err error) {
 	for range 2 {
 		var ahead []string // lines of a clock that was put back since
 		err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
@@ -271,7 +272,7 @@ func (s *Service) dueOf(ctx context.Context, box string, most int) (out dueNow, 
 				if leaves[child] >= most && bytes.Contains(raw, []byte(canOnlyLeave)) {
 					out.more = true
 					passed++
-					return len(out.tasks)+passed < inSight, nil
+					return shut || len(out.tasks)+passed < inSight, nil
 				}
 				if err := json.Unmarshal(raw, &t.due); err != nil {
 					return false, err
@@ -293,7 +294,7 @@ func (s *Service) dueOf(ctx context.Context, box string, most int) (out dueNow, 
 						leaves[child]++
 					}
 				}
-				enough := len(out.tasks)+passed >= inSight
+				enough := len(out.tasks) >= inSight || !shut && len(out.tasks)+passed >= inSight
 				out.more = out.more || enough
 				return !enough, nil
 			})

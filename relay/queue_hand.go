@@ -139,6 +139,9 @@ func byHand(tx *mailbox.Tx, name, event string, by Hand, do func(*Submission) (*
 	if sub.State != from {
 		sub.Since = tx.Now().UTC()
 	}
+	if sub.AnyHours {
+		before += anyHoursText
+	}
 	err = tx.Audit(mailbox.AuditLine{
 		Actor: by.Actor, From: by.From, Event: event, Box: sub.Box, Subject: sub.ID, Result: string(sub.State), Reason: "it was " + before,
 	})
@@ -197,6 +200,7 @@ func (s *Service) retry(ctx context.Context, name string, unconfirmed bool, by H
 					return nil, err
 				}
 			}
+			text += s.anyHours(sub)
 			return &due{At: now}, happened(tx, sub, "retry", text)
 		})
 		if err != nil {

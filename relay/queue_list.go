@@ -145,7 +145,7 @@ func queueItem(tx *mailbox.Tx, id string) (it QueueItem, err error) {
 		it.Batch = progressOf(s)
 	}
 	it.Next, err = nextOf(tx, s)
-	if it.Next = h.next(s.State, it.Next); err != nil || s.Events == 0 {
+	if it.Next = h.next(s, it.Next); err != nil || s.Events == 0 {
 		return it, err
 	}
 	var last Event
@@ -224,7 +224,7 @@ func ShowQueued(ctx context.Context, store *mailbox.Store, name string) (shown Q
 			return err
 		}
 		shown.Next, err = nextOf(tx, s)
-		shown.Next = h.next(s.State, shown.Next)
+		shown.Next = h.next(s, shown.Next)
 		return err
 	})
 	return shown, err

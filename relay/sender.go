@@ -108,6 +108,9 @@ func (s *Service) leaseDue(ctx context.Context, id string, perMinute int) (sub *
 		if halted, err := s.stopped(tx, sub); err != nil || halted {
 			return err
 		}
+		if err := s.mayLeave(sub); err != nil {
+			return err
+		}
 		if lack, err = s.noRoom(tx, sub); err != nil {
 			return err
 		}
@@ -119,6 +122,9 @@ func (s *Service) leaseDue(ctx context.Context, id string, perMinute int) (sub *
 		}
 		if sub.StateReason == ReasonRoom {
 			sub.Released = tx.Now().UTC() // the time of trying begins now
+			if err := sub.begins(tx); err != nil {
+				return err
+			}
 		}
 		if err := paced(tx, sub.Box, perMinute, sub.child()); err != nil {
 			return err

@@ -15,7 +15,11 @@ import (
 // be. reached is false after an attempt that could not reach the provider: then
 // the others wait too.
 func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, reached bool, err error) {
-	due, err := s.dueOf(ctx, w.acc.Box, w.atOnce())
+	most, shut := w.atOnce(), s.sendsIn(w.acc) > 0
+	if shut {
+		most = 1
+	}
+	due, err := s.dueOf(ctx, w.acc.Box, most, shut)
 	if err != nil {
 		return 0, true, err
 	}
@@ -41,7 +45,7 @@ func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, r
 			wait = r.least(wait)
 			if r.full {
 				full = true
-				rest, err := s.withoutQueued(ctx, single[i+1:])
+				rest, err := s.withoutQueued(ctx, single[i+1:], r.shut)
 				if err != nil {
 					return 0, true, err
 				}
@@ -61,7 +65,7 @@ func (s *Service) sendDue(ctx context.Context, w *worker) (next time.Duration, r
 			wait = r.least(wait)
 			if r.full {
 				full = full || alone
-				if many, err = s.withoutQueued(ctx, many); err != nil {
+				if many, err = s.withoutQueued(ctx, many, r.shut); err != nil {
 					return 0, true, err
 				}
 			}
@@ -98,7 +102,7 @@ func (w *worker) atOnce() int {
 // unreached sees to what needs no provider when it could not be reached, and returns
 // how long the mailbox waits: what is queued stays in its order.
 func (s *Service) unreached(ctx context.Context, w *worker, r turnEnd, rest []task) (time.Duration, bool, error) {
-	rest, err := s.withoutQueued(ctx, rest)
+	rest, err := s.withoutQueued(ctx, rest, false)
 	for _, t := range rest {
 		if err == nil && ctx.Err() == nil {
 			_, err = s.turnOf(ctx, w, t)
@@ -125,11 +129,16 @@ func parted(all []task) (single, many []task) {
 }
 
 // withoutQueued leaves out what can do nothing but be handed over: with the
-// provider's limit reached a transaction for each would come to nothing.
-func (s *Service) withoutQueued(ctx context.Context, all []task) (out []task, err error) {
+// provider's limit reached, or outside the hours (shut; but for what leaves then), a
+// transaction for each would come to nothing.
+func (s *Service) withoutQueued(ctx context.Context, all []task, shut bool) (out []task, err error) {
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
 		out = nil
 		for _, t := range all {
+			if shut && t.AnyHours {
+				out = append(out, t)
+				continue
+			}
 			if t.Batch || t.due.Queued {
 				continue
 			}
@@ -151,7 +160,8 @@ type turnEnd struct {
 	wait        time.Duration // until something of it is due again; 0: nothing is known
 	sent        bool          // there was an attempt
 	unreachable bool          // which could not reach the provider
-	full        bool          // the provider's limit a minute is reached
+	full        bool          // the provider's limit a minute is reached, or
+	shut        bool          // its hours are over
 	why         string        // of unreachable
 }
 
@@ -197,11 +207,11 @@ func (s *Service) turnOf(ctx context.Context, w *worker, t task) (end turnEnd, e
 func (s *Service) turn(ctx context.Context, w *worker, t task, leased **Submission) (end turnEnd, err error) {
 	var sub *Submission
 	s.standBy(atDue, t.id)
-	if b := w.brake.left(s.opt.Store.Now()); b > 0 && (t.Batch || t.due.Queued) {
+	if b := w.brake.left(s.opt.Store.Now()); b > 0 && (t.Batch || t.due.Queued || t.AnyHours) {
 		return turnEnd{wait: b, full: true}, nil
 	}
-	if wait := s.sendsIn(w.acc); wait > 0 && (t.Batch || t.due.Queued) {
-		return turnEnd{wait: wait, full: true}, nil
+	if wait := s.sendsIn(w.acc); wait > 0 && (t.Batch || t.due.Queued) && !t.AnyHours {
+		return turnEnd{wait: wait, full: true, shut: true}, nil
 	}
 	leave, err := s.gates.enter(ctx, w.acc.SMTP.Host, w.acc.Connections, w.hungSending)
 	if err != nil {
@@ -218,7 +228,7 @@ func (s *Service) turn(ctx context.Context, w *worker, t task, leased **Submissi
 	case errors.Is(err, errLease):
 		return end, nil
 	case errors.As(err, &later):
-		end.wait, end.full = later.wait, true
+		end.wait, end.full, end.shut = later.wait, true, later.shut
 		return end, nil
 	case err != nil:
 		return end, err

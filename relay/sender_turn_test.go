@@ -118,7 +118,7 @@ func TestFullMailboxWaits(t *testing.T) {
 	for n := range inSight {
 		rest = append(rest, task{id: fmt.Sprintf("s%04d", n)})
 	}
-	if rest, err = i.s.withoutQueued(t.Context(), rest); err != nil || len(rest) != 1 {
+	if rest, err = i.s.withoutQueued(t.Context(), rest, false); err != nil || len(rest) != 1 {
 		t.Errorf("%d are tried all the same, %v", len(rest), err)
 	}
 }

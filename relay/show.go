@@ -103,7 +103,7 @@ func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, 
 			State: s.State, StateReason: h.reason(s.State, s.StateReason), SubmittedAt: s.SubmittedAt, SHA256: s.SHA256, Resent: s.Resent, Twice: s.Twice, Recovered: s.Recovered, Counts: s.counts(),
 			Expected: s.expects(), Recipients: []ShownRecipient{}, Children: []ShownChild{},
 		}
-		if h.Until.After(tx.Now()) && (s.State == Queued || s.batch() && s.Rest == Queued) {
+		if h.Until.After(tx.Now()) && !s.AnyHours && (s.State == Queued || s.batch() && s.Rest == Queued) {
 			shown.Hours = &h.Until
 		}
 		if shown.Receipts, err = showReceipts(tx, s.ID, -1); err != nil {

@@ -136,7 +136,7 @@ func (s *Submission) move(to State, why Reason) error {
 		return fmt.Errorf("relay: submission %s cannot go from %s to %s", s.ID, s.State, to)
 	}
 	s.State, s.StateReason, s.WithBatch = to, why, false
-	s.AnyRoom = s.AnyRoom && to != Held
+	s.AnyRoom, s.AnyHours = s.AnyRoom && to != Held, s.AnyHours && to == Queued
 	s.moveRest()
 	s.Once = s.Once || to == Uncertain && s.Doubt
 	s.Doubt = s.Doubt || to == Uncertain || why == ReasonRestored

@@ -118,6 +118,10 @@ type Submission struct {
 	RoomAlarm bool `json:"room_alarm,omitempty"`
 	AnyRoom   bool `json:"any_room,omitempty"`
 
+	// AnyHours: a person sends it outside the hours of its mailbox; for one attempt, of
+	// a batch one of each message (hours.go).
+	AnyHours bool `json:"any_hours,omitempty"`
+
 	Overdue awaited `json:"overdue,omitempty"` // what did not come in time, while it is missing: see watch.go
 
 	Approval     bool           `json:"approval,omitempty"`      // another member must or had to approve it: see approval.go
@@ -254,6 +258,8 @@ type due struct {
 	Queued bool      `json:"queued,omitempty"` // it can do nothing but be handed over; false: look
 	// Suspect: the gateway ended during its handling. Of these one is handled at a time.
 	Suspect bool `json:"suspect,omitempty"`
+	// AnyHours: its hours do not hold it back (Submission.AnyHours).
+	AnyHours bool `json:"any_hours,omitempty"`
 }
 
 // queueKey is where a submission's line stands. Those of the children of batches
@@ -384,7 +390,8 @@ func save(tx *mailbox.Tx, s *Submission, next *due) error {
 // putLine writes the queue's line for a submission.
 func putLine(tx *mailbox.Tx, s *Submission, next *due) error {
 	next.Batch, next.Suspect, next.Set = s.batch(), s.Crashes > 0, tx.Now().UTC()
-	next.Queued = s.State == Queued && !s.batch()
+	next.AnyHours = s.AnyHours
+	next.Queued = s.State == Queued && !s.batch() && !s.AnyHours
 	return tx.Space(room).Put(queueKey(s.Box, s.ID), *next)
 }
 

@@ -250,7 +250,7 @@ func (s *Service) watchOver(tx *mailbox.Tx, clock runClock, read map[string]time
 		return w.put(tx, id, due)
 	}
 	term := terms[w.Step]
-	unseen := w.For == awaitAcceptance && notReadSince(read, sub.Box, tx.Now().Add(-(clock.Ran-w.Start-term)))
+	unseen := w.For == awaitAcceptance && notReadSince(read, sub.Box, tx.Now(), clock.Ran-w.Start-term)
 	l := watchLine{For: w.For, Term: duration(term), Unseen: unseen}
 	why := fmt.Sprintf("no %s within %s", w.For.words(), l.Term)
 	switch {

@@ -91,6 +91,10 @@ func (s *Service) watchFetch(ctx context.Context, box string, w *worker, term ti
 		s.fetched[box] = f
 	}
 	good, why, suspended := w.fetchState()
+	if w.otherFetches() { // and watches it
+		f.good, f.since = good, clock.Ran
+		return nil
+	}
 	if w.isShut() { // it is not to be read now: the time begins anew with its hours
 		f.since = clock.Ran
 		if f.kept {

@@ -23,20 +23,25 @@ func (s *Service) lastReads() map[string]time.Time {
 	s.mu.Unlock()
 	read := map[string]time.Time{}
 	for box, w := range workers {
-		w.mu.Lock()
-		if !w.otherHas {
-			read[strings.ToLower(box)] = w.facts.LastFetch
+		if !w.otherFetches() {
+			read[strings.ToLower(box)] = w.status().LastFetch
 		}
-		w.mu.Unlock()
 	}
 	return read
 }
 
-// notReadSince tells that a mailbox is fetched, and was not read after due: nobody
-// can know whether the receipt came.
-func notReadSince(read map[string]time.Time, box string, due time.Time) bool {
+// otherFetches tells whether another gateway on the store fetched it in the last round.
+func (w *worker) otherFetches() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.otherHas
+}
+
+// notReadSince tells that a mailbox is fetched, and was not read for some time: nobody
+// can know whether the receipt came. What was read by a clock that stood ahead says nothing.
+func notReadSince(read map[string]time.Time, box string, now time.Time, d time.Duration) bool {
 	at, fetched := read[strings.ToLower(box)]
-	return fetched && !at.After(due)
+	return fetched && (!at.After(now.Add(-d)) || at.After(now.Add(clockSlack)))
 }
 
 // unseenMost is for how long after its deadline an acceptance is not called late

@@ -103,3 +103,37 @@ func TestB13_ReadBeforeAReload(t *testing.T) {
 		}
 	})
 }
+
+// TestB13_ReadByAClockThatStoodAhead: what was read before the clock was put back was
+// not read since.
+func TestB13_ReadByAClockThatStoodAhead(t *testing.T) {
+	w := newWatched(t)
+	minutes := unreadable(w)
+	minutes(1, nil)
+	w.now = w.now.AddDate(-1, 0, 0)
+	minutes(1, errors.New("connection refused"))
+	w.send("one", testMsgID, "Subject: x\r\n\r\nx\r\n", "a@pec.example")
+	minutes(80, errors.New("connection refused"))
+	w.told("mario")
+	minutes(16, nil)
+	w.told("mario", noAcceptance)
+}
+
+// TestB13_NotFetchedIsTheOthersWatch: a service that leaves a mailbox to another one on
+// the store tells nobody that it is not read.
+func TestB13_NotFetchedIsTheOthersWatch(t *testing.T) {
+	w := newWatched(t)
+	a := &worker{acc: w.acc, facts: BoxStatus{Address: testBox}}
+	w.s.workers[testBox] = a
+	for range 200 {
+		w.now = w.now.Add(time.Minute)
+		a.polled(errOtherFetcher, w.now)
+		w.round()
+	}
+	w.told("capo")
+	a.polled(errors.New("connection refused"), w.now) // the other has left
+	w.pass(59 * time.Minute)
+	w.told("capo")
+	w.pass(3 * time.Minute)
+	w.told("capo", "non letta presso il gestore da 1 h")
+}

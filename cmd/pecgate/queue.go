@@ -32,7 +32,8 @@ the user and process that asked for it.`,
 	c.AddCommand(newQueueListCommand(app), newQueueShowCommand(app), newQueueForwardsCommand(app),
 		newQueueChangeCommand(app, "retry", "send what is held, or what waits for its next attempt, now",
 			`Puts submissions that are held back into the queue, and lets those that wait for
-their next attempt be tried at once. It does not release what waits for a PIN or
+their next attempt be tried at once. Outside the hours of its mailbox (hours:) each
+is tried once all the same; then its hours count again. It does not release what waits for a PIN or
 for a member who approves (see approve).
 
 One that may have left already (held as uncertain or restored) is sent a second
