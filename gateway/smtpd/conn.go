@@ -132,7 +132,7 @@ func (c *conn) command() ([]byte, error) {
 			return []byte("DATA\r\n"), nil
 		}
 		if ok {
-			return line, nil
+			return plainORCPT(line), nil
 		}
 		if answer != "" {
 			c.say(answer)
@@ -246,6 +246,10 @@ func (c *conn) judge(line []byte) (answer string, ok bool) {
 	}
 	for _, b := range text {
 		if b < ' ' || b > '~' {
+			if bytes.EqualFold(text[:min(4, len(text))], []byte("BDAT")) {
+				c.hangUp = noChunkLength // its chunk would be run as commands
+				return "", false
+			}
 			return "500 5.5.2 Nei comandi solo caratteri ASCII / commands are printable ASCII", false
 		}
 	}

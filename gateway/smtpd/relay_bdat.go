@@ -19,13 +19,15 @@ type chunks struct {
 	last bool  // the present chunk is the last
 }
 
+const noChunkLength = "501 5.5.4 BDAT vuole una lunghezza e al piu' LAST / BDAT takes a length and LAST at most"
+
 // bdat begins a message, or passes over a chunk that belongs to none. What it
 // returns is as of judge.
 func (c *conn) bdat(arg string) (answer string, ok bool) {
 	ch, good := chunkOf(arg)
 	if !good {
 		// Where the chunk ends nobody knows.
-		c.hangUp = "501 5.5.4 BDAT vuole una lunghezza e al piu' LAST / BDAT takes a length and LAST at most"
+		c.hangUp = noChunkLength
 		return "", false
 	}
 	refused := ""

@@ -94,18 +94,26 @@ func (r *relayed) words(err error) error {
 	return err
 }
 
+// stillPeer sees to it that the connection is that of its server at the end of a
+// message, too.
+func (s *relaySession) stillPeer() error {
+	if peer, why := s.shown.peer(s.srv.opt.Relay.Peers(), s.srv.opt.Now()); why != nil || peer.Name != s.peer.Name {
+		s.c.hangUp = silence
+		return notAPeer()
+	}
+	return nil
+}
+
 // still sees to it that a policy which changed while the message came says the same
 // of it, and that its server may still submit.
 func (r *relayed) still(p *policy.Policy) error {
-	now := r.srv.opt.Now()
-	if peer, why := r.shown.peer(r.srv.opt.Relay.Peers(), now); why != nil || peer.Name != r.peer.Name {
-		r.c.hangUp = silence
-		return notAPeer()
+	if err := r.stillPeer(); err != nil {
+		return err
 	}
 	if p == r.policy {
 		return nil
 	}
-	r.facts.Now = now
+	r.facts.Now = r.srv.opt.Now()
 	v := p.DecideRelay(r.facts)
 	if !v.Allow {
 		return relayRefusal(v)
@@ -123,6 +131,9 @@ func (s *relaySession) author(message []byte) error {
 		return noBlankLine()
 	}
 	p := s.srv.opt.Policy()
+	if err := s.stillPeer(); err != nil {
+		return err
+	}
 	rule, ok := p.Relay(s.peer.Name)
 	if !ok {
 		return notAPeer()

@@ -95,6 +95,9 @@ func (in *stray) receive() (Receipt, error) {
 	case fault != nil:
 		return Receipt{}, fault
 	}
+	if err := in.stillPeer(); err != nil {
+		return Receipt{}, err
+	}
 	if look.means() {
 		d.Abort()
 		other, err := in.srv.opt.Relay.Strays.Begin(in.ctx, about)
