@@ -15,7 +15,7 @@ import (
 const officeMarks = "    suffix: pec\n    domains: [pec.beta.example]\n    senders: [anna@ordinary.example]\n    marks: [from, subject, suffix, domains, senders]\n    mailbox: " + boxA + "\n"
 
 // field is the decoded value of the only field of a name; several are an error.
-func field(t *testing.T, message, name string) string {
+func field(t testing.TB, message, name string) string {
 	t.Helper()
 	head, _, _ := strings.Cut(message, "\r\n\r\n")
 	value, n := "", 0

@@ -45,6 +45,7 @@ auth_mechanisms = plain
 auth_username_format = %%Ln
 mail_location = maildir:%%h/mail
 maildir_very_dirty_syncs = yes
+mail_fsync = never
 postmaster_address = postmaster@ordinary.example
 hostname = mail.ordinary.example
 submission_host = %[4]s
@@ -82,6 +83,9 @@ plugin {
   sieve_extensions = +vacation-seconds
   sieve_vacation_min_period = 0
   sieve_vacation_default_period = 0
+  sieve_user_email = %%n@ordinary.example
+  sieve_notify_mailto_envelope_from = user_email
+  sieve_redirect_envelope_from = recipient
 }
 `
 
