@@ -37,7 +37,7 @@
 //     only from its networks, with the certificate and login that it must show, asked
 //     anew at each message and at its end. Who the user is policy.DecideRelay finds in
 //     envelope and header; from there on a message is a submission like any other.
-//     What has no sender is the administrator's and goes nowhere else.
+//     What has no sender is the administrator's, without a PIN, and goes nowhere else.
 //   - A message by BDAT (relay_bdat.go) is whole when all octets of the chunk with LAST
 //     are there. The library sees no chunk; one that is refused is passed over.
 //   - Everything on a connection happens in its one goroutine, except Close.
