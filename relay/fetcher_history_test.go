@@ -36,9 +36,14 @@ func TestC17_FirstContactByIMAP(t *testing.T) {
 	f.s.perRound, f.s.roundFor = 10, 0
 	var asked []string
 	note := order(&asked)
+	bye := false
 	between.set(func(l line) (string, bool) {
 		note(l)
 		if !l.fromClient && strings.Contains(l.last, "UID FETCH 20 ") {
+			if bye { // it is said, and the provider hangs up
+				between.cut()
+			}
+			bye = true
 			return "* BYE\r\n", true
 		}
 		return "", false

@@ -248,7 +248,7 @@ func TestK9_RestoreKeepsWhatHoldsMailboxesBack(t *testing.T) {
 		t.Errorf("%d messages at the provider", all)
 	}
 	h.write("secrets/"+boxB, "provider-b\n")
-	h.until("box B goes on", func() bool { return h.suspended(boxB) == "" && h.loginsOf(boxB) > refused })
+	h.until("box B goes on", func() bool { return h.suspended(boxB) == "" && h.loginsOf(boxB) > refused && h.fetched(boxB) })
 	h.stop()
 	if got := records(); got != all[:strings.Index(all, " login")]+" quota" {
 		t.Errorf("at the end: %s", got)
