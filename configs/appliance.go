@@ -118,7 +118,7 @@ type Outgoing struct {
 	IMAP OutgoingIMAP `yaml:"imap"`
 }
 
-// OutgoingIMAP is an IMAP server for ordinary mail: copies are put into a folder of the mailbox, and ours stay. Its certificate
+// OutgoingIMAP is an IMAP server for ordinary mail: copies are put into a folder of the mailbox, and ours stay in the store. Its certificate
 // is always checked.
 type OutgoingIMAP struct {
 	// Host name, like outlook.office365.com. Empty: none.
@@ -140,6 +140,8 @@ type OutgoingIMAP struct {
 	OAuth2 OAuth2 `yaml:"oauth2"`
 	// Folder of the mailbox, made where it is not there. Default INBOX.
 	Folder string `yaml:"folder" default:"INBOX"`
+	// copy (default), or move: what arrived and was found again in the mailbox stands for that person in Archivio alone here.
+	Rule string `yaml:"rule" default:"copy" oneof:"copy,move"`
 }
 
 // Password reads the password of the logins.

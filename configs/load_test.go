@@ -169,7 +169,7 @@ func TestDefaults(t *testing.T) {
 		SMTP: SMTP{Submissions: []string{"0.0.0.0:465"}, Submission: []string{"0.0.0.0:587"}, Relay: []string{"0.0.0.0:25"},
 			MaxMessageSize: 100 << 20},
 		IMAP:     IMAP{IMAPS: []string{"0.0.0.0:993"}},
-		Outgoing: Outgoing{Smarthost{Port: 25, Security: "starttls"}, OutgoingIMAP{Port: 993, Security: "tls", Username: "{email}", Folder: "INBOX"}},
+		Outgoing: Outgoing{Smarthost{Port: 25, Security: "starttls"}, OutgoingIMAP{Port: 993, Security: "tls", Username: "{email}", Folder: "INBOX", Rule: "copy"}},
 	}
 	if !reflect.DeepEqual(a, wantA) {
 		t.Errorf("appliance\n%+v\nwant\n%+v", a, wantA)
@@ -210,7 +210,7 @@ func TestEnvironmentSetsEveryKey(t *testing.T) {
 		"outgoing.smarthost.port": "2525", "outgoing.smarthost.security": "tls", "outgoing.smarthost.ca": "pec-ca.pem",
 		"outgoing.smarthost.username": "gateway", "outgoing.smarthost.password_file": "secrets/smarthost",
 		"outgoing.imap.host": "imap.example.org", "outgoing.imap.port": "1143", "outgoing.imap.security": "starttls", "outgoing.imap.ca": "pec-ca.pem",
-		"outgoing.imap.domains": "example.org,example.net", "outgoing.imap.username": "{local}", "outgoing.imap.password_file": "secrets/smarthost", "outgoing.imap.folder": "PEC",
+		"outgoing.imap.domains": "example.org,example.net", "outgoing.imap.username": "{local}", "outgoing.imap.password_file": "secrets/smarthost", "outgoing.imap.folder": "PEC", "outgoing.imap.rule": "move",
 		"outgoing.imap.oauth2.token_url": "https://login.example.org/token", "outgoing.imap.oauth2.client_id": "app",
 		"outgoing.imap.oauth2.client_secret_file": "secrets/smarthost", "outgoing.imap.oauth2.scope": "mail",
 	}
@@ -239,7 +239,7 @@ func TestEnvironmentSetsEveryKey(t *testing.T) {
 		ProviderTrust: []string{filepath.Join(dir, "pec-ca.pem"), filepath.Join(dir, "exchange-ca.pem")},
 		Outgoing: Outgoing{Smarthost{"mail.example.org", 2525, "tls", filepath.Join(dir, "pec-ca.pem"), "gateway", filepath.Join(dir, "secrets/smarthost")},
 			OutgoingIMAP{"imap.example.org", 1143, "starttls", filepath.Join(dir, "pec-ca.pem"), []string{"example.org", "example.net"}, "{local}", filepath.Join(dir, "secrets/smarthost"),
-				OAuth2{"https://login.example.org/token", "app", filepath.Join(dir, "secrets/smarthost"), "mail"}, "PEC"}},
+				OAuth2{"https://login.example.org/token", "app", filepath.Join(dir, "secrets/smarthost"), "mail"}, "PEC", "move"}},
 		ProxyProtocol: ProxyProtocol{From: []string{"192.0.2.9/32", "192.0.2.10"}},
 	}
 	if !reflect.DeepEqual(a, want) {

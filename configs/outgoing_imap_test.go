@@ -20,6 +20,8 @@ func TestOutgoingIMAP(t *testing.T) {
 		{"half an application", "host: outlook.office365.com, domains: [example.org], oauth2: {token_url: https://login.example.org/t, client_id: app}", "belong to token_url"},
 		{"no secret there", "host: outlook.office365.com, domains: [example.org], password_file: nowhere", "password_file: file nowhere"},
 		{"no TLS", "host: outlook.office365.com, domains: [example.org], password_file: secrets/protocollo, security: none", "none"},
+		{"moved", "host: outlook.office365.com, domains: [example.org], password_file: secrets/protocollo, rule: move", ""},
+		{"a rule that is none", "host: outlook.office365.com, domains: [example.org], password_file: secrets/protocollo, rule: cut", "rule: "},
 		{"a strange port", "host: outlook.office365.com, port: 70000, domains: [example.org], password_file: secrets/protocollo", "needs 1 to 65535"},
 		{"a provider of PEC", "host: imaps.pec.aruba.it, domains: [example.org], password_file: secrets/protocollo", "is outgoing.imap.host of pecgate.yaml too"},
 		{"a folder of nothing", "host: outlook.office365.com, domains: [example.org], password_file: secrets/protocollo, folder: \" \"", "name of a folder"},

@@ -216,10 +216,7 @@ func (tx *Tx) removeFrom(f *folder, v Viewer, uid UID, e entry, went *removals) 
 		return tx.drop(f, uid, e)
 	}
 	went.hidden = append(went.hidden, e.Message)
-	if err := tx.w.Put(key("h", f.ID, v.Person, uid), nil); err != nil {
-		return err
-	}
-	return tx.changed(f, change{UID: uid, Kind: changeHidden, Person: v.Person})
+	return tx.hide(f, v.Person, uid)
 }
 
 func (tx *Tx) drop(f *folder, uid UID, e entry) error {

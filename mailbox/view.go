@@ -161,6 +161,11 @@ func (tx *Tx) hidden(id FolderID, p Person) (map[UID]bool, error) {
 	return out, err
 }
 
+// putView keeps under which UIDVALIDITY a viewer sees a folder.
+func (tx *Tx) putView(id FolderID, v Viewer, validity uint32) error {
+	return tx.w.Put(key("v", id, v.Person), binary.BigEndian.AppendUint32([]byte{byte(v.Scope)}, validity))
+}
+
 // viewValidity returns the UIDVALIDITY under which a viewer sees a folder. It
 // rises when what the viewer may see has changed, since entries that were
 // invisible would otherwise turn up under old UIDs.
@@ -200,8 +205,7 @@ func (s *Store) viewValidity(ctx context.Context, id FolderID, v Viewer) (uint32
 			}
 			validity = n
 		}
-		b := binary.BigEndian.AppendUint32([]byte{byte(v.Scope)}, validity)
-		return tx.w.Put(key("v", id, v.Person), b)
+		return tx.putView(id, v, validity)
 	})
 	if errors.Is(err, ErrNoSpace) && validity == 0 {
 		// The first look of this person falls on a full disk. Reading goes on then;

@@ -51,7 +51,7 @@ func (s *Service) smarthost() (srv submit.Server, ok bool, err error) {
 
 // forwarder sends what is queued for ordinary mailboxes.
 func (s *Service) forwarder() *forward.Sender {
-	var direct func(context.Context, forward.Item, bool, io.ReaderAt, int64) (submit.Result, bool)
+	var direct func(context.Context, forward.Item, bool, io.ReaderAt, int64) (forward.Brought, bool)
 	if s.opt.IMAP != nil {
 		direct = (&deliverer{s: s, way: s.opt.IMAP, rests: map[string]rest{}}).bring
 	}

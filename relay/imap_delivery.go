@@ -18,7 +18,8 @@ import (
 
 // IMAPDelivery is an IMAP server that takes ordinary mail for the mailboxes of some
 // domains: a copy is put into a folder there (APPEND), with the bytes that are stored
-// and the date of its arrival. It is a copy always: ours stays, for whoever sees it.
+// and the date of its arrival. Ours stays always; with Move the person to whom the copy
+// went sees it in Archivio alone from then on (see moved).
 type IMAPDelivery struct {
 	Endpoint
 	Domains  []string // of addresses
@@ -28,6 +29,7 @@ type IMAPDelivery struct {
 	// Token gives an OAuth 2.0 access token for all mailboxes, in place of Password
 	// (XOAUTH2: the mailbox is named beside it).
 	Token func(ctx context.Context) (string, error)
+	Move  bool
 }
 
 // Takes tells whether an address is of its domains.
@@ -66,9 +68,9 @@ type deliverer struct {
 
 // bring is forward.Options.Direct. Nothing here is for good: a mailbox that is not
 // there may be made, and the queue gives up by itself.
-func (d *deliverer) bring(ctx context.Context, it forward.Item, again bool, body io.ReaderAt, size int64) (submit.Result, bool) {
+func (d *deliverer) bring(ctx context.Context, it forward.Item, again bool, body io.ReaderAt, size int64) (forward.Brought, bool) {
 	if !d.way.Takes(it.To) {
-		return submit.Result{}, false
+		return forward.Brought{}, false
 	}
 	user := d.way.user(it.To)
 	if left := d.resting(user); left > 0 {
@@ -76,20 +78,24 @@ func (d *deliverer) bring(ctx context.Context, it forward.Item, again bool, body
 	}
 	ctx, cancel := context.WithTimeout(ctx, deliverMost)
 	defer cancel()
-	login, err := d.put(ctx, user, it, again, body, size)
+	login, found, err := d.put(ctx, user, it, again, body, size)
 	if told := d.note(ctx, user, login, err); told != nil {
 		d.s.opt.Events.Fault("forward", "", told)
 	}
 	if err != nil {
 		return failed(fmt.Errorf("IMAP: %w", err)), true
 	}
-	return submit.Result{Class: submit.HandedOver, Stage: imapStage}, true
+	out := forward.Brought{Result: submit.Result{Class: submit.HandedOver, Stage: imapStage}}
+	if d.way.Move && found {
+		out.Taken = d.s.moved
+	}
+	return out, true
 }
 
 const imapStage submit.Stage = "imap"
 
-func failed(err error) submit.Result {
-	return submit.Result{Class: submit.Temporary, Stage: imapStage, Err: err}
+func failed(err error) forward.Brought {
+	return forward.Brought{Result: submit.Result{Class: submit.Temporary, Stage: imapStage, Err: err}}
 }
 
 // resting is for how long a login is still left alone.
@@ -134,26 +140,27 @@ func (d *deliverer) note(ctx context.Context, user string, login bool, err error
 
 var errToken = errors.New("no access token") // read only
 
-// put makes one attempt; login tells that the login worked.
-func (d *deliverer) put(ctx context.Context, user string, it forward.Item, again bool, body io.ReaderAt, size int64) (login bool, err error) {
+// put makes one attempt; login tells that the login worked, found that the message
+// was looked for and stands there.
+func (d *deliverer) put(ctx context.Context, user string, it forward.Item, again bool, body io.ReaderAt, size int64) (login, found bool, err error) {
 	srv := fetch.Server{
 		Host: d.way.Host, Port: d.way.Port, Security: d.way.Security, Roots: d.way.Roots, Timeout: d.way.Timeout, Username: user,
 	}
 	switch {
 	case d.way.Token != nil:
 		if srv.Token, err = d.way.Token(ctx); err != nil {
-			return false, fmt.Errorf("%w: %w", errToken, err)
+			return false, false, fmt.Errorf("%w: %w", errToken, err)
 		}
 	case d.way.Password != nil:
 		if srv.Password, err = d.way.Password(); err != nil {
-			return false, fmt.Errorf("password of outgoing.imap: %w", err)
+			return false, false, fmt.Errorf("password of outgoing.imap: %w", err)
 		}
 	}
 	at := it.Queued
 	if it.Message != 0 {
 		m, err := d.s.opt.Store.Message(ctx, it.Message)
 		if err != nil {
-			return true, err
+			return true, false, err
 		}
 		if at = m.Date; at.IsZero() {
 			at = m.Arrived
@@ -161,15 +168,15 @@ func (d *deliverer) put(ctx context.Context, user string, it forward.Item, again
 	}
 	id, err := messageIDOf(body, size)
 	if err != nil {
-		return true, err
+		return true, false, err
 	}
 	session, err := fetch.Dial(ctx, srv)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	defer session.Close() // what it did is known by then
-	_, err = session.Deliver(ctx, fetch.Parcel{Folder: d.way.Folder, At: at, MessageID: id, Body: body, Size: size, Again: again})
-	return true, err
+	got, err := session.Deliver(ctx, fetch.Parcel{Folder: d.way.Folder, At: at, MessageID: id, Body: body, Size: size, Again: again, Check: d.way.Move})
+	return true, got.Found, err
 }
 
 // messageIDOf is the Message-ID of a message, as it stands there.

@@ -26,7 +26,7 @@ func imapDeliveryOf(l *configs.Loaded) (*relay.IMAPDelivery, error) {
 	}
 	out := &relay.IMAPDelivery{
 		Endpoint: relay.Endpoint{Host: h.Host, Port: h.Port, Security: h.Security, Timeout: time.Minute},
-		Domains:  h.Domains, Username: h.Username, Folder: h.Folder,
+		Domains:  h.Domains, Username: h.Username, Folder: h.Folder, Move: h.Rule == "move",
 	}
 	if h.OAuth2.TokenURL != "" {
 		out.Token = (&tokens{of: h.OAuth2}).token

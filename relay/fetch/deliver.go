@@ -20,6 +20,14 @@ type Parcel struct {
 	Size      int64
 	// Again: an earlier attempt may have put it there. Then it is looked for first.
 	Again bool
+	// Check: it is looked for after it was put there, too.
+	Check bool
+}
+
+// Delivery is what is known of a message that was put into a folder.
+type Delivery struct {
+	Before bool // an earlier attempt had put it there
+	Found  bool // it was looked for and stands there
 }
 
 // maxSame bounds how many messages of one Message-ID are compared.
@@ -28,24 +36,30 @@ const maxSame = 50
 // Deliver puts a message into a folder, unseen, byte for byte, unless an earlier
 // attempt did: one with its Message-ID stands there that has the same bytes, or the
 // same INTERNALDATE to the second (servers that keep mail as something else, like
-// Exchange, give other bytes back, but the date that they were given). there tells
-// that it was found.
-func (s *Session) Deliver(ctx context.Context, p Parcel) (there bool, err error) {
+// Exchange, give other bytes back, but the date that they were given). One that the
+// server took and that is not found by Check, or of which it cannot be told, is
+// delivered all the same: it is not put there again.
+func (s *Session) Deliver(ctx context.Context, p Parcel) (Delivery, error) {
 	// A server refuses an APPEND to what is not there before it takes the bytes, and
 	// the line is of no more use then: the folder comes first.
 	switch _, err := s.examine(ctx, p.Folder); {
 	case errors.Is(err, ErrNoFolder):
 		if err := s.do(ctx, "make the folder "+p.Folder, func() error { return s.c.Create(p.Folder, nil).Wait() }); err != nil {
-			return false, err
+			return Delivery{}, err
 		}
 	case err != nil:
-		return false, err
+		return Delivery{}, err
 	case p.Again && p.MessageID != "":
 		if there, err := s.stands(ctx, p); there || err != nil {
-			return there, err
+			return Delivery{Before: there, Found: there}, err
 		}
 	}
-	return false, s.appendTo(ctx, p.Folder, &imap.AppendOptions{Time: p.At}, p.Body, p.Size)
+	err := s.appendTo(ctx, p.Folder, &imap.AppendOptions{Time: p.At}, p.Body, p.Size)
+	if err != nil || !p.Check || p.MessageID == "" {
+		return Delivery{}, err
+	}
+	found, err := s.stands(ctx, p)
+	return Delivery{Found: found && err == nil}, nil
 }
 
 // stands tells whether a message stands in its folder already.

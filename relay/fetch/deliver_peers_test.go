@@ -21,11 +21,11 @@ func TestDeliverToDovecot(t *testing.T) {
 	const message = "From: a@pec.example\r\nMessage-ID: <x1@pec.example>\r\nSubject: perch\xc3\xa9\r\n\r\n.\r\nciao \r\n"
 	at := time.Date(2026, 7, 17, 2, 44, 25, 0, time.FixedZone("", 7200))
 	for n, again := range []bool{false, true, true} {
-		there, err := s.Deliver(t.Context(), Parcel{
-			Folder: "PEC", At: at, MessageID: "<x1@pec.example>", Body: strings.NewReader(message), Size: int64(len(message)), Again: again,
+		got, err := s.Deliver(t.Context(), Parcel{
+			Folder: "PEC", At: at, MessageID: "<x1@pec.example>", Body: strings.NewReader(message), Size: int64(len(message)), Again: again, Check: true,
 		})
-		if err != nil || there != (n > 0) {
-			t.Errorf("attempt %d: there %t, %v", n, there, err)
+		if err != nil || got.Before != (n > 0) || !got.Found {
+			t.Errorf("attempt %d: %+v, %v", n, got, err)
 		}
 	}
 	all, dates := folder(t, s, "PEC")

@@ -36,13 +36,13 @@ func TestDeliver(t *testing.T) {
 	at := time.Date(2026, 7, 17, 2, 44, 25, 0, time.FixedZone("", 7200))
 	deliver := func(text string, date time.Time, again bool) bool {
 		t.Helper()
-		there, err := s.Deliver(t.Context(), Parcel{
+		got, err := s.Deliver(t.Context(), Parcel{
 			Folder: "INBOX", At: date, MessageID: "<x1@pec.example>", Body: strings.NewReader(text), Size: int64(len(text)), Again: again,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return there
+		return got.Before
 	}
 	if deliver(message, at, true) {
 		t.Error("it was there before")

@@ -49,7 +49,7 @@ type Options struct {
 	// Direct brings an item to its mailbox itself, in place of the smarthost; ok is false
 	// for an address that goes by that. It tells of nothing about the smarthost, and
 	// again that an earlier attempt may have brought it. nil: all goes by the smarthost.
-	Direct func(ctx context.Context, it Item, again bool, body io.ReaderAt, size int64) (r submit.Result, ok bool)
+	Direct func(ctx context.Context, it Item, again bool, body io.ReaderAt, size int64) (b Brought, ok bool)
 	// Failed is told of what was given up, after it is off the queue; Sent of what went.
 	Failed func(ctx context.Context, f Failure) error
 	Sent   func(ctx context.Context, it Item) error
@@ -67,6 +67,14 @@ type Options struct {
 	Log  func(it Item, r submit.Result)
 	// Fault is told of errors of the gateway itself.
 	Fault func(error)
+}
+
+// Brought is what Options.Direct came to.
+type Brought struct {
+	submit.Result
+	// Taken, if any, is called in the transaction that takes the item off the queue,
+	// where the result is submit.HandedOver.
+	Taken func(tx *mailbox.Tx, it Item) error
 }
 
 // Sender sends what is queued.
@@ -362,7 +370,7 @@ func (s *Sender) one(ctx context.Context, srv submit.Server, id string) error {
 		if err := body.Close(); err != nil {
 			return err
 		}
-		s.opt.Log(*it, r)
+		s.opt.Log(*it, r.Result)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()
 		it.reached()
@@ -411,18 +419,18 @@ func (s *Sender) content(ctx context.Context, it *Item) (content, int64, error) 
 
 // direct brings an item to its mailbox without the smarthost, if it goes so. With no
 // smarthost set what would go by it waits, as long as for one that does not answer.
-func (s *Sender) direct(ctx context.Context, it *Item, body io.ReaderAt, size int64) (submit.Result, bool) {
+func (s *Sender) direct(ctx context.Context, it *Item, body io.ReaderAt, size int64) (Brought, bool) {
 	if s.opt.Direct == nil {
-		return submit.Result{}, false
+		return Brought{}, false
 	}
 	if r, ok := s.opt.Direct(ctx, *it, it.Attempts > 1, body, size); ok {
 		return r, true
 	}
 	_, set, err := s.opt.Server()
 	if set || err != nil {
-		return submit.Result{}, false
+		return Brought{}, false
 	}
-	return submit.Result{Class: submit.Temporary, Stage: submit.StageConnect, Err: errors.New("no smarthost is set")}, true
+	return Brought{Result: submit.Result{Class: submit.Temporary, Stage: submit.StageConnect, Err: errors.New("no smarthost is set")}}, true
 }
 
 // ofHost tells whether a result is about the smarthost and not about the message.
@@ -472,7 +480,7 @@ func (s *Sender) conclude(ctx context.Context, it *Item, r submit.Result) error 
 	if host == nil || r.Stage == submit.StageMail { // days on which it answered count, and no others
 		it.reached()
 	}
-	return s.record(ctx, it, r, final, host != nil)
+	return s.record(ctx, it, Brought{Result: r}, final, host != nil)
 }
 
 // reached counts the day of the last attempt.
@@ -484,7 +492,7 @@ func (it *Item) reached() {
 
 // record writes down what an attempt came to; final: it is given up; held: the
 // smarthost holds all.
-func (s *Sender) record(ctx context.Context, it *Item, r submit.Result, final, held bool) error {
+func (s *Sender) record(ctx context.Context, it *Item, r Brought, final, held bool) error {
 	it.Error = ""
 	if r.Err != nil {
 		it.Error = r.Words()
@@ -505,6 +513,11 @@ func (s *Sender) record(ctx context.Context, it *Item, r submit.Result, final, h
 		}
 		if err != nil || now.Holder != s.holder {
 			return err
+		}
+		if r.Class == submit.HandedOver && r.Taken != nil {
+			if err := r.Taken(tx, *now); err != nil {
+				return err
+			}
 		}
 		if over || r.Class == submit.HandedOver {
 			return now.remove(tx)
