@@ -52,14 +52,24 @@ type clearing struct {
 	// our messages stay (copyMayGo).
 	Longest time.Duration `json:"longest,omitempty"`
 	Deletes bool          `json:"deletes,omitempty"`
-	even    bool
-	sooner  string // why receipts go sooner; see Account.sooner
+	// Words is Rule as people read it.
+	Words string `json:"words,omitempty"`
+	// Gone is what each rule has deleted, oldest first; at most rulesKept.
+	Gone   []GoneByRule `json:"gone,omitempty"`
+	even   bool
+	sooner string // why receipts go sooner; see Account.sooner
 }
 
 func clearingKey(box string) string { return "g/" + strings.ToLower(box) }
 
+// copyRule is the rule as the records hold it, see CopyRule.words.
 func (a Account) copyRule() string {
 	return "messages " + a.Copy.String() + ", receipts " + a.CopyReceipts.String()
+}
+
+// copyWords is the rule as people read it.
+func (a Account) copyWords() string {
+	return "messages " + a.Copy.words() + ", receipts " + a.CopyReceipts.words()
 }
 
 // longestCopy is after how long the last kind of copies goes that does.
@@ -98,11 +108,12 @@ func (s *Service) clearing(ctx context.Context, acc Account) (c clearing, err er
 	changed := c.Rule != rule
 	before := c.Seen
 	if changed {
-		c = clearing{Rule: rule, Since: now.UTC(), sooner: c.sooner}
+		c = clearing{Rule: rule, Since: now.UTC(), sooner: c.sooner, Gone: c.Gone}
 	}
-	c.Deletes, c.Longest = acc.clears(), acc.longestCopy()
+	worded := c.Words == acc.copyWords()
+	c.Deletes, c.Longest, c.Words = acc.clears(), acc.longestCopy(), acc.copyWords()
 	c.even = c.Look(now, time.UTC)
-	if !changed && now.Sub(before) < looked && now.After(before) {
+	if !changed && worded && now.Sub(before) < looked && now.After(before) {
 		return c, nil
 	}
 	standing := 0
@@ -110,12 +121,12 @@ func (s *Service) clearing(ctx context.Context, acc Account) (c clearing, err er
 		if standing, err = s.countStanding(ctx, acc.Box); err != nil {
 			return c, err
 		}
-		s.opt.Events.CopyRule(acc.Box, rule, standing)
+		s.opt.Events.CopyRule(acc.Box, acc.copyWords(), standing)
 	}
 	return c, s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		if changed {
 			err := tx.Audit(mailbox.AuditLine{
-				Actor: "relay", Event: "provider-copy", Box: acc.Box, Result: "rule", Reason: rule,
+				Actor: "relay", Event: "provider-copy", Box: acc.Box, Result: "rule", Reason: acc.copyWords(),
 				More: map[string]string{"standing": fmt.Sprint(standing)},
 			})
 			if err != nil {
@@ -332,7 +343,11 @@ func went(tx *mailbox.Tx, box string, c copyOf) error {
 	} else if !errors.Is(err, mailbox.ErrNotFound) {
 		return err
 	}
-	return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "provider-copy", Box: box, Result: "deleted", More: more})
+	rule, err := noteGoneByRule(tx, box, c.st.Receipt)
+	if err != nil {
+		return err
+	}
+	return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "provider-copy", Box: box, Result: "deleted", Reason: rule, More: more})
 }
 
 // clearFolder deletes copies in a folder whose time is over.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pecgate/mailbox"
+	"pecgate/policy"
 )
 
 // Copies is what provider_copy does with a mailbox as it stands now.
@@ -42,8 +43,8 @@ type DueCopy struct {
 
 // words is the rule as policy.yaml has it. String is not: the records hold that.
 func (r CopyRule) words() string {
-	if days := r.After / (24 * time.Hour); r.Delete && days > 0 && r.After%(24*time.Hour) == 0 {
-		return fmt.Sprintf("%dd", days)
+	if r.Delete && r.After > 0 {
+		return policy.Term(r.After)
 	}
 	return r.String()
 }

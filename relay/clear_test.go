@@ -81,6 +81,19 @@ func TestProviderCopyAge(t *testing.T) {
 		if got := left(t, p); len(got) != 0 {
 			t.Errorf("after 11 days left are %v", got)
 		}
+		// Reconcile says which rule, and when; the log and the audit log write it as policy.yaml does.
+		f.round() // by POP3 it shows only now that it is gone
+		r, err := f.s.Reconcile(t.Context(), testBox, ReconcileOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Rules) != 1 || r.Rules[0].Rule != "messages 10d, receipts 5d" || r.Rules[0].Messages != 2 || r.Rules[0].Receipts != 1 ||
+			r.LetGo != 3 || r.Rules[0].Last.Sub(r.Rules[0].First) < 4*day {
+			t.Errorf("%+v", r)
+		}
+		if log := f.log.String(); !strings.Contains(log, "messages 10d, receipts 5d") || strings.Contains(log, "0m0s") {
+			t.Error(log)
+		}
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pecgate/mailbox/mime"
+	"pecgate/policy"
 	"pecgate/relay/fetch"
 	"pecgate/relay/forward"
 	"pecgate/relay/submit"
@@ -74,7 +75,7 @@ func (d *deliverer) bring(ctx context.Context, it forward.Item, again bool, body
 	}
 	user := d.way.user(it.To)
 	if left := d.resting(user); left > 0 {
-		return failed(fmt.Errorf("IMAP: %s failed before and is left alone for %s", user, left.Round(time.Second))), true
+		return failed(fmt.Errorf("IMAP: %s failed before and is left alone for %s", user, policy.Term(left))), true
 	}
 	ctx, cancel := context.WithTimeout(ctx, deliverMost)
 	defer cancel()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pecgate/mailbox"
+	"pecgate/policy"
 	"pecgate/relay/fetch"
 	"pecgate/relay/submit"
 )
@@ -42,7 +43,7 @@ func (s *Service) login(ctx context.Context, w *worker, service string) (*loginT
 	d := w.logins.unclear[loginAt{service, c}]
 	w.mu.Unlock()
 	if wait := time.Until(d.until); wait > 0 {
-		return nil, fmt.Errorf("the login is sent again in %s, the provider did not say that the password is wrong: %s", wait.Round(time.Second), d.words)
+		return nil, fmt.Errorf("the login is sent again in %s, the provider did not say that the password is wrong: %s", policy.Term(wait), d.words)
 	}
 	return &loginTurn{username: username, password: password, s: s, w: w, service: service, c: c}, nil
 }

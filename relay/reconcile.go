@@ -40,6 +40,9 @@ type Reconciled struct {
 	GoneByRule    int `json:"gone_by_rule"`    // we asked for the deletion, and it is gone
 	GoneByAnother int `json:"gone_by_another"` // somebody else deleted or moved it there
 	LetGo         int `json:"let_go"`          // in the store, and nothing known of the provider's copy any more: deleted by the rule, or from before its UIDs or ids began anew
+	// Rules is what provider_copy has deleted there so far, oldest first; those of the
+	// last rules only. Some of that may have left the store since.
+	Rules []GoneByRule `json:"rules"`
 
 	BroughtIn int `json:"brought_in"` // taken in now
 	Originals int `json:"originals"`  // recovered now
@@ -244,6 +247,13 @@ func (r *reconciling) gone(c copyOf) {
 // store counts what the store has of the mailbox, looks for receipts that are tied
 // to nothing, and keeps in mind that their originals are looked for.
 func (r *reconciling) store(ctx context.Context) error {
+	err := r.s.opt.Store.View(ctx, func(tx *mailbox.Tx) (err error) {
+		r.out.Rules, err = goneByRule(tx, r.w.acc.Box)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	for after := mailbox.MessageID(0); ; {
 		n := 0
 		var loose []mailbox.MessageID

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pecgate/mailbox"
+	"pecgate/policy"
 )
 
 // A hand-over whose end nobody knows: the connection, the provider or the
@@ -192,7 +193,7 @@ func (s *Service) resend(ctx context.Context, acc Account, sub *Submission) erro
 		}
 		t := tx.Now().UTC()
 		now.Once, now.Resent, now.Intent = true, t, false
-		text := fmt.Sprintf("no receipt quotes its Message-ID, and the mailbox was readable for %s: this is a second hand-over, the only one", l.Read.Round(time.Second))
+		text := fmt.Sprintf("no receipt quotes its Message-ID, and the mailbox was readable for %s: this is a second hand-over, the only one", policy.Term(l.Read))
 		if err := happened(tx, now, "resend", text); err != nil {
 			return nil, false, err
 		}

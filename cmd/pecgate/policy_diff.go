@@ -191,29 +191,34 @@ func settingText(v reflect.Value) string {
 		return "[" + strings.Join(x, ", ") + "]"
 	case configs.CopyRule:
 		if x.Mode == "after" {
-			return days(x.After)
+			return policy.Term(x.After)
 		}
 		return x.Mode
 	case configs.Retention:
 		if x.Forever {
 			return "forever"
 		}
-		return days(x.After)
+		return policy.Term(x.After)
 	case string:
 		if x == "" {
 			return "none"
 		}
 		return x
+	case time.Duration:
+		return policy.Term(x)
+	case configs.Patience:
+		if x == 0 {
+			return "off"
+		}
+		return policy.Term(time.Duration(x))
+	case configs.Hour:
+		if !x.Set {
+			return "off"
+		}
+		return fmt.Sprintf("%02d:%02d", x.At/time.Hour, x.At%time.Hour/time.Minute)
 	default:
 		return fmt.Sprint(x)
 	}
-}
-
-func days(d time.Duration) string {
-	if d%(24*time.Hour) == 0 {
-		return fmt.Sprintf("%dd", d/(24*time.Hour))
-	}
-	return fmt.Sprintf("%dh", d/time.Hour)
 }
 
 func (d *differ) users(old, new []configs.User) {

@@ -76,3 +76,22 @@ func TestHashBoundsAgree(t *testing.T) {
 		}
 	}
 }
+
+// TestSettingText: a change of the policy is shown as policy.yaml writes the value.
+func TestSettingText(t *testing.T) {
+	for _, tt := range []struct {
+		value any
+		want  string
+	}{
+		{configs.CopyRule{Mode: "after", After: 360 * time.Hour}, "15d"}, {configs.CopyRule{Mode: "keep"}, "keep"},
+		{configs.Retention{After: 36 * time.Hour}, "36h"}, {configs.Retention{Forever: true}, "forever"},
+		{15 * time.Minute, "15m"}, {90 * time.Second, "1m30s"},
+		{configs.Patience(30 * time.Minute), "30m"}, {configs.Patience(72 * time.Hour), "3d"}, {configs.Patience(0), "off"},
+		{configs.Hour{Set: true, At: 7*time.Hour + 30*time.Minute}, "07:30"}, {configs.Hour{}, "off"},
+		{"", "none"}, {[]string{"a", "b"}, "[a, b]"}, {5, "5"},
+	} {
+		if got := settingText(reflect.ValueOf(tt.value)); got != tt.want {
+			t.Errorf("%v is shown as %q, wanted %q", tt.value, got, tt.want)
+		}
+	}
+}

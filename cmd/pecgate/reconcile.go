@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra" // home of the command line
 
@@ -62,7 +63,7 @@ not.`,
 		if err != nil {
 			return err
 		}
-		err = o.print(found, func() error { return printReconciled(o.out, found, bringIn) })
+		err = o.print(found, func() error { return printReconciled(o.out, found, bringIn, o.loc()) })
 		if err == nil && found.Failed > 0 {
 			err = fmt.Errorf("%d messages could not be taken in: `--json` and the log say which and why", found.Failed)
 		}
@@ -70,7 +71,7 @@ not.`,
 	})
 }
 
-func printReconciled(out io.Writer, r *relay.Reconciled, bringIn bool) error {
+func printReconciled(out io.Writer, r *relay.Reconciled, bringIn bool, loc *time.Location) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "Mailbox\t%s, by %s\n", r.Mailbox, r.Protocol)
 	for _, f := range r.Folders {
@@ -103,11 +104,15 @@ func printReconciled(out io.Writer, r *relay.Reconciled, bringIn bool) error {
 		{r.SentElsewhere, "in the provider's sent mail and not sent through the gateway"},
 		{r.Unmatched, "receipts tied to nothing"}, {r.GoneByRule, "deleted at the provider by the rule"},
 		{r.GoneByAnother, "deleted or moved at the provider by somebody else"},
-		{r.LetGo, "of which nothing is known at the provider any more"},
+		{r.LetGo, letGoText(r.Rules)},
 	} {
 		if x.n > 0 {
 			fmt.Fprintf(w, "  %d\t%s\n", x.n, x.what)
 		}
+	}
+	for _, g := range r.Rules {
+		fmt.Fprintf(w, "provider_copy\t%s: deleted %s and %s there, %s to %s\n", g.Rule, count(g.Messages, "message", "messages"),
+			count(g.Receipts, "receipt", "receipts"), g.First.In(loc).Format(time.DateTime), g.Last.In(loc).Format(time.DateTime))
 	}
 	if bringIn {
 		fmt.Fprintf(w, "Brought in\t%s, %d originals recovered, %d failed\n", count(r.BroughtIn, "message", "messages"), r.Originals, r.Failed)
@@ -136,4 +141,12 @@ func printReconciled(out io.Writer, r *relay.Reconciled, bringIn bool) error {
 		fmt.Fprintf(w, "\t--bring-in takes in what is missing\n")
 	}
 	return w.Flush()
+}
+
+// letGoText says of what is in the store why its copy at the provider is not noted any more.
+func letGoText(rules []relay.GoneByRule) string {
+	if len(rules) == 0 {
+		return "of which nothing is known at the provider any more: its UIDs or ids began anew there, or a rule deleted it before that was counted"
+	}
+	return "not at the provider any more as far as is known: deleted by provider_copy (see below), or from before its UIDs or ids began anew"
 }

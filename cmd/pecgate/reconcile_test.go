@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pecgate/relay"
 	"pecgate/relay/submit"
@@ -192,4 +193,25 @@ func TestReconcileAside(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	h.stop()
+}
+
+// TestReconcileSaysWhichRule: what provider_copy deleted is not called unknown.
+func TestReconcileSaysWhichRule(t *testing.T) {
+	at := time.Date(2026, 3, 2, 9, 30, 0, 0, time.UTC)
+	r := &relay.Reconciled{Mailbox: boxA, Protocol: "imap", Store: 3, LetGo: 3}
+	text := func() string {
+		var b strings.Builder
+		if err := printReconciled(&b, r, false, time.UTC); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	if got := text(); !strings.Contains(got, "nothing is known at the provider any more: its UIDs or ids began anew") || strings.Contains(got, "provider_copy") {
+		t.Error(got)
+	}
+	r.Rules = []relay.GoneByRule{{Rule: "messages 15d, receipts 2d", First: at, Last: at.Add(time.Hour), Messages: 2, Receipts: 1}}
+	if got := text(); strings.Contains(got, "nothing is known") || !strings.Contains(got, "deleted by provider_copy (see below)") ||
+		!strings.Contains(got, "messages 15d, receipts 2d: deleted 2 messages and 1 receipt there, 2026-03-02 09:30:00 to 2026-03-02 10:30:00") {
+		t.Error(got)
+	}
 }
