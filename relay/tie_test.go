@@ -50,6 +50,7 @@ func newIntake(t *testing.T) *intake {
 		Store: i.store, Reader: pec.NewReader(pec.Options{Trust: trust}), Accounts: func() []Account { return nil },
 		Events: events.New(slog.New(slog.NewTextHandler(i.log, nil))),
 	})
+	mustList(t, i.store)
 	return i
 }
 
