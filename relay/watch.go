@@ -319,7 +319,7 @@ func (s *Service) noteLate(tx *mailbox.Tx, sub *Submission, l watchLine, step in
 	}
 	what, words := fmt.Sprintf("%s-%d", l.For, step), "no "+l.For.words()
 	if l.Unseen { // a notice of its own: its text is another
-		what, words = string(l.For)+"-unseen", words+" seen: the mailbox could not be read"
+		what, words = string(l.For)+unseenKind, words+" seen: the mailbox could not be read"
 	}
 	if sub.child() {
 		what += "." + sub.Batch // told of in its own way (watch_batch.go)

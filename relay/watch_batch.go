@@ -128,10 +128,21 @@ func (s *Service) lateBatchGoesOn(ctx context.Context, clock runClock, prefix st
 	case b.Left == 0:
 		b.Left = max(now, 1)
 		return s.opt.Store.Update(ctx, put)
-	case now < b.Left+s.account(box).Watch.longest(of, step)+runEvery:
+	case now < b.Left+s.lateAfter(box, prefix, of, step)+runEvery:
 		return nil
 	}
 	return s.tellLateEnd(ctx, prefix, b)
+}
+
+// lateAfter is how long after its hand-over a message has its line under a prefix at
+// the latest.
+func (s *Service) lateAfter(box, prefix string, of awaited, step int) time.Duration {
+	acc := s.account(box)
+	d := acc.Watch.longest(of, step)
+	if strings.Contains(prefix, unseenKind+".") {
+		d += unseenMost(acc) + firstLook
+	}
+	return d
 }
 
 // longest is how long after its hand-over a message is late at the latest, in a step

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -110,4 +111,25 @@ func TestSummaryWaitsForTheRestOfTheBatch(t *testing.T) {
 	w.pass(35 * time.Minute)
 	w.pass(time.Hour)
 	w.told("capo", "nessuna accettazione entro 30 min (2)", "Riepilogo")
+}
+
+// A batch whose mailbox cannot be read meanwhile is told of in the same way: what is not
+// known of it takes longer to be told, and its summary waits for that.
+func TestB13_UnreadableBatchIsToldOnceAndInASummary(t *testing.T) {
+	const unseen = "accettazione non vista entro 30 min"
+	w := newWatched(t)
+	minutes := unreadable(w)
+	minutes(1, nil)
+	down := errors.New("connection refused")
+	w.putBatch(SplitAlways, 0, numbered(30)...)
+	for range 30 {
+		w.handOver()
+		minutes(5, down)
+	}
+	w.told("capo", unseen)
+	minutes(300, down)
+	w.told("capo", unseen, "Riepilogo dell'invio multiplo: "+unseen)
+	if all := w.texts("capo"); !strings.Contains(all[1], "(30)") {
+		t.Errorf("the summary:\n%s", all[1])
+	}
 }

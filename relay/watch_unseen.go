@@ -14,6 +14,9 @@ import (
 // unseenAgain is how often a watch looks again after that was told.
 const unseenAgain = 15 * time.Minute
 
+// unseenKind ends the kind of what is told of it (watchLines).
+const unseenKind = "-unseen"
+
 // lastReads is when each mailbox that is fetched from here was read at the provider
 // the last time; zero: not since the start. One that another gateway on this store
 // fetches is not among them.
