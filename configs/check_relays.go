@@ -42,9 +42,25 @@ func (c *policyCheck) relays() {
 		if r.Unmarked == "smarthost" && c.appliance.Outgoing.Smarthost.Host == "" && !c.apart {
 			c.wrong(path+"unmarked", "smarthost, but pecgate.yaml has no outgoing.smarthost: write one there, or refuse here")
 		}
+		c.comesBack(r, path+"unmarked")
 	}
 	if len(c.policy.Relays) > 0 && !c.apart {
 		c.relayListener()
+	}
+}
+
+// comesBack warns of a smarthost that is the relay itself: what it sends here for others comes back to it. Exchange is often
+// both, so it is no mistake where its connectors know what comes from here.
+func (c *policyCheck) comesBack(r *Relay, at string) {
+	host := c.appliance.Outgoing.Smarthost.Host
+	if r.Unmarked != "smarthost" || host == "" || c.apart {
+		return
+	}
+	ip, err := netip.ParseAddr(host)
+	itself := err == nil && slices.ContainsFunc(r.Prefixes(), func(n netip.Prefix) bool { return n.Contains(ip.Unmap()) }) ||
+		slices.ContainsFunc(r.ClientNames, func(n string) bool { return strings.EqualFold(n, host) })
+	if itself {
+		c.warn(c.where(at), "unmarked: outgoing.smarthost %s is this relay itself: what it passes on here comes back to it, and is refused when it comes here again", host)
 	}
 }
 

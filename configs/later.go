@@ -24,9 +24,6 @@ func (c *policyCheck) laterPolicy() {
 	}
 	for i, r := range c.policy.Relays {
 		path := fmt.Sprintf("relays[%d].", i)
-		if r.Unmarked == "smarthost" {
-			c.later(path+"unmarked", "unmarked: smarthost", "what bears no mark is refused")
-		}
 		if r.Journal {
 			c.later(path+"journal", "journal", "reports go to the administrator, as all that has no sender")
 		}

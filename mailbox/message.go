@@ -40,6 +40,7 @@ type Message struct {
 	Date       time.Time   `json:"date"`                 // INTERNALDATE: the provider's for what was fetched
 	History    bool        `json:"history,omitempty"`    // stood at the provider before the gateway did
 	Generated  bool        `json:"generated,omitempty"`  // by FileGenerated: the gateway can make it anew
+	Transit    bool        `json:"transit,omitempty"`    // ordinary mail that only passes through: see RemoveTransit
 
 	// What the PEC reader found; empty for what a client submitted or appended.
 	Kind    pec.Kind `json:"kind,omitempty"`

@@ -11,8 +11,8 @@ import (
 	"pecgate/mailbox/segment"
 )
 
-// Removal of a message for good. Only Retain asks for it, and FileGenerated for
-// what the gateway wrote itself; no folder command of a person does: these take
+// Removal of a message for good. Only Retain asks for it, FileGenerated for what the
+// gateway wrote itself, and RemoveTransit; no folder command of a person does: these take
 // entries away, the message stays.
 //
 // The last transaction takes the record away and notes the bytes under mx/;

@@ -166,11 +166,11 @@ type RelaySeen struct {
 //
 // There is no user without a fact that names exactly one, and no mailbox from which that user may not send. Facts that
 // contradict each other are refused, not weighed; so are messages of which only some recipients are marked, because a PEC
-// goes to all of its recipients or to nobody, and what is split in silence is missed by somebody. A PEC mailbox in From or
-// reverse path never goes on as ordinary mail.
+// goes to all of its recipients or to nobody, and what is split in silence is missed by somebody. A PEC mailbox of ours in From,
+// reverse path or among the recipients never goes on as ordinary mail.
 //
-// Without a reverse path (a bounce, an automatic reply) a message is no submission: the verdict is NullSender, and the
-// caller gives it to the administrator.
+// Without a reverse path (a bounce, an automatic reply) a message is no submission: it is Unmarked where that passes on and
+// it bears no mark; else the verdict is NullSender, and the caller gives it to the administrator.
 func (p *Policy) DecideRelay(f RelayFacts) RelayVerdict {
 	r, ok := p.Relay(f.Relay)
 	if !ok {
@@ -184,10 +184,13 @@ func (p *Policy) DecideRelay(f RelayFacts) RelayVerdict {
 
 func (p *Policy) relayed(r *Relay, f RelayFacts, seen *RelaySeen) RelayVerdict {
 	no := func(v Verdict) RelayVerdict { return RelayVerdict{Verdict: v} }
+	marks, partly := r.marksOf(p, f)
 	if f.ReversePath == "" {
+		if v := p.unmarked(r, f, partly); len(marks) == 0 && v.Unmarked {
+			return v
+		}
 		return no(refuseNullSender(r.Line))
 	}
-	marks, partly := r.marksOf(p, f)
 	seen.Marks = slices.Clone(marks)
 	if len(marks) == 0 {
 		return p.unmarked(r, f, partly)
@@ -249,6 +252,11 @@ func (p *Policy) unmarked(r *Relay, f RelayFacts, partly string) RelayVerdict {
 	}
 	if !r.Smarthost {
 		return RelayVerdict{Verdict: refuseNotMarked(r, r.Line)}
+	}
+	for _, a := range f.Recipients {
+		if p.anyMailbox(a) {
+			return RelayVerdict{Verdict: refuseOrdinaryToPEC(lower(a), r.Line)}
+		}
 	}
 	return RelayVerdict{Unmarked: true, Verdict: Verdict{Allow: true, Code: 250, Enhanced: "2.1.0", Line: r.Line, Reason: Allowed,
 		Italian: "Messaggio ordinario accettato.", English: "Ordinary message accepted."}}

@@ -32,9 +32,6 @@ func modelRelay(raw *Policy, r Relay, f RelayFacts) modelOutcome {
 	ours := func(a string) bool {
 		return modelCount(raw.Mailboxes, func(m Mailbox) bool { return strings.EqualFold(m.Address, a) }) > 0
 	}
-	if f.ReversePath == "" {
-		return modelOutcome{}
-	}
 	// Marked?
 	everybody := append([]string{f.ReversePath}, f.From...)
 	pec := modelCount(f.Recipients, func(a string) bool {
@@ -45,7 +42,10 @@ func modelRelay(raw *Policy, r Relay, f RelayFacts) modelOutcome {
 		counts(MarkSenders) && len(r.Senders) > 0 && slices.ContainsFunc(everybody, func(a string) bool { return strings.EqualFold(a, "a@e.it") }) ||
 		pec > 0 && pec == len(f.Recipients)
 	if !marked {
-		return modelOutcome{unmarked: r.Smarthost && pec == 0 && !slices.ContainsFunc(everybody, ours)}
+		return modelOutcome{unmarked: r.Smarthost && pec == 0 && !slices.ContainsFunc(append(everybody, f.Recipients...), ours)}
+	}
+	if f.ReversePath == "" {
+		return modelOutcome{}
 	}
 	if len(f.From) != 1 || !strings.Contains(f.From[0], "@") {
 		return modelOutcome{}

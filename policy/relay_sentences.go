@@ -86,6 +86,12 @@ func refuseNotMarkedPEC(address, line string) Verdict {
 		"The sender "+address+" is a PEC mailbox, but the message is not marked as PEC and cannot leave as ordinary mail: mark it or change the sender.")
 }
 
+func refuseOrdinaryToPEC(address, line string) Verdict {
+	return refuse(NotMarked, 550, "5.7.1", line,
+		address+" e' una casella PEC dell'ente e la posta ordinaria non vi passa da qui: segnare il messaggio come PEC o scrivere all'indirizzo ordinario.",
+		address+" is a PEC mailbox of ours and ordinary mail does not go there by this way: mark the message as PEC or write to the ordinary address.")
+}
+
 func refuseMixed(mark, line string) Verdict {
 	if mark == MarkSuffix {
 		return refuse(MixedRecipients, 550, "5.7.1", line,

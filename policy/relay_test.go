@@ -315,7 +315,7 @@ func TestLongestSentences_Relay(t *testing.T) {
 	long := strings.Repeat("a", 64) + "@" + strings.Repeat(strings.Repeat("b", 45)+".", 4) + "it"
 	many := slices.Repeat([]string{long}, 1000)
 	r := &Relay{Trigger: "[" + strings.Repeat("x", 62) + "]", Marks: []string{MarkSubject}}
-	for _, v := range []Verdict{refuseUnknownRelay(), refuseNullSender(""), refuseNotMarked(r, ""), refuseNotMarkedPEC(long, ""), refuseMixed(MarkSuffix, ""),
+	for _, v := range []Verdict{refuseUnknownRelay(), refuseNullSender(""), refuseNotMarked(r, ""), refuseNotMarkedPEC(long, ""), refuseOrdinaryToPEC(long, ""), refuseMixed(MarkSuffix, ""),
 		refuseMixed(MarkDomains, ""), refuseIdentity(2, ""), refuseUnknownSender(long, ""), refuseNoOrdinary(long, ""), refuseSendersDiffer(long, long, ""),
 		refuseMarksDiffer(many), refuseNoPINWay(long, ""), refuseNameOne(r, many, ""), refuseNoSuchWord(many), refuseAmbiguousWord(many), refuseInternal(many, "")} {
 		if len(v.Italian) > 450 || len(v.English) > 450 {

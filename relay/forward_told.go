@@ -65,7 +65,8 @@ func (s *Service) forwarder() *forward.Sender {
 		Dropped: func(tx *mailbox.Tx, it forward.Item, why string) error {
 			return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "forward dropped", Box: it.Box, Subject: it.ID, Result: it.To, Reason: why})
 		},
-		Down: s.smarthostDown, Denied: s.relayDenied, Full: s.forwardFull,
+		Undelivered: s.undelivered,
+		Down:        s.smarthostDown, Denied: s.relayDenied, Full: s.forwardFull,
 		Log: func(it forward.Item, r submit.Result) {
 			s.opt.Events.Forwarded(it.ID, it.Kind, it.Box, string(r.Class), string(r.Stage), r.Code, it.Attempts, r.Err)
 		},
@@ -100,6 +101,11 @@ func (s *Service) forwardFree(ctx context.Context) error {
 // forwarded has a sender to tell.
 func (s *Service) forwardFailed(ctx context.Context, f forward.Failure) error {
 	it := f.Item
+	if it.Kind == kindBounce { // its sender was nobody who could be told
+		return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+			return tx.Audit(mailbox.AuditLine{Actor: "relay", Event: "forward given up", Subject: it.ID, Result: it.To, Reason: plain(f.Reason, maxWords)})
+		})
+	}
 	to := s.adminOf(it.Box)
 	if len(to) == 0 {
 		to = s.admins()

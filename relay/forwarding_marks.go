@@ -41,6 +41,10 @@ func (s *Service) marked(ctx context.Context, m *mailbox.Message, r routed) (why
 	return "", nil
 }
 
+// Wandered tells by its header why a message of a groupware server must not pass
+// through to the smarthost, or nothing: it comes back, or goes in a circle.
+func (s *Service) Wandered(header []byte) string { return forward.Wandered(s.opt.Hello, header) }
+
 // Looped tells why something of a groupware server must not leave as a PEC, or
 // nothing: its header says that it is one of our own copies or notices that comes
 // back, or the answer of a machine, as to a copy. What a machine writes of its own
@@ -98,6 +102,9 @@ func (s *Service) stillGets(tx *mailbox.Tx, it forward.Item) (to, why string, er
 			return it.To, "", nil // where it came from
 		}
 		return who.Email, "", nil
+	}
+	if it.Kind == forward.KindPassing || it.Kind == kindBounce {
+		return it.To, "", nil // ordinary mail of others: where it is addressed to
 	}
 	m, err := tx.Message(it.Message)
 	if errors.Is(err, mailbox.ErrNotFound) {

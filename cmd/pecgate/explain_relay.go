@@ -95,11 +95,6 @@ func relayExplanationOf(l *configs.Loaded, q relayQuestion, now time.Time) (rela
 		out.Goes, final.Allow, final.Code, final.Enhanced = "administrator", true, 250, "2.0.0" // it is taken, but is no submission
 	case v.Unmarked:
 		out.Goes, out.From, out.Subject, out.To = "smarthost", q.mailFrom, q.subject, append(out.To, q.to...)
-		for _, w := range l.Warnings {
-			if strings.HasPrefix(w.Message, "unmarked: ") && !slices.Contains(out.Warn, w.Message) {
-				out.Warn = append(out.Warn, w.Message) // it may be a key that does nothing yet
-			}
-		}
 	case v.Allow:
 		final = out.submitted(p, r, l, v, q, now)
 	}

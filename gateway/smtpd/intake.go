@@ -53,6 +53,7 @@ type Receipt struct {
 	Approval  bool   // it waits for a member who approves it
 	Confirmed bool   // it was held under ID, and is so no more
 	Stray     bool   // it has no sender and was filed for the administrator
+	Passed    bool   // it is ordinary mail that passes through
 	Replaced  bool   // its Message-ID was that of another submission, and is now one of ours
 }
 

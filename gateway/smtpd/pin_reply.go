@@ -174,6 +174,8 @@ func (r Receipt) reply() *smtp.SMTPError {
 	id := word(r.ID)
 	text := "Accettato come " + id + " / accepted as " + id
 	switch {
+	case r.Passed:
+		text = "Accettato come posta ordinaria / accepted as ordinary mail"
 	case r.Stray:
 		text = "Accettato per l'amministratore, non parte / accepted for the administrator, it is not sent"
 	case r.Already:

@@ -99,11 +99,10 @@ func (s *relaySession) Rcpt(_ string, o *smtp.RcptOptions) error {
 		// Old servers read user%host and host!user as ways on to somebody else.
 		return s.reply(badRecipient())
 	}
-	if s.null {
-		return s.another(to, s.srv.opt.Recipients) // it goes to nobody
-	}
-	if answered, err := s.answer(to); answered || err != nil {
-		return err
+	if !s.null {
+		if answered, err := s.answer(to); answered || err != nil {
+			return err
+		}
 	}
 	before := len(s.to)
 	if err := s.another(to, s.srv.opt.Recipients); err != nil || len(s.to) == before {
@@ -126,7 +125,7 @@ func (s *relaySession) Rcpt(_ string, o *smtp.RcptOptions) error {
 func (s *relaySession) Data(io.Reader) error {
 	switch {
 	case s.null:
-		return s.taken(func(b *body) (Receipt, error) { return (&stray{relaySession: s, body: b}).receive() })
+		return s.taken(s.nullSender)
 	case s.token != "":
 		return s.taken(func(b *body) (Receipt, error) {
 			return (&confirmation{session: s.session, body: b, author: s.author}).receive()

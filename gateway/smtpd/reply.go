@@ -68,6 +68,10 @@ func (s *Server) reply(err error, ses *session) error {
 		r = refuse(550, "5.7.1", "Il codice dell'app e' gia' stato usato: ognuno vale una volta sola; attendere il prossimo (30 secondi) e inviare di nuovo.", "The code of the app was used already: each is good once; wait for the next one (30 seconds) and send again.", "code-spent")
 	case errors.Is(err, ErrNoSpace):
 		r = refuse(452, "4.3.1", "Spazio insufficiente, riprovare piu' tardi.", "Not enough space, try again later.", "no-space")
+	case errors.Is(err, ErrPassingFull):
+		r = refuse(452, "4.3.1", "Troppa posta ordinaria attende lo smarthost, riprovare piu' tardi.", "Too much ordinary mail waits for the smarthost, try again later.", "passing-full")
+	case errors.Is(err, ErrNoSmarthost):
+		r = refuse(451, "4.3.5", "La posta ordinaria non ha una strada: scrivere outgoing.smarthost in pecgate.yaml o unmarked: refuse in policy.yaml.", "Ordinary mail has no way: write outgoing.smarthost in pecgate.yaml or unmarked: refuse in policy.yaml.", "no-smarthost")
 	case errors.Is(err, ErrDraining), errors.Is(err, context.Canceled):
 		r = refuse(421, "4.3.2", "Il server si sta fermando, riprovare tra poco.", "Shutting down, try again soon.", "draining")
 	case errors.Is(err, errLost):

@@ -49,6 +49,9 @@ func (in *submission) receive() (r Receipt, err error) {
 	if l := new(looped); errors.As(fault, &l) {
 		return (&stray{relaySession: in.relayed.relaySession, body: in.body, head: l.head, why: l.why}).receive()
 	}
+	if o := new(ordinary); errors.As(fault, &o) {
+		return (&passage{relaySession: in.relayed.relaySession, body: in.body, head: o.read}).receive()
+	}
 	for fault == nil {
 		piece, err := in.body.next()
 		if err == io.EOF {
@@ -102,24 +105,9 @@ func (in *submission) receive() (r Receipt, err error) {
 // header gathers the header block, judges and edits it, and begins the
 // delivery.
 func (in *submission) header() error {
-	var h []byte
-	end := -1
-	for end < 0 {
-		piece, err := in.body.next()
-		if err == io.EOF {
-			return noBlankLine()
-		}
-		if err != nil {
-			return err
-		}
-		if in.body.n > in.srv.opt.MaxSize {
-			return in.srv.tooLarge()
-		}
-		from := max(0, len(h)-3)
-		h = append(h, piece...)
-		if end = headerEnd(h, from); end > maxHeader || end < 0 && len(h) > maxHeader {
-			return longHeader()
-		}
+	h, end, err := in.session.header(in.body)
+	if err != nil {
+		return err
 	}
 	if in.body.dirty {
 		return badBytes()
@@ -127,10 +115,12 @@ func (in *submission) header() error {
 	p := in.srv.opt.Policy()
 	head := h[:end:end]
 	if in.relayed != nil {
+		if err := in.relayed.ordinary(p, h, end); err != nil {
+			return err
+		}
 		if err := in.relayed.looped(h, end); err != nil {
 			return err
 		}
-		var err error
 		if head, err = in.relayed.settle(p, head); err != nil {
 			return err
 		}

@@ -51,6 +51,7 @@ type Report struct {
 	MessageID string   // of the report, without brackets
 	Refers    []string // Message-IDs of the message, without brackets
 	Loop      string   // value of X-Loop; "": none
+	Ordinary  bool     // the message is no PEC
 	English   bool     // the English text stands first
 	Said      []string // lines for people, in addition: Italian
 	SaidEN    []string // the same in English

@@ -8,7 +8,10 @@ import (
 // sentence is what is said of an action, in both languages.
 type sentence struct{ subject, head, it string }
 
-func sentences(a Action, english bool) sentence {
+func (r *Report) sentences(a Action, english bool) sentence {
+	if r.Ordinary {
+		return ordinary(a, english)
+	}
 	it := map[Action]sentence{
 		Failed:    {"PEC non consegnata", "La PEC non è stata consegnata a:", "non consegnata"},
 		Delayed:   {"PEC in ritardo", "La PEC non risulta ancora consegnata a:", "in ritardo"},
@@ -29,9 +32,31 @@ func sentences(a Action, english bool) sentence {
 	return it[a]
 }
 
+// ordinary is sentences for a message that is no PEC.
+func ordinary(a Action, english bool) sentence {
+	it := map[Action]sentence{
+		Failed:    {"Messaggio non consegnato", "Il messaggio (posta ordinaria) non è stato consegnato a:", "non consegnato"},
+		Delayed:   {"Messaggio in ritardo", "Il messaggio (posta ordinaria) non risulta ancora consegnato a:", "in ritardo"},
+		Delivered: {"Messaggio consegnato", "Il messaggio (posta ordinaria) è stato consegnato a:", "consegnato"},
+		Relayed:   {"Messaggio inoltrato", "Il messaggio (posta ordinaria) è stato inoltrato a un server che non manda conferme di consegna:", "inoltrato"},
+		Expanded:  {"Messaggio inoltrato", "Il messaggio (posta ordinaria) è stato inoltrato a una lista:", "inoltrato"},
+	}
+	en := map[Action]sentence{
+		Failed:    {"Message not delivered", "The message (ordinary mail) was not delivered to:", "not delivered"},
+		Delayed:   {"Message delayed", "The message (ordinary mail) is not known to be delivered yet to:", "delayed"},
+		Delivered: {"Message delivered", "The message (ordinary mail) was delivered to:", "delivered"},
+		Relayed:   {"Message relayed", "The message (ordinary mail) was passed on to a server that sends no delivery reports:", "relayed"},
+		Expanded:  {"Message relayed", "The message (ordinary mail) was passed on to a list:", "relayed"},
+	}
+	if english {
+		return en[a]
+	}
+	return it[a]
+}
+
 // title is the subject of the report.
 func (r *Report) title() string {
-	t := sentences(r.Worst(), r.English).subject
+	t := r.sentences(r.Worst(), r.English).subject
 	if r.Title != "" {
 		t += ": " + oneLine(cut(r.Title, 300))
 	}
@@ -58,7 +83,7 @@ func (r *Report) language(english bool) string {
 				continue
 			}
 			if !head {
-				b.WriteString(sentences(a, english).head + "\n")
+				b.WriteString(r.sentences(a, english).head + "\n")
 				head = true
 			}
 			fmt.Fprintf(&b, "  %s", oneLine(to.Final.Addr))

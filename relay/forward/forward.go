@@ -8,12 +8,16 @@
 //
 // Invariants:
 //   - The stored bytes follow the trace field unaltered (relay/submit writes them).
-//   - The return path is null: nothing that fails comes back as mail.
+//   - The return path is null: nothing that fails comes back as mail. Ordinary mail that
+//     only passes through (Item.Envelope) keeps its own, and its sender is told of what
+//     fails (Options.Undelivered).
 //   - An item goes when the smarthost said 2xx to the dot, or when it is given up;
-//     then the administrator is told, once for an address. A line that broke after the
+//     then the administrator is told, once for an address. What passes through goes for
+//     each recipient by itself, and its bytes with the last of them. A line that broke after the
 //     dot is tried again, so a copy may arrive twice, never less than once.
 //   - What bears our mark is not taken again (Marked).
-//   - The queue holds at most MaxItems; what comes on top is counted and not kept.
+//   - The queue holds at most MaxItems; what comes on top is counted and not kept. Of what
+//     passes through it holds MaxPassing and MaxPassingBytes, and refuses the rest.
 //   - While the smarthost itself is away one message asks for it, and none waits longer
 //     for that: all goes when it is back.
 //   - A clock that jumps gives nothing up: that takes attempts on several days too.
@@ -55,7 +59,7 @@ type Item struct {
 	ID       string            `json:"id"`
 	Message  mailbox.MessageID `json:"message"` // 0: it has its bytes with it
 	To       string            `json:"to"`
-	Kind     string            `json:"kind"` // notice, copy, ordinary, dsn
+	Kind     string            `json:"kind"` // notice, copy, ordinary, dsn, passing, bounce
 	Box      string            `json:"mailbox,omitempty"`
 	Person   mailbox.Person    `json:"person,omitempty"` // whose address it is
 	Queued   time.Time         `json:"queued"`
@@ -68,12 +72,18 @@ type Item struct {
 	Error    string            `json:"error,omitempty"`
 	Holder   string            `json:"holder,omitempty"` // who works on it
 	Lease    time.Time         `json:"lease,omitzero"`   // until then
+	// Envelope is that of ordinary mail that only passes through: it keeps its return path, and To is the first of those
+	// who have not got it yet.
+	Envelope *Envelope `json:"envelope,omitempty"`
 }
 
 // count is how many items there are.
 type count struct {
 	Items   int `json:"items"`
 	Dropped int `json:"dropped,omitempty"` // not kept, since the queue was full
+	// Of them, those that pass through.
+	Passing int   `json:"passing,omitempty"`
+	Bytes   int64 `json:"bytes,omitempty"` // of their messages
 }
 
 // ErrNotFound says that there is no such item.
@@ -86,7 +96,7 @@ func dueKey(it *Item) string { return fmt.Sprintf("d/%016x/%s", max(it.Due.UnixM
 func textKey(id string) string { return "b/" + id }
 
 func onceKey(it *Item) string {
-	if it.Message == 0 {
+	if it.Message == 0 || it.Envelope != nil {
 		return "m/" + it.ID
 	}
 	return fmt.Sprintf("m/%016x/%s", uint64(it.Message), strings.ToLower(it.To))
@@ -222,6 +232,12 @@ func (it *Item) remove(tx *mailbox.Tx) error {
 		return err
 	}
 	n.Items = max(n.Items-1, 0)
+	if e := it.Envelope; e != nil {
+		n.Passing, n.Bytes = max(n.Passing-1, 0), max(n.Bytes-e.Size, 0)
+		if err := tx.RemoveTransit(it.Message); err != nil {
+			return err
+		}
+	}
 	return errors.Join(sp.Delete(itemKey(it.ID)), sp.Delete(dueKey(it)), sp.Delete(onceKey(it)), sp.Delete(textKey(it.ID)), sp.Put("n", n))
 }
 

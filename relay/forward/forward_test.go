@@ -46,6 +46,7 @@ type house struct {
 	to      func(Item) (string, string, error)
 	dropped []string
 	denied  int
+	ends    []Undelivered
 }
 
 func newHouse(t *testing.T) *house {
@@ -90,6 +91,12 @@ func (h *house) sender() *Sender {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.dropped = append(h.dropped, it.To+": "+why)
+			return nil
+		},
+		Undelivered: func(_ *mailbox.Tx, u Undelivered) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.ends = append(h.ends, u)
 			return nil
 		},
 		Denied: func(context.Context, Item, string) error {

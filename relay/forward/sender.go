@@ -58,6 +58,9 @@ type Options struct {
 	To func(tx *mailbox.Tx, it Item) (to, why string, err error)
 	// Dropped is told, in the transaction, of what goes off the queue unsent.
 	Dropped func(tx *mailbox.Tx, it Item, why string) error
+	// Undelivered is told, in the transaction, of recipients of what passes through who are
+	// done with: that it failed, or that the smarthost took it and reports nothing itself.
+	Undelivered func(tx *mailbox.Tx, u Undelivered) error
 	// Down is told when the smarthost cannot be used, and with nil when it can again.
 	Down func(ctx context.Context, why error) error
 	// Denied is told that the smarthost does not relay to an address; it is tried again.
@@ -241,7 +244,7 @@ func (s *Sender) without(ctx context.Context) error {
 			}
 			all, err := List(tx, inGo)
 			for i := range all {
-				err = errors.Join(err, all[i].remove(tx), s.opt.Dropped(tx, all[i], "no smarthost is set for 5 days"))
+				err = errors.Join(err, all[i].remove(tx), s.unsent(tx, &all[i], "no smarthost is set for 5 days"))
 			}
 			more = len(all) == inGo
 			return err
@@ -327,7 +330,7 @@ func (s *Sender) take(ctx context.Context, id string) (it *Item, err error) {
 			return err
 		}
 		if to == "" {
-			err := errors.Join(it.remove(tx), s.opt.Dropped(tx, *it, why))
+			err := errors.Join(it.remove(tx), s.unsent(tx, it, why))
 			it = nil
 			return err
 		}
@@ -365,6 +368,9 @@ func (s *Sender) one(ctx context.Context, srv submit.Server, id string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if it.Envelope != nil {
+		return s.pass(ctx, srv, it, body, size)
 	}
 	if r, ok := s.direct(ctx, it, body, size); ok {
 		if err := body.Close(); err != nil {

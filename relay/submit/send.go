@@ -17,6 +17,15 @@ import (
 // which after the dot means "uncertain". The Result's Err tells what was
 // attempted and, in the provider's words, what came of it.
 func Send(ctx context.Context, srv Server, from string, to []string, body Body, h Hooks) Result {
+	e := Envelope{From: from}
+	for _, a := range to {
+		e.To = append(e.To, Recipient{Address: a})
+	}
+	return SendEnvelope(ctx, srv, e, body, h)
+}
+
+// SendEnvelope is Send with all that an envelope may say.
+func SendEnvelope(ctx context.Context, srv Server, e Envelope, body Body, h Hooks) Result {
 	if srv.Timeout <= 0 {
 		srv.Timeout = defaultTimeout
 	}
@@ -24,7 +33,7 @@ func Send(ctx context.Context, srv Server, from string, to []string, body Body, 
 		srv.DotTimeout = defaultDotTimeout
 	}
 	s := &session{srv: srv}
-	err := s.run(ctx, from, to, body, h)
+	err := s.run(ctx, e, body, h)
 	s.finish(ctx, err)
 	return s.res
 }
@@ -46,9 +55,9 @@ func (s *session) finish(ctx context.Context, err error) {
 	}
 }
 
-func (s *session) run(ctx context.Context, from string, to []string, body Body, h Hooks) error {
+func (s *session) run(ctx context.Context, e Envelope, body Body, h Hooks) error {
 	s.res.Stage = StageMail
-	if err := checkEnvelope(from, s.srv.Ordinary, to); err != nil {
+	if err := checkEnvelope(e.From, s.srv.Ordinary, e.addresses()); err != nil {
 		return permanent("%w", err)
 	}
 	if strings.ContainsFunc(s.srv.Hello, func(r rune) bool { return r <= ' ' || r > '~' }) {
@@ -73,7 +82,7 @@ func (s *session) run(ctx context.Context, from string, to []string, body Body, 
 	if err := s.login(ctx); err != nil {
 		return err
 	}
-	if err := s.transaction(from, to, body.Size(), eightBit); err != nil {
+	if err := s.transaction(e, body.Size(), eightBit); err != nil {
 		if !s.broken {
 			s.leave("RSET\r\nQUIT\r\n", true)
 		}
@@ -146,20 +155,23 @@ func (s *session) login(ctx context.Context) error {
 
 // transaction gives the envelope, up to the reply to DATA. On error nothing of
 // the message was sent.
-func (s *session) transaction(from string, to []string, size int64, eightBit bool) error {
-	s.res.Stage = StageMail
+func (s *session) transaction(e Envelope, size int64, eightBit bool) error {
+	s.res.Stage, s.res.DSN = StageMail, s.ext.dsn
 	if s.ext.size > 0 && size > s.ext.size {
 		return permanent("the message has %d bytes, %s takes at most %d", size, s.srv.who(), s.ext.size)
 	}
 	if eightBit && !s.ext.eightBit {
 		return permanent("the message has 8-bit bytes, which %s does not take, and they may not be changed", s.srv.who())
 	}
-	line := "MAIL FROM:<" + from + ">"
+	line := "MAIL FROM:<" + e.From + ">"
 	if s.ext.hasSize {
 		line += " SIZE=" + strconv.FormatInt(size, 10)
 	}
 	if eightBit {
 		line += " BODY=8BITMIME"
+	}
+	if s.ext.dsn {
+		line += e.asked()
 	}
 	rep, err := s.command("MAIL", line)
 	if err != nil {
@@ -170,7 +182,7 @@ func (s *session) transaction(from string, to []string, size int64, eightBit boo
 	}
 
 	s.res.Stage = StageRcpt
-	if err := s.recipients(to); err != nil {
+	if err := s.recipients(e); err != nil {
 		return err
 	}
 
@@ -189,12 +201,17 @@ func (s *session) transaction(from string, to []string, size int64, eightBit boo
 }
 
 // recipients names all of them and goes on after a refusal, so that the sender
-// learns of every bad one at once. One refusal ends the attempt (B8).
-func (s *session) recipients(to []string) error {
+// learns of every bad one at once. One refusal ends the attempt (B8), but for an
+// envelope of which a part may go.
+func (s *session) recipients(e Envelope) error {
 	var first error
 	class := Temporary
-	for _, rcpt := range to {
-		rep, err := s.command("RCPT", "RCPT TO:<"+rcpt+">")
+	for _, to := range e.To {
+		rcpt, asked := to.Address, ""
+		if s.ext.dsn {
+			asked = to.asked()
+		}
+		rep, err := s.command("RCPT", "RCPT TO:<"+rcpt+">"+asked)
 		if err != nil {
 			return err
 		}
@@ -209,8 +226,11 @@ func (s *session) recipients(to []string) error {
 			first = s.refused("recipient "+rcpt, class, rep)
 		}
 		if rep.code == 421 {
-			break
+			return first
 		}
+	}
+	if e.Partial && len(s.res.Refused) < len(e.To) {
+		return nil
 	}
 	return first
 }

@@ -34,6 +34,7 @@ type extensions struct {
 	hasSize  bool
 	size     int64 // 0: no limit told
 	eightBit bool
+	dsn      bool
 	auth     []string // upper case
 }
 
@@ -146,6 +147,8 @@ func (s *session) hello() error {
 			s.ext.startTLS = true
 		case "8BITMIME":
 			s.ext.eightBit = true
+		case "DSN":
+			s.ext.dsn = true
 		case "SIZE":
 			// A number that cannot be read is no limit: the provider says it
 			// again at MAIL.

@@ -150,7 +150,8 @@ type Result struct {
 	Code     int       // the deciding reply, 0 if none
 	Enhanced string    // its enhanced status code (RFC 3463), if any
 	Text     string    // the provider's words: one line, at most 512 bytes
-	Refused  []Refusal // recipients refused at RCPT; then nothing was sent to any
+	Refused  []Refusal // recipients refused at RCPT; then nothing was sent to any, but for a Partial envelope
+	DSN      bool      // the server takes what Envelope asks to be told
 
 	TLSVersion         string
 	Cipher             string

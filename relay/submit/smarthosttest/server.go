@@ -23,10 +23,15 @@ type Server struct {
 	got    []Received
 	Answer func(to string) string // reply to RCPT, "": 250; set before the first connection
 	CutDot int                    // so many replies to the dot are lost
+	DSN    bool                   // offered (RFC 3461); set before the first connection
 }
 
-// Received is a message that was taken.
-type Received struct{ From, To, Data string }
+// Received is a message that was taken: the line of MAIL, the address of the last RCPT
+// that was taken, the lines of all of those, and the message.
+type Received struct {
+	From, To, Data string
+	Rcpts          []string
+}
 
 // New starts a server that ends with the test.
 func New(t *testing.T) *Server {
@@ -72,20 +77,27 @@ func (h *Server) serve(c net.Conn) {
 		}
 		switch word := strings.ToUpper(line[:min(len(line), 4)]); word {
 		case "EHLO":
-			say("250-exchange.example\r\n250 8BITMIME")
+			if h.DSN {
+				say("250-exchange.example\r\n250-DSN\r\n250 8BITMIME")
+			} else {
+				say("250-exchange.example\r\n250 8BITMIME")
+			}
 		case "MAIL":
 			m = Received{From: line}
 			say("250 ok")
 		case "RCPT":
-			m.To = strings.TrimSuffix(strings.TrimPrefix(line, "RCPT TO:<"), ">")
+			to, _, _ := strings.Cut(strings.TrimPrefix(line, "RCPT TO:<"), ">")
 			h.mu.Lock()
 			reply := "250 ok"
 			if h.Answer != nil {
-				if a := h.Answer(m.To); a != "" {
+				if a := h.Answer(to); a != "" {
 					reply = a
 				}
 			}
 			h.mu.Unlock()
+			if strings.HasPrefix(reply, "2") {
+				m.To, m.Rcpts = to, append(m.Rcpts, line)
+			}
 			say(reply)
 		case "DATA":
 			say("354 go on")
