@@ -338,6 +338,8 @@ func (c *policyCheck) relayPIN(r *Relay, at string) {
 		}
 		if m.Active && m.PINRequired && !slices.Contains(m.PINMethods, "reply") && !(r.PIN == "subject" && slices.Contains(m.PINMethods, "subject")) {
 			c.warn(c.where(at), "pin: %s needs a PIN, and none can come to it on this way, so nothing leaves from it: add reply to its pin_methods", m.Address)
+		} else if m.Active && m.PINRequired && slices.Contains(m.PINMethods, "reply") && c.appliance.Outgoing.Smarthost.Host == "" && len(c.appliance.Outgoing.IMAP.Domains) == 0 && !c.apart {
+			c.warn(c.where(at), "pin: %s needs a PIN, and without outgoing.smarthost in pecgate.yaml who sends on this way learns only by IMAP that the message is held: write one there", m.Address)
 		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"pecgate/gateway/smtpd"
 	"pecgate/mailbox"
 	"pecgate/relay"
-	"pecgate/relay/forward"
 )
 
 // passing takes ordinary mail of groupware servers to the smarthost's queue.
@@ -38,7 +37,7 @@ func (p passing) Begin(ctx context.Context, about smtpd.Passage) (smtpd.StrayDel
 	}
 	e := relay.Passage{Relay: about.Relay, Remote: about.Remote, From: about.From, EnvID: about.EnvID, Return: about.Return}
 	for _, a := range about.To {
-		e.To = append(e.To, forward.Addressee{Address: a.Recipient, Notify: a.Notify, Original: a.ORCPT})
+		e.To = append(e.To, relay.Addressee{Address: a.Recipient, Notify: a.Notify, Original: a.ORCPT})
 	}
 	return &passingDelivery{relay: p.relay, in: in, envelope: e}, nil
 }

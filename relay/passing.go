@@ -29,6 +29,9 @@ var (
 // Passage is the envelope of a message that passes through.
 type Passage = forward.Envelope
 
+// Addressee is one recipient of it.
+type Addressee = forward.Addressee
+
 // kindBounce is what the sender of such a message is told.
 const kindBounce = "bounce"
 

@@ -27,3 +27,21 @@ func TestSmarthostIsTheRelay(t *testing.T) {
 		}
 	}
 }
+
+// Who is held for a PIN by a relay hears of it only by ordinary mail: without a way for
+// that, check warns.
+func TestHeldWithoutAWayToTell(t *testing.T) {
+	for _, c := range []struct {
+		host   string
+		needed bool
+		warned bool
+	}{{"", true, true}, {"mail.example.org", true, false}, {"", false, false}} {
+		p := &policyCheck{findings: &findings{}, decoder: &decoder{}, appliance: &Appliance{}, policy: &Policy{}}
+		p.appliance.Outgoing.Smarthost.Host = c.host
+		p.policy.Mailboxes = []Mailbox{{Address: "a@pec.example.org", Active: true, PINRequired: c.needed, PINMethods: []string{"reply"}}}
+		p.relayPIN(&Relay{Users: "by_email", PIN: "reply"}, "relays[0].pin")
+		if got := len(p.warnings) > 0; got != c.warned {
+			t.Errorf("%+v: %v", c, p.warnings)
+		}
+	}
+}
