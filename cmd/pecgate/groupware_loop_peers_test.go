@@ -192,6 +192,9 @@ func TestGroupware_NothingLoops(t *testing.T) {
 			t.Errorf("%s: a chain of %d:\n%.600s", store, n, raw)
 		}
 		stores[store]++
+		if head, _, _ := strings.Cut(strings.ReplaceAll(raw, "\r\n", "\n"), "\n\n"); store != "emitted" && strings.Contains(head, "posta-certificata@") && strings.Contains(head, "by localhost (pecgate) id ") {
+			stores["copies"]++
+		}
 		if n > 0 {
 			seen[loopNumber.FindString(mime.DecodeWords(raw[:min(len(raw), 8000)]))]++
 		}
@@ -218,6 +221,9 @@ func TestGroupware_NothingLoops(t *testing.T) {
 	t.Logf("%v, longest chain %d", stores, longest)
 	if stores["sent"] != out || len(seen) != loopMessages || longest < 2 {
 		t.Errorf("%d sent of %d, %d numbers seen, longest chain %d", stores["sent"], out, len(seen), longest)
+	}
+	if stores["copies"] != stores["emitted"] {
+		t.Errorf("%d copies of %d messages of the provider are in the ordinary mailboxes", stores["copies"], stores["emitted"])
 	}
 	if stores["mario"] < 300 || stores["lucia"] < 300 || stores["anna"] < 200 || machine.answered < 200 {
 		t.Errorf("the responders had too little: %v, the agent answered %d", stores, machine.answered)
