@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -153,48 +152,6 @@ func TestDovecotIDLE(t *testing.T) {
 		until(t, "the message", fetchedOf(log, n+1))
 		t.Logf("ours %s after it came", time.Since(began).Round(time.Millisecond))
 	}
-}
-
-// BenchmarkDovecotFetch is 5,000 signed envelopes of 20 KB at first contact, beside
-// mbsync on the same server in turn.
-func BenchmarkDovecotFetch(b *testing.B) {
-	const n, size = 5000, 20 << 10
-	t := &testing.T{}
-	all, _ := signed(t, n, size, false)
-	d := startDovecot(b, "1G", all...)
-	for _, service := range []string{"imaps", "pop3s"} {
-		b.Run(service, func(b *testing.B) {
-			for b.Loop() {
-				b.StopTimer()
-				f := newFetched(t, dovecotAccount(d, service))
-				f.dir = b.TempDir()
-				b.StartTimer()
-				f.round()
-				b.StopTimer()
-				f.close()
-				b.StartTimer()
-			}
-			b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "msgs/s")
-		})
-	}
-	b.Run("mbsync", func(b *testing.B) {
-		for b.Loop() {
-			b.StopTimer()
-			dir := b.TempDir()
-			rc := fmt.Sprintf("IMAPAccount a\nHost localhost\nPort %d\nUser %s\nPass segreta\nSSLType IMAPS\nCertificateFile %s\n\n"+
-				"IMAPStore r\nAccount a\n\nMaildirStore l\nPath %s/\nInbox %s/INBOX\n\nChannel c\nFar :r:\nNear :l:\nPatterns INBOX\nCreate Near\nSync Pull\nSyncState *\n",
-				d.Ports["imaps"], dovecotLogin, filepath.Join(d.Dir, "cert.pem"), dir, dir)
-			file := filepath.Join(dir, "rc")
-			if err := os.WriteFile(file, []byte(rc), 0o600); err != nil {
-				b.Fatal(err)
-			}
-			b.StartTimer()
-			if out, err := exec.Command("mbsync", "-c", file, "c").CombinedOutput(); err != nil {
-				b.Fatalf("%v\n%s", err, out)
-			}
-		}
-		b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "msgs/s")
-	})
 }
 
 // TestDovecotSentCopy: what was handed over stands in Dovecot's own folder for what

@@ -18,6 +18,12 @@ import (
 // at the dot. Such ones never take the last place, so that however many mailboxes hang,
 // one connection stays for the others (B4); among themselves they come in turn. Where
 // the provider takes a single one they share it with all.
+//
+// As many as there are places, when all hang for the first time and at once, have every
+// one until their time limits: a command's (Endpoint.Timeout) or, at the dot, ten
+// minutes. That is left so. It happens once to each, after it they are known; nothing
+// is lost, what waits keeps its turn. To end them sooner would make hand-overs uncertain,
+// and one connection more than the provider takes would have it refuse or block us.
 type gates struct {
 	mu    sync.Mutex
 	hosts map[string]*gateOf
