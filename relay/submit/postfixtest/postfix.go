@@ -228,7 +228,8 @@ func (p *Server) masterCf() string {
 	return b.String()
 }
 
-// handsOn is the configuration for Options.Next.
+// handsOn is the configuration for Options.Next. A limit of recipients of 1 is not in
+// it: it would make Postfix count connections by recipient (qmgr(8)).
 func (p *Server) handsOn(t testing.TB, n Next) string {
 	t.Helper()
 	host, port, err := net.SplitHostPort(n.Addr)
@@ -249,7 +250,6 @@ smtp_sasl_tls_security_options = noanonymous
 smtp_host_lookup = native
 default_destination_concurrency_limit = %[4]d
 initial_destination_concurrency = %[4]d
-default_destination_recipient_limit = 1
 `, p.Dir, host, port, n.Connections)
 }
 
