@@ -33,7 +33,7 @@ func (m *queueModel) hand(r *rapid.T) {
 			if x.state == Held {
 				x.flagged = true
 				x.goes(Queued, "")
-				x.intent = false
+				x.intent, x.crashes = false, 0
 			}
 		}
 	case "hold":
