@@ -7,7 +7,7 @@ import (
 )
 
 // Term is a length of time as policy.yaml writes it: 15d, 36h, 1h30m, 0s. What is not whole days is written in hours.
-// Parts of a second are dropped, but for what is less than one.
+// It is rounded to the second, but for what is less than one.
 func Term(d time.Duration) string {
 	var b strings.Builder
 	if d < 0 {
@@ -15,7 +15,7 @@ func Term(d time.Duration) string {
 		d = -d
 	}
 	if d >= time.Second {
-		d = d.Truncate(time.Second)
+		d = d.Round(time.Second)
 	}
 	const day = 24 * time.Hour
 	if d > 0 && d%day == 0 {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"pecgate/policy"
 	"pecgate/relay/submit"
 )
 
@@ -126,8 +127,8 @@ func TestB10_TakenBefore(t *testing.T) {
 		if g.s.suspended(t.Context(), w, serviceSMTP) {
 			t.Fatal("suspended")
 		}
-		if _, err = begin(); err == nil || !strings.Contains(err.Error(), "again in "+want.String()) {
-			t.Errorf("%v instead of a wait of %s", err, want)
+		if _, err = begin(); err == nil || !strings.Contains(err.Error(), "again in "+policy.Term(want)+",") {
+			t.Errorf("%v instead of a wait of %s", err, policy.Term(want))
 		}
 		at := loginAt{serviceSMTP, login.c}
 		d := w.logins.unclear[at]
