@@ -12,12 +12,16 @@ import (
 // calls it stuck. It only bounds a run that fails: nothing good waits for it.
 const patience = 90 * time.Second
 
+// quiet is how long nothing more comes when all was fetched: some rounds.
+const quiet = 4 * time.Second
+
 // settle waits until the running gateway has handed over what it can, the
 // provider has given all its receipts, and all of them were fetched. Then every
 // message that is missing is lost. What does not come to an end is counted.
 //
 // That all was fetched is known from a marker: a message that arrives last and
-// is fetched last, since the gateway goes by rising UIDs.
+// is fetched last, since the gateway goes by rising UIDs. At first contact it goes
+// from the newest on: so nothing more may come for a while, either.
 func (w *world) settle(ctx context.Context) (counts, error) {
 	var c counts
 	stuck := func(what string) {
@@ -49,6 +53,15 @@ func (w *world) settle(ctx context.Context) (counts, error) {
 		}
 		if !ok {
 			stuck("all mail of " + p.box + " is fetched")
+		}
+		before, since := uint32(0), time.Now()
+		if _, err := w.until(ctx, func(ctx context.Context) (bool, error) {
+			if n := w.arrivedAt(ctx, p); n != before {
+				before, since = n, time.Now()
+			}
+			return time.Since(since) > quiet, nil
+		}); err != nil {
+			return c, err
 		}
 	}
 	return c, nil
@@ -88,4 +101,18 @@ func (w *world) hasMarker(ctx context.Context, p person, number int) bool {
 	}
 	found, err := c.UIDSearch(&imap.SearchCriteria{Header: []imap.SearchCriteriaHeaderField{{Key: "Subject", Value: arriving(number)}}}, nil).Wait()
 	return err == nil && len(found.AllUIDs()) > 0
+}
+
+// arrivedAt is how many messages a person's inbox has; 0 where nobody can say.
+func (w *world) arrivedAt(ctx context.Context, p person) uint32 {
+	c, err := w.imap(ctx, p)
+	if err != nil {
+		return 0
+	}
+	defer c.Close() // only read
+	state, err := c.Select(inbox, &imap.SelectOptions{ReadOnly: true}).Wait()
+	if err != nil {
+		return 0
+	}
+	return state.NumMessages
 }
