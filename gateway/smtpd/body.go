@@ -137,3 +137,18 @@ func (b *body) drain() error {
 		}
 	}
 }
+
+// whole reads what is left of a message and tells what is wrong with all of it; where
+// nothing is, fault is what went wrong before.
+func (s *Server) whole(b *body, fault error) error {
+	if err := b.drain(); err != nil {
+		return err
+	}
+	switch {
+	case b.n > s.opt.MaxSize:
+		return s.tooLarge()
+	case b.dirty:
+		return badBytes()
+	}
+	return fault
+}

@@ -155,12 +155,8 @@ func (s *relaySession) Auth(mechanism string) (sasl.Server, error) {
 		return nil, s.reply(nested())
 	case s.shown.login != "":
 		return nil, s.reply(refuse(503, "5.5.1", "Accesso gia' effettuato.", "Already logged in.", "nested"))
-	case mechanism == "PLAIN":
-		return &plain{login: s.login}, nil
-	case mechanism == "LOGIN":
-		return &login{login: s.login}, nil
 	}
-	return nil, s.reply(noMechanism())
+	return s.mechanism(mechanism, s.login)
 }
 
 // login checks what a mechanism has gathered.

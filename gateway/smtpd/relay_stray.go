@@ -84,16 +84,8 @@ func (in *stray) receive() (Receipt, error) {
 			_, fault = d.Write(piece)
 		}
 	}
-	if err := in.body.drain(); err != nil {
+	if err := in.srv.whole(in.body, fault); err != nil {
 		return Receipt{}, err
-	}
-	switch {
-	case in.body.n > in.srv.opt.MaxSize:
-		return Receipt{}, in.srv.tooLarge()
-	case in.body.dirty:
-		return Receipt{}, badBytes()
-	case fault != nil:
-		return Receipt{}, fault
 	}
 	if err := in.stillPeer(); err != nil {
 		return Receipt{}, err

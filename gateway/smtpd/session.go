@@ -209,10 +209,17 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 		return nil, s.reply(refuse(503, "5.5.1", "Accesso non possibile durante un invio.", "No login during a transaction.", "nested"))
 	case s.who.User != "":
 		return nil, s.reply(refuse(503, "5.5.1", "Accesso gia' effettuato.", "Already logged in.", "nested"))
-	case mechanism == "PLAIN":
-		return &plain{login: s.login}, nil
-	case mechanism == "LOGIN":
-		return &login{login: s.login}, nil
+	}
+	return s.mechanism(mechanism, s.login)
+}
+
+// mechanism gathers a login and has it checked.
+func (s *session) mechanism(name string, check func(name, password string) error) (sasl.Server, error) {
+	switch name {
+	case "PLAIN":
+		return &plain{login: check}, nil
+	case "LOGIN":
+		return &login{login: check}, nil
 	}
 	return nil, s.reply(noMechanism())
 }

@@ -65,16 +65,8 @@ func (in *submission) receive() (r Receipt, err error) {
 	if over(fault) {
 		return Receipt{}, fault
 	}
-	if err := in.body.drain(); err != nil {
+	if err := in.srv.whole(in.body, fault); err != nil {
 		return Receipt{}, err
-	}
-	switch {
-	case in.body.n > in.srv.opt.MaxSize:
-		return Receipt{}, in.srv.tooLarge()
-	case in.body.dirty:
-		return Receipt{}, badBytes()
-	case fault != nil:
-		return Receipt{}, fault
 	}
 	if known, err := in.decide(); err != nil {
 		return Receipt{}, err
