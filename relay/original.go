@@ -67,19 +67,27 @@ func seek(tx *mailbox.Tx, box string, r *pec.Report, m *mailbox.Message) error {
 
 // missing is an original that is looked for.
 type missing struct {
-	key   string // of its Message-ID
-	lines []waitingLine
+	key    string // of its Message-ID
+	lines  []waitingLine
+	newest mailbox.MessageID // receipt that came last
 }
 
-// again is when an original is looked for the next time.
+// again is when an original is looked for the next time, unless another receipt
+// comes before: a complete one follows the acceptance that was looked at in vain.
 type again struct {
-	at   time.Time
-	wait time.Duration
+	at     time.Time
+	wait   time.Duration
+	newest mailbox.MessageID // receipt that came last before the search
+}
+
+// due tells whether an original is looked for now.
+func (a again) due(o missing, now time.Time) bool {
+	return a.newest != o.newest || !a.at.After(now) || a.at.Sub(now) > soughtMost // the clock was put back
 }
 
 // listSought returns what is looked for in a mailbox and due, and the keys of what
 // was looked for too long.
-func (s *Service) listSought(ctx context.Context, box string, due func(key string) bool) (all []missing, over []string, err error) {
+func (s *Service) listSought(ctx context.Context, box string, due func(o missing) bool) (all []missing, over []string, err error) {
 	prefix := "ou/" + strings.ToLower(box) + "/"
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
 		all, over = nil, nil
@@ -94,21 +102,30 @@ func (s *Service) listSought(ctx context.Context, box string, due func(key strin
 				return len(over) < 500, nil
 			}
 			if n := len(all); n == 0 || all[n-1].key != key {
-				if !due(key) {
-					return true, nil
-				}
-				if n == originalsPerRound {
+				all = onlyDue(all, due)
+				if len(all) == originalsPerRound {
 					return false, nil
 				}
 				all = append(all, missing{key: key})
 			}
-			if o := &all[len(all)-1]; len(o.lines) < perOriginal {
+			o := &all[len(all)-1]
+			o.newest = l.Message
+			if len(o.lines) < perOriginal {
 				o.lines = append(o.lines, l)
 			}
 			return true, nil
 		})
 	})
-	return all, over, err
+	return onlyDue(all, due), over, err
+}
+
+// onlyDue leaves the last one out where it is not due. All receipts of one have to
+// be known for that.
+func onlyDue(all []missing, due func(o missing) bool) []missing {
+	if n := len(all); n > 0 && !due(all[n-1]) {
+		return all[:n-1]
+	}
+	return all
 }
 
 // recoverOriginals looks for what is due. session is nil by POP3. An error of one
@@ -116,9 +133,8 @@ func (s *Service) listSought(ctx context.Context, box string, due func(key strin
 // store's.
 func (s *Service) recoverOriginals(ctx context.Context, w *worker, session *fetch.Session) error {
 	now := s.opt.Store.Now()
-	all, over, err := s.listSought(ctx, w.acc.Box, func(key string) bool {
-		a, ok := w.sought[key]
-		return !ok || !a.at.After(now) || a.at.Sub(now) > soughtMost // the clock was put back
+	all, over, err := s.listSought(ctx, w.acc.Box, func(o missing) bool {
+		return w.sought[o.key].due(o, now)
 	})
 	if err != nil || len(all)+len(over) == 0 {
 		return err
@@ -153,7 +169,7 @@ func (s *Service) recoverOriginals(ctx context.Context, w *worker, session *fetc
 			clear(w.sought)
 		}
 		wait := min(max(w.sought[o.key].wait*2, soughtAgain), soughtMost)
-		w.sought[o.key] = again{at: now.Add(wait), wait: wait}
+		w.sought[o.key] = again{at: now.Add(wait), wait: wait, newest: o.newest}
 	}
 	return nil
 }

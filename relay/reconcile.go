@@ -330,7 +330,7 @@ func (r *reconciling) originals(ctx context.Context, session *fetch.Session) err
 	tried := map[string]bool{}
 	f := &sentFolders{session: session}
 	for {
-		all, _, err := r.s.listSought(ctx, r.w.acc.Box, func(key string) bool { return !tried[key] })
+		all, _, err := r.s.listSought(ctx, r.w.acc.Box, func(o missing) bool { return !tried[o.key] })
 		if err != nil || len(all) == 0 {
 			return err
 		}

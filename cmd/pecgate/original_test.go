@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"pecgate/relay"
 	"pecgate/relay/submit"
@@ -109,6 +110,21 @@ func TestOriginalIsRecovered(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOriginalComesWithALaterReceipt: the acceptance was looked at in vain; the
+// complete receipt that follows it is looked at when it comes, not an hour later.
+func TestOriginalComesWithALaterReceipt(t *testing.T) {
+	h := newHouse(t, mailboxText(boxA, false, "", "anna"), mailboxText(boxB, false, "", "lucia"))
+	h.provider.Faults().Delay.Set(time.Second)
+	h.start()
+	const id = "web1@alfa.example"
+	h.until("both were met", func() bool { return h.fetched(boxA) && h.fetched(boxB) })
+	h.webmail(boxA, "provider-a", boxB, mail(boxA, boxB, "Diffida", id))
+	h.until("the original is there with both receipts", func() bool {
+		s, err := h.shown(id)
+		return err == nil && s.Recovered == "receipt" && s.State == relay.Accepted && s.Recipients[0].State == relay.Delivered
+	})
 }
 
 // TestOriginalIsFoundAtTheProvider: a synthetic receipt carries no original; the
