@@ -30,7 +30,8 @@ const (
 	poisonMost  = 24 * time.Hour
 )
 
-// asidesPerRound is how many messages that were set aside one round tries.
+// asidesPerRound is how many messages that were set aside one round tries; of those
+// that only wait behind the others it tries Service.perRound.
 const asidesPerRound = 10
 
 // aside is a message of the provider that could not be taken in. It is never
@@ -44,6 +45,13 @@ type aside struct {
 	Next  time.Time `json:"next"`
 	Set   time.Time `json:"set,omitzero"` // when this was written, by the clock of then
 }
+
+// suspect tells whether it was only left for the end of a round.
+func (a aside) suspect() bool { return a.Why == errSuspect.Error() }
+
+// triedAgain tells whether it was tried after it was set aside. What was not may be a
+// sound message: the gateway, or the connection, ended for another reason.
+func (a aside) triedAgain() bool { return !a.suspect() && a.Tries > maxTries }
 
 // due tells whether it is to be tried again. One that was written by a clock that
 // stood ahead of the one of now is: its times mean nothing by now.
@@ -239,6 +247,7 @@ func (s *Service) retryAside(ctx context.Context, w *worker, session *fetch.Sess
 // asides returns what was set aside below a prefix: what is due, and all, by key.
 func (s *Service) asides(ctx context.Context, prefix string) (due []aside, all map[string]aside, err error) {
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
+		others, suspects := 0, 0
 		due, all = nil, map[string]aside{}
 		return tx.Space(room).Scan(prefix, func(k string, raw []byte) (bool, error) {
 			var a aside
@@ -246,7 +255,13 @@ func (s *Service) asides(ctx context.Context, prefix string) (due []aside, all m
 				return false, err
 			}
 			all[k] = a
-			if a.due(tx.Now()) && len(due) < asidesPerRound {
+			switch {
+			case !a.due(tx.Now()):
+			case a.suspect() && suspects < s.perRound:
+				suspects++
+				due = append(due, a)
+			case !a.suspect() && others < asidesPerRound:
+				others++
 				due = append(due, a)
 			}
 			return true, nil
@@ -259,7 +274,7 @@ func (s *Service) asides(ctx context.Context, prefix string) (due []aside, all m
 // connection and with it the round. That of a suspect is due at once: a third end
 // makes it poison, which is told by the next round.
 func (s *Service) postpone(ctx context.Context, box string, at spot, a aside) error {
-	if a.Why == errSuspect.Error() {
+	if a.suspect() {
 		return nil
 	}
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {

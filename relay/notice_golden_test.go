@@ -178,6 +178,11 @@ func (r *reading) submissions() {
 	for _, what := range []string{toldHeld, toldResent, toldTwice} {
 		r.notice("uncertain "+what, watchedNotice(twice, what, o))
 	}
+	for _, state := range []State{Accepted, NotAccepted} {
+		settled := sub()
+		settled.State = state
+		r.notice("held, and now "+string(state), watchedNotice(settled, toldSettled, o))
+	}
 	d := digest{from: "mario@alfa.example", to: "a@pec.example", subject: "Ricorso", date: o.Store.Now(), size: 1234, sha256: "00ff",
 		files: []digestFile{{name: "atto.pdf", size: 99, sha256: "ee"}}, more: 2}
 	for _, lack := range []Lack{PINMissing, PINWrong, PINLocked, PINSpent} {

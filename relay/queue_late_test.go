@@ -27,7 +27,7 @@ func TestB18_LateAnswer(t *testing.T) {
 			if _, err := x.s.lease(ctx, id); !errors.Is(err, errLease) { // another sees that it is over
 				t.Fatal(err)
 			}
-			err := x.s.giveUpWaiting(ctx, x.w.acc, stored(t, x.store, id), "")
+			err := x.s.giveUpWaiting(ctx, stored(t, x.store, id), "")
 			if _, e := x.s.Retry(ctx, id, by); err != nil || e != nil {
 				t.Fatal(err, e)
 			}

@@ -151,7 +151,7 @@ func TestEdgesByTheirCauses(t *testing.T) {
 		attempt(true)(id)
 		ok(nil, i.s.cutOff(ctx, id, sub.Fence, false, "test"))
 	}
-	heldUncertain := func(id string) { cut(id); ok(nil, i.s.giveUpWaiting(ctx, i.acc, stored(t, i.store, id), "")) }
+	heldUncertain := func(id string) { cut(id); ok(nil, i.s.giveUpWaiting(ctx, stored(t, i.store, id), "")) }
 	ends := func(class submit.Class) func(string) { return func(string) { i.ends(sub, class) } }
 	type way struct {
 		from  State
@@ -213,7 +213,7 @@ func TestEdgesByTheirCauses(t *testing.T) {
 		{Attempting, NotAccepted, attempt(true), refused},
 
 		{Uncertain, Queued, cut, ends(submit.Temporary)},
-		{Uncertain, Held, cut, func(id string) { ok(nil, i.s.giveUpWaiting(ctx, i.acc, stored(t, i.store, id), "")) }},
+		{Uncertain, Held, cut, func(id string) { ok(nil, i.s.giveUpWaiting(ctx, stored(t, i.store, id), "")) }},
 		{Uncertain, Held, cut, restored},
 		{Uncertain, HandedOver, cut, notice},
 		{Uncertain, HandedOver, cut, ends(submit.HandedOver)},

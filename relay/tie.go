@@ -110,10 +110,16 @@ func applyReceipt(tx *mailbox.Tx, box string, r *pec.Report, m *mailbox.Message,
 		return nil, err
 	}
 	told := receipt{Report: r, recipient: recipient, at: at.Truncate(time.Second), provider: of.Signer}
-	before := s.State
+	before, held := s.State, s.State == Held && s.StateReason == ReasonUncertain
 	out := s.apply(told)
 	if s.State != before {
 		s.Since = now
+	}
+	if held && s.State != Held {
+		out.text += ", although it was held"
+		if err := tellSettled(tx, s); err != nil {
+			return nil, err
+		}
 	}
 	if out.what == "acceptance" || out.what == "duplicate" {
 		// Only an acceptance tells the identifier: other receipts are signed by

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,9 @@ type looking struct {
 	Gap   string        `json:"gap,omitempty"`   // why it was not readable throughout; empty: it was
 	Seek  string        `json:"quote,omitempty"` // why it may have left: something quotes the Message-ID and proves nothing, or could not be read
 	Over  bool          `json:"over,omitempty"`  // the search is over: something has to be done
+	// Unread is why it goes on, at most asideGrace, though the time is over: what was
+	// set aside is read once more before anybody is told that nothing came.
+	Unread string `json:"unread,omitempty"`
 }
 
 func lookingPrefix(box string) string { return "v/" + strings.ToLower(box) + "/" }
@@ -172,7 +176,10 @@ func (s *Service) decide(ctx context.Context, w *worker, sub *Submission) (wait 
 		}
 	}()
 	if may, why := l.mayResend(w.acc, sub); !may {
-		return 0, s.giveUpWaiting(ctx, w.acc, sub, why)
+		if why != "" {
+			why = "not sent again: " + why
+		}
+		return 0, s.giveUpWaiting(ctx, sub, cmp.Or(why, l.Seek))
 	}
 	return 0, s.resend(ctx, w.acc, sub)
 }
@@ -209,11 +216,11 @@ func (s *Service) resend(ctx context.Context, acc Account, sub *Submission) erro
 }
 
 // giveUpWaiting holds a submission for which no receipt came in time: a person
-// decides.
-func (s *Service) giveUpWaiting(ctx context.Context, acc Account, sub *Submission, why string) error {
+// decides. why is what else is known, or empty.
+func (s *Service) giveUpWaiting(ctx context.Context, sub *Submission, why string) error {
 	text := "no receipt quotes its Message-ID"
 	if why != "" {
-		text += "; not sent again: " + why
+		text += "; " + why
 	}
 	return s.settle(ctx, sub, nil, func(tx *mailbox.Tx, now *Submission) (*due, bool, error) {
 		if now.State != Uncertain {

@@ -96,20 +96,46 @@ func (l *look) quoted(id, why string) {
 	}
 }
 
-// lastAside returns when the last message of a mailbox was set aside, and why.
-func lastAside(tx *mailbox.Tx, box string) (at time.Time, why string, err error) {
+// unread is what of a mailbox was set aside: it may be the receipt of what was handed
+// over before.
+type unread struct {
+	last   time.Time // when the last message was
+	why    string
+	untold time.Time // when the last one was that has not been tried again since; zero: none
+}
+
+// readUnread returns what of a mailbox was set aside.
+func readUnread(tx *mailbox.Tx, box string) (u unread, err error) {
 	err = tx.Space(room).Scan("a/"+strings.ToLower(box)+"/", func(_ string, raw []byte) (bool, error) {
 		var a aside
 		if err := json.Unmarshal(raw, &a); err != nil {
 			return false, fmt.Errorf("record of a message that was set aside: %w", err)
 		}
-		if !a.Since.Before(at) {
-			at, why = a.Since, a.Why
+		if !a.Since.Before(u.last) {
+			u.last, u.why = a.Since, a.Why
+		}
+		if !a.triedAgain() && a.Since.After(u.untold) {
+			u.untold = a.Since
 		}
 		return true, nil
 	})
-	return at, why, err
+	return u, err
 }
+
+// since returns why something was set aside since a hand-over began, empty where
+// nothing was; again tells whether some of it is still to be tried again.
+func (u unread) since(from time.Time) (why string, again bool) {
+	if u.last.IsZero() || u.last.Before(from) {
+		return "", false
+	}
+	return u.why, !u.untold.IsZero() && !u.untold.Before(from)
+}
+
+// asideGrace is how much longer a search goes on at most while something that was set
+// aside since the hand-over, and may be its receipt, was not tried again yet: nobody is
+// told that no receipt came which lies there unread. Who feeds the gateway one message
+// after the other that it cannot read gains no more than this.
+const asideGrace = 2 * max(asideFirst, poisonFirst)
 
 // noteQuoted notes that something quotes the Message-ID of a submission that is
 // uncertain, or may be so soon: the provider's answer to the dot may take ten
@@ -174,16 +200,12 @@ func (s *Service) lookEnds(ctx context.Context, w *worker, l *look) error {
 	}
 	for part := range slices.Chunk(l.all, perLook) {
 		err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
-			aside, why, err := lastAside(tx, w.acc.Box)
+			aside, err := readUnread(tx, w.acc.Box)
 			if err != nil {
 				return err
 			}
 			for _, one := range part {
-				why := why
-				if aside.IsZero() || aside.Before(one.from) {
-					why = ""
-				}
-				if err := l.note(tx, w.acc, one, blind, why); err != nil {
+				if err := l.note(tx, w.acc, one, blind, aside); err != nil {
 					return err
 				}
 			}
@@ -197,9 +219,9 @@ func (s *Service) lookEnds(ctx context.Context, w *worker, l *look) error {
 	return s.tellWatched(ctx, w.acc)
 }
 
-// note notes the look at one. aside is why a message was set aside since it was
-// handed over: that may be its receipt.
-func (l *look) note(tx *mailbox.Tx, acc Account, one sought, blind, aside string) error {
+// note notes the look at one. What was set aside since it was handed over may be its
+// receipt.
+func (l *look) note(tx *mailbox.Tx, acc Account, one sought, blind string, asides unread) error {
 	sub, err := headOf(tx, one.id)
 	if errors.Is(err, ErrNotFound) {
 		return nil
@@ -212,6 +234,7 @@ func (l *look) note(tx *mailbox.Tx, acc Account, one sought, blind, aside string
 		return err
 	}
 	before := now
+	aside, again := asides.since(one.from)
 	if now.Seek == "" {
 		now.Seek = l.why[one.id]
 	}
@@ -230,10 +253,15 @@ func (l *look) note(tx *mailbox.Tx, acc Account, one sought, blind, aside string
 	default:
 		now.saw(l.began, acc, blind)
 	}
+	ends := acc.uncertainAfter()
+	if now.Unread = ""; now.Over && again && now.Read < ends+asideGrace {
+		ends += asideGrace
+		now.Over, now.Unread = false, plain(aside, maxWords)
+	}
 	if now == before {
 		return nil
 	}
-	now.End = tx.Now().UTC().Add(max(acc.uncertainAfter()-now.Read, 0))
+	now.End = tx.Now().UTC().Add(max(ends-now.Read, 0))
 	if err := tx.Space(room).Put(lookingKey(sub.Box, sub.ID), now); err != nil || !now.Over {
 		return err
 	}

@@ -20,6 +20,8 @@ const (
 	toldHeld   = "held"   // nobody knows whether it left, and a person must decide
 	toldResent = "resent" // it was handed over a second time
 	toldTwice  = "twice"  // two acceptances: it went out twice
+	// toldSettled: a receipt says what became of what was held; it follows toldHeld.
+	toldSettled = "settled"
 
 	toSender = "sender"
 	toAdmin  = "admin"
@@ -55,6 +57,28 @@ func toTell(tx *mailbox.Tx, s *Submission, what string) error {
 	}
 	for _, to := range []string{toSender, toAdmin} {
 		if err := tx.Space(room).Put(tellPrefix(s.Box)+s.ID+"/"+what+"/"+to, json.RawMessage("{}")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tellSettled records that those who were told that nobody knows what became of a
+// submission must be told what did; whoever was not told yet is not told at all. Of a
+// batch the report tells.
+func tellSettled(tx *mailbox.Tx, s *Submission) error {
+	if s.child() {
+		return nil
+	}
+	for _, to := range []string{toSender, toAdmin} {
+		prefix := tellPrefix(s.Box) + s.ID + "/"
+		err := tx.Space(room).Get(prefix+toldHeld+"/"+to, new(json.RawMessage))
+		if err == nil {
+			err = tx.Space(room).Delete(prefix + toldHeld + "/" + to)
+		} else if errors.Is(err, mailbox.ErrNotFound) {
+			err = tx.Space(room).Put(prefix+toldSettled+"/"+to, json.RawMessage("{}"))
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -130,6 +154,19 @@ func watchedNotice(sub *Submission, what string, o Options) *notice {
 				"as is set for this mailbox (uncertain: resend) the gateway hands the message over once more, the same bytes under the same Message-ID. "+
 				"If the first hand-over had succeeded too, its recipients get it twice: the receipts will tell. The gateway will not send it a third time.",
 			"")
+	case toldSettled:
+		if sub.State == NotAccepted {
+			return makeNotice(sub, o,
+				"PEC in sospeso: non è stata accettata", "PEC on hold: it was not accepted",
+				"Il messaggio era in sospeso perché l'esito della consegna al gestore era ignoto. Ora è arrivata la ricevuta firmata: il gestore non lo ha accettato. Il messaggio non è partito.",
+				"The message was on hold since nobody knew whether the provider had taken it. Now the signed receipt has come: the provider has not accepted it. The message has not left.",
+				"")
+		}
+		return makeNotice(sub, o,
+			"PEC in sospeso: era partita", "PEC on hold: it had left",
+			"Il messaggio era in sospeso perché l'esito della consegna al gestore era ignoto. Ora è arrivata la ricevuta firmata: il gestore lo aveva preso in carico. Non occorre fare nulla, e non va inviato di nuovo.",
+			"The message was on hold since nobody knew whether the provider had taken it. Now the signed receipt has come: the provider had taken it. There is nothing to do, and it must not be sent again.",
+			sub.Identifier)
 	case toldTwice:
 		return makeNotice(sub, o,
 			"PEC partita due volte: due accettazioni", "PEC went out twice: two acceptances",

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pecgate/mailbox"
+	"pecgate/relay/fetch"
 	"pecgate/relay/providersim" // the provider, and receipts as it signs them
 	"pecgate/relay/submit"
 )
@@ -202,7 +203,7 @@ func TestB1_PoisonIsNotReadBySearch(t *testing.T) {
 			read++
 		}
 	}
-	f.rounds(20, "u")
+	f.rounds(30, "u")
 	if s := stored(t, f.store, "u"); s.State != Held || read > 0 {
 		t.Errorf("it is %s; %d were read", s.State, read)
 	}
@@ -451,5 +452,80 @@ func TestB1_BatchIsToldOnce(t *testing.T) {
 	f.rounds(1)
 	if a, b := f.notices("mario"), f.notices("capo"); a != 3 || b != 3 {
 		t.Errorf("the sender has %d notices, the administrator %d", a, b)
+	}
+}
+
+// TestB1_NotHeldBeforeWhatWasSetAsideIsReadAgain: a receipt that is only behind the
+// others, because the gateway was ended twice while it was read, or that is tried again
+// in five minutes, is read before anybody is told that none came; what cannot be read
+// holds up nobody for longer than asideGrace.
+func TestB1_NotHeldBeforeWhatWasSetAsideIsReadAgain(t *testing.T) {
+	for name, acc := range map[string]func(imap, pop3 Endpoint) Account{"IMAP": byIMAP, "POP3": byPOP3} {
+		f, p, i := uncertainAt(t, resending(acc))
+		setAside := func(text string, why error, tries int, wait time.Duration) {
+			t.Helper()
+			put(t, p, text)
+			at := spot{}
+			if f.w.acc.POP3.Host == "" {
+				c, _, err := f.s.readCursor(t.Context(), testBox, "INBOX")
+				if err != nil {
+					t.Fatal(err)
+				}
+				all := left(t, p)
+				at = spot{folder: "INBOX", validity: c.UIDValidity, uid: all[len(all)-1]}
+				c.UID = at.uid
+				if err := f.s.writeCursor(t.Context(), testBox, "INBOX", c); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				drop, err := loggedIn(t.Context(), f.s, f.w, f.w.server(), fetch.DialMaildrop)
+				if err != nil {
+					t.Fatal(err)
+				}
+				list, err := drop.List(t.Context())
+				if err := errors.Join(err, drop.Quit(t.Context())); err != nil {
+					t.Fatal(err)
+				}
+				at.id = list[len(list)-1].ID
+			}
+			err := f.store.Update(t.Context(), func(tx *mailbox.Tx) error {
+				return putAside(tx, testBox, at, why.Error(), tries, wait)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		// It may look away until the last moment: 11 minutes, and then it is poison.
+		f.rounds(11, "u")
+		setAside(string(i.receipt(providersim.Acceptance, nil)), errPoison, maxTries, poisonFirst)
+		f.rounds(4, "u")
+		if s := stored(t, f.store, "u"); s.State != Uncertain {
+			t.Fatalf("%s: it is %s before its receipt was read again", name, s.State)
+		}
+		f.rounds(3, "u")
+		if s := stored(t, f.store, "u"); s.State != Accepted || !s.Resent.IsZero() || f.notices("mario") != 0 {
+			t.Errorf("%s: it is %s, %d notices", name, s.State, f.notices("mario"))
+		}
+		// A suspect is tried at once, however many there are.
+		f.another("v")
+		f.later(time.Minute)
+		for n := range asidesPerRound + 5 {
+			setAside(letter(n), errSuspect, 0, 0)
+		}
+		f.rounds(1, "v")
+		if _, all, err := f.s.asides(t.Context(), "a/"); err != nil || len(all) != 0 {
+			t.Errorf("%s: %d wait behind the others still, %v", name, len(all), err)
+		}
+		// What cannot be read for ever.
+		f.w.acc.MaxMessage = 2000
+		setAside(strings.ReplaceAll(string(i.receipt(providersim.Acceptance, nil)), testMsgID, "hidden@alfa.example"), errPoison, maxTries, poisonMost)
+		f.rounds(23, "v")
+		if s := stored(t, f.store, "v"); s.State != Uncertain {
+			t.Errorf("%s: what waits is %s", name, s.State)
+		}
+		f.rounds(3, "v")
+		if s := stored(t, f.store, "v"); s.State != Held || s.StateReason != ReasonUncertain || !s.Resent.IsZero() {
+			t.Errorf("%s: what waited for long enough is %s", name, s.State)
+		}
 	}
 }

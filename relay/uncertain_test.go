@@ -309,6 +309,43 @@ func TestB2_RefusedTheSecondTime(t *testing.T) {
 	}
 }
 
+// TestB1_SettledAfterItWasHeld: a receipt that comes after the hold ends it, takes the
+// keyword off, and tells those who were told of the hold, once.
+func TestB1_SettledAfterItWasHeld(t *testing.T) {
+	for kind, want := range map[providersim.Kind]State{providersim.Acceptance: Accepted, providersim.NonAcceptance: NotAccepted, providersim.Delivery: HandedOver} {
+		f, p, i := uncertainAt(t, byIMAP)
+		if s := f.minutes(16); s.State != Held {
+			t.Fatalf("it is %s", s.State)
+		}
+		receipt := i.receipt(kind, nil)
+		put(t, p, string(receipt))
+		f.round()
+		f.round()
+		s := stored(t, f.store, "u")
+		_, clear := s.keywords()
+		events := i.shown("u").Events
+		if last := events[len(events)-1]; s.State != want || s.StateReason == ReasonUncertain || !slices.Contains(clear, "$PecUncertain") || !strings.HasSuffix(last.Text, ", although it was held") {
+			t.Errorf("%s: it is %s (%s); %s", kind, s.State, s.StateReason, last.Text)
+		}
+		if a, b := f.notices("mario"), f.notices("capo"); a != 2 || b != 2 {
+			t.Errorf("%s: the sender has %d notices, the administrator %d", kind, a, b)
+		}
+	}
+	// Who was not told of the hold yet is told of neither.
+	f, _, _ := uncertainAt(t, byIMAP)
+	err := f.store.Update(t.Context(), func(tx *mailbox.Tx) error {
+		sub, err := load(tx, "u")
+		return errors.Join(err, toTell(tx, sub, toldHeld), tellSettled(tx, sub))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.round()
+	if a, b := f.notices("mario"), f.notices("capo"); a != 0 || b != 0 {
+		t.Errorf("the sender has %d notices, the administrator %d", a, b)
+	}
+}
+
 // TestB14_TwoAcceptances: a second acceptance with another identifier is told to
 // sender and administrator, once, shows in the report, and both are kept.
 func TestB14_TwoAcceptances(t *testing.T) {

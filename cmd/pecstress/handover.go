@@ -101,10 +101,11 @@ type handed struct {
 	Promised   int            `json:"promised"`
 	Taken      int            `json:"at_provider"`
 	Once       int            `json:"taken_once"`
-	Uncertain  int            `json:"uncertain"` // were so at any time
-	Held       int            `json:"held"`      // for a person, who is told; never taken, or without receipts
-	Looking    int            `json:"looking"`   // its receipt is looked for still (--quick)
-	Resent     int            `json:"resent"`    // by the gateway, flagged
+	Uncertain  int            `json:"uncertain"`   // were so at any time
+	Held       int            `json:"held"`        // for a person, who is told; never taken, or without receipts
+	Unread     int            `json:"held_unread"` // of what is settled: held before, for its receipt had ended the gateway each time it was read
+	Looking    int            `json:"looking"`     // its receipt is looked for still (--quick)
+	Resent     int            `json:"resent"`      // by the gateway, flagged
 	Lost       int            `json:"lost"`
 	Duplicates int            `json:"duplicates"`
 	Unflagged  int            `json:"unflagged"`
@@ -138,7 +139,7 @@ func (h *handed) add(o *handed) {
 	}
 	for _, p := range []struct{ to, from *int }{
 		{&h.Cycles, &o.Cycles}, {&h.Promised, &o.Promised}, {&h.Taken, &o.Taken}, {&h.Once, &o.Once}, {&h.Uncertain, &o.Uncertain}, {&h.Held, &o.Held},
-		{&h.Looking, &o.Looking}, {&h.Resent, &o.Resent}, {&h.Lost, &o.Lost}, {&h.Duplicates, &o.Duplicates}, {&h.Unflagged, &o.Unflagged}, {&h.Wrong, &o.Wrong},
+		{&h.Looking, &o.Looking}, {&h.Unread, &o.Unread}, {&h.Resent, &o.Resent}, {&h.Lost, &o.Lost}, {&h.Duplicates, &o.Duplicates}, {&h.Unflagged, &o.Unflagged}, {&h.Wrong, &o.Wrong},
 	} {
 		*p.to += *p.from
 	}
@@ -155,6 +156,9 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 func (h *handed) line() string {
 	text := fmt.Sprintf("%d cycles, %d promised, %d at the provider, %d once; uncertain %d (%.0f of 1,000 cuts), held %d, resent %d",
 		h.Cycles, h.Promised, h.Taken, h.Once, h.Uncertain, 1000*float64(h.Uncertain)/float64(max(h.Cycles, 1)), h.Held, h.Resent)
+	if h.Unread > 0 {
+		text += fmt.Sprintf(", held before their receipt could be read %d", h.Unread)
+	}
 	if h.Looking > 0 {
 		text += fmt.Sprintf(", looked for still %d", h.Looking)
 	}

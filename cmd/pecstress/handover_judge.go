@@ -30,6 +30,7 @@ type story struct {
 type event struct {
 	At   time.Time `json:"at"`
 	What string    `json:"what"`
+	Text string    `json:"text"`
 }
 
 func (w *world) story(ctx context.Context, id string) (story, error) {
@@ -53,6 +54,20 @@ func (s story) uncertainFor() (d time.Duration, ok, receipt bool) {
 	return 0, ok, false
 }
 
+// heldUnread tells whether it was held although its receipt lay at the provider, and
+// came later; told that the story named what could not be read.
+func (s story) heldUnread() (was, told bool) {
+	for _, e := range s.Events {
+		switch {
+		case e.What == "held":
+			was, told = true, strings.Contains(e.Text, "cannot be fetched")
+		case was && (e.What == "acceptance" || e.What == "delivery"):
+			return true, told
+		}
+	}
+	return false, false
+}
+
 // judgeHandOvers waits until nothing more is to be expected, and judges: the
 // provider's ledger against the promises and what IMAP shows.
 func (w *world) judgeHandOvers(ctx context.Context, h *handed, quick bool) error {
@@ -60,14 +75,16 @@ func (w *world) judgeHandOvers(ctx context.Context, h *handed, quick bool) error
 	letters = slices.DeleteFunc(letters, func(m *letter) bool { return !w.ledger.isPromised(m.ID) })
 	h.Promised = len(letters)
 	stories := map[string]story{}
-	// The window of one minute in readable time, and the five minutes after which
-	// what was read in three rounds that were killed is read once more.
-	end := time.Now().Add(w.patience() + 8*time.Minute)
+	// The window of one minute in readable time, the five minutes after which what was
+	// read in three rounds that were killed is read once more, and the ten after which
+	// it is where that was killed, too.
+	end := time.Now().Add(w.patience() + 18*time.Minute)
 	for {
 		open := 0
 		took := w.tookBy()
 		for _, m := range letters {
-			if over(stories[m.ID], h.Receipts) {
+			lies := h.Receipts && len(took[m.ID]) > 0
+			if over(stories[m.ID], h.Receipts, lies) {
 				continue
 			}
 			s, err := w.story(ctx, m.ID)
@@ -75,7 +92,7 @@ func (w *world) judgeHandOvers(ctx context.Context, h *handed, quick bool) error
 				return fmt.Errorf("what became of %s: %w", m.ID, err)
 			}
 			stories[m.ID] = s
-			if !over(s, h.Receipts) && (!quick || len(took[m.ID]) > 0 || s.State != "uncertain") {
+			if !over(s, h.Receipts, lies) && (!quick || len(took[m.ID]) > 0 || s.State != "uncertain") {
 				open++
 			}
 		}
@@ -115,13 +132,14 @@ func (w *world) judgeHandOvers(ctx context.Context, h *handed, quick bool) error
 	return nil
 }
 
-// over tells whether nothing more is to be expected of a submission.
-func over(s story, receipts bool) bool {
+// over tells whether nothing more is to be expected of a submission. lies says that
+// its receipt is at the provider: then a hold is not the end.
+func over(s story, receipts, lies bool) bool {
 	switch s.State {
 	case "accepted", "not-accepted", "cancelled":
 		return true
 	case "held":
-		return true
+		return !lies
 	case "handed-over":
 		return !receipts
 	}
@@ -178,6 +196,12 @@ func (h *handed) judge(m *letter, took []providersim.Submission, s story, sent m
 	}
 	if slices.ContainsFunc(s.Events, func(e event) bool { return e.What == "resend" }) {
 		h.Resent++
+	}
+	if was, named := s.heldUnread(); was {
+		h.Unread++
+		if !named || !noticed {
+			h.fault(&h.Wrong, "%s was held although its receipt lay at the provider, with a notice: %t, its story names what could not be read: %t", m.ID, noticed, named)
+		}
 	}
 	switch {
 	case s.State == "accepted" && len(took) == 0:
