@@ -29,6 +29,7 @@ func (c *policyCheck) relays() {
 		c.networks(i, r, path)
 		c.client(r, path)
 		c.serverLogin(r, path)
+		c.secretHeader(r, path+"secret_header")
 		c.identity(r, path+"users")
 		if !isTrigger(r.Trigger) && !c.bad[path+"trigger"] {
 			c.refuse(path+"trigger", "trigger: needs a word in brackets, like [PEC], of letters, digits, - and _, and not [PIN], instead of %s", quote(r.Trigger))
@@ -67,7 +68,7 @@ func (c *policyCheck) comesBack(r *Relay, at string) {
 // Networks that hold so many addresses are nobody's own, by the bits of their length.
 const (
 	least4, least6 = 8, 16  // refused
-	usual4, usual6 = 16, 48 // warned of, where nothing else is asked for
+	usual4, usual6 = 28, 64 // warned of, where nothing else is asked for
 )
 
 func (c *policyCheck) networks(i int, r *Relay, path string) {
@@ -91,8 +92,11 @@ func (c *policyCheck) networks(i int, r *Relay, path string) {
 			c.refuse(at, "networks: %s holds a large part of the internet: name the servers only", n)
 		case prefix != prefix.Masked():
 			c.refuse(at, "networks: %s has bits beyond its length: write %s", n, prefix.Masked())
-		case prefix.Bits() < usual && r.ClientCA == "" && r.Login == "":
-			c.warn(c.where(at), "networks: everybody in %s could send as any user: name the servers only, or ask for a login or a client certificate", n)
+		case r.Login != "" || r.SecretHeader.Name != "" || r.SecretHeader.Value != "" || c.written(path+"secret_header"):
+		case sharedBy(prefix) != "":
+			c.warn(c.where(at), "networks: from %s every customer of %s sends, with the same certificate: any of them could send PEC as your users; ask for a secret_header (docs/groupware.md)", n, sharedBy(prefix))
+		case prefix.Bits() < usual && r.ClientCA == "":
+			c.warn(c.where(at), "networks: everybody in %s could send as any user: name the servers only, or ask for a login, a client certificate or a secret_header", n)
 		}
 		if err == nil && !c.bad[at] {
 			c.overlap(i, j, prefix, at)
@@ -171,41 +175,6 @@ func (c *policyCheck) serverLogin(r *Relay, path string) {
 		c.wrong(path+"password", "needs a login, too")
 	}
 	c.hash(path+"password", &r.Password)
-}
-
-// identity checks how the user is found.
-func (c *policyCheck) identity(r *Relay, at string) {
-	if c.bad[at] {
-		return
-	}
-	// No rule of a server may make the user of a field that everybody writes.
-	standard := []string{"from", "to", "cc", "bcc", "sender", "reply-to", "subject", "date", "message-id", "received", "return-path",
-		"references", "in-reply-to", "comments", "keywords", "thread-topic", "thread-index", "x-mailer", "user-agent", "content-type", "mime-version"}
-	name, header := strings.CutPrefix(r.Users, "header:")
-	login, fixed := strings.CutPrefix(r.Users, "user:")
-	switch {
-	case header:
-		if !isFieldName(name) {
-			c.refuse(at, "users: needs the name of a header field behind header:, like header:X-Pecgate-User, not %s", quote(name))
-		} else if slices.Contains(standard, strings.ToLower(name)) {
-			c.refuse(at, "users: %s is written by every mail program: take a name that only the server sets, like X-Pecgate-User", name)
-		}
-	case fixed:
-		if i, ok := c.logins[strings.ToLower(login)]; !ok {
-			c.noUser(at, login)
-		} else {
-			r.Users = "user:" + c.policy.Users[i].Login
-		}
-	case r.Users != policy.ByEmail:
-		c.refuse(at, "users: needs by_email, header:NAME or user:LOGIN, not %s", quote(r.Users))
-	case !c.lost && !slices.ContainsFunc(c.policy.Users, func(u User) bool { return u.Email != "" }):
-		c.warn(c.where(at), "users: by_email, but no user has an email: everything is refused")
-	}
-}
-
-// isFieldName accepts what servers let a rule write: letters, digits and hyphens.
-func isFieldName(s string) bool {
-	return s != "" && len(s) <= 64 && s[0] != '-' && strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 func isTrigger(s string) bool {

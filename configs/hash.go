@@ -67,3 +67,10 @@ func argonHash(s string) (weak bool, err error) {
 	}
 	return cost[0] < 19*1024 || cost[1] < 2, nil
 }
+
+// isSecretHash accepts what `pecgate password --secret` makes: SHA-256 in base64 without padding.
+func isSecretHash(s string) bool {
+	text, ok := strings.CutPrefix(s, "$sha256$")
+	digest, err := base64.RawStdEncoding.Strict().DecodeString(text)
+	return ok && err == nil && len(digest) == 32 && len(text) == base64.RawStdEncoding.EncodedLen(32)
+}

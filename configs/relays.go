@@ -24,6 +24,9 @@ type Relay struct {
 	Login string `yaml:"login"`
 	// Hash made by `pecgate password`. Required with login.
 	Password string `yaml:"password" secret:"pecgate password"`
+	// Header field with a secret that a rule of the server sets in each message; cut here. For servers that cannot log in and
+	// send from addresses that others use too, as Microsoft 365. Default none.
+	SecretHeader SecretHeader `yaml:"secret_header"`
 	// How the user is found. by_email (default): reverse path and From are the email of one user; where From is a PEC mailbox
 	// the reverse path alone. header:NAME: a field of that name, set by a rule of the server, holds a login or email.
 	// user:LOGIN: always this user.
@@ -54,6 +57,14 @@ type Relay struct {
 	DeliveryReports bool `yaml:"delivery_reports" default:"true"`
 
 	At Position `yaml:"-"`
+}
+
+// SecretHeader is a header field that proves from whom a message is.
+type SecretHeader struct {
+	// Name of the field, like X-Pecgate-Secret. Required.
+	Name string `yaml:"name"`
+	// Hash made by `pecgate password --secret`. Required.
+	Value string `yaml:"value" secret:"pecgate password --secret"`
 }
 
 // Rule is the relay in the form that decides.

@@ -72,6 +72,13 @@ mailboxes:
 		{"no listener", "smtp: {relay: []}\n", goodPolicy, "{name: a, networks: [192.0.2.10/32]}", "no relay can connect"},
 		{"a wide network", "", goodPolicy, "{name: a, networks: [10.0.0.0/8]}", "everybody in 10.0.0.0/8 could send"},
 		{"a wide network with a login", "smtp: {relay: [\"192.0.2.1:25\"]}\n", goodPolicy, "{name: a, networks: [10.0.0.0/8], login: a, password: \"" + hash + "\"}", ""},
+		{"a large network", "", goodPolicy, "{name: a, networks: [192.0.2.0/27]}", "everybody in 192.0.2.0/27 could send as any user"},
+		{"a small network", "smtp: {relay: [\"192.0.2.1:25\"]}\n", goodPolicy, "{name: a, networks: [192.0.2.0/28, \"2001:db8::/64\"]}", ""},
+		{"a large network of the other kind", "", goodPolicy, "{name: a, networks: [\"2001:db8::/63\"]}", "everybody in 2001:db8::/63 could send as any user"},
+		{"a large network with a secret", "smtp: {relay: [\"192.0.2.1:25\"]}\n", goodPolicy, "{name: a, networks: [192.0.2.0/24], secret_header: {name: X-S, value: " + secretHash + "}}", ""},
+		{"a network of Microsoft 365", "", goodPolicy, "{name: a, networks: [40.107.1.2/32]}", "from 40.107.1.2/32 every customer of Microsoft 365 sends"},
+		{"a network around it, with a certificate", "", goodPolicy, "{name: a, networks: [40.0.0.0/9], client_ca: soon-ca.pem}", "every customer of Microsoft 365 sends"},
+		{"the same with a secret", "smtp: {relay: [\"192.0.2.1:25\"]}\n", goodPolicy, "{name: a, networks: [40.92.0.0/15], secret_header: {name: X-S, value: " + secretHash + "}}", ""},
 		{"an expired CA", "", goodPolicy, "{name: a, networks: [192.0.2.10/32], client_ca: old-ca.pem}", "client_ca: the certificate expired on"},
 		{"a CA that expires", "", goodPolicy, "{name: a, networks: [192.0.2.10/32], client_ca: soon-ca.pem}", "client_ca: the certificate expires on"},
 		{"a suffix in use", "", goodPolicy, "{name: a, networks: [192.0.2.10/32], suffix: it}", "domains in use end with .it"},
@@ -108,6 +115,40 @@ mailboxes:
 		all := strings.Join(got, "\n")
 		if c.want == "" && all != "" || !strings.Contains(all, c.want) {
 			t.Errorf("%s: warned of %q, want %q", c.name, all, c.want)
+		}
+	}
+}
+
+const secretHash = "$sha256$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+// The field with the secret needs a name of its own and a hash that was made for it; what is there in place of a hash is
+// never shown.
+func TestRelaySecretHeader(t *testing.T) {
+	config := house(t)
+	for _, c := range []struct{ key, want string }{
+		{"{name: X-S, value: " + secretHash + "}", ""},
+		{"{name: X-S}", "value is missing"},
+		{"{value: " + secretHash + "}", "name is missing"},
+		{"{name: X S, value: " + secretHash + "}", "needs the name of a header field"},
+		{"{name: Auto-Submitted, value: " + secretHash + "}", "is written by every mail program"},
+		{"{name: x-user, value: " + secretHash + "}", "is the field of users, too"},
+		{"{name: X-S, value: SUPERSECRET}", "needs what `pecgate password --secret` prints"},
+		{"{name: X-S, value: $sha256$SUPERSECRET}", "needs what `pecgate password --secret` prints"},
+		{"{name: X-S, value: \"" + hash + "\"}", "needs what `pecgate password --secret` prints"},
+		{"SUPERSECRET", "secret_header"},
+		{"{}", "value is missing"},
+	} {
+		write(t, config, goodAppliance, 0o644)
+		write(t, filepath.Join(filepath.Dir(config), "policy.yaml"), goodPolicy+"relays:\n  - {name: a, networks: [192.0.2.10/32], users: \"header:X-User\", secret_header: "+c.key+"}\n", 0o640)
+		loaded, err := Load(config)
+		switch {
+		case c.want == "" && (err != nil || loaded.Policy.Relays[0].SecretHeader != SecretHeader{"X-S", secretHash}):
+			t.Errorf("%s: %v", c.key, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: %v, want %s", c.key, err, c.want)
+		}
+		if err != nil && (strings.Contains(err.Error(), "SUPERSECRET") || !strings.Contains(err.Error(), "policy.yaml:14")) {
+			t.Errorf("%s: %v", c.key, err)
 		}
 	}
 }

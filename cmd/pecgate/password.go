@@ -11,10 +11,13 @@ import (
 
 	"github.com/spf13/cobra" // the command line
 	"golang.org/x/term"      // reads a secret without showing it
+
+	"pecgate/gateway/auth"
 )
 
 func newPasswordCommand(a *app) *cobra.Command {
 	var apps appFlags
+	var secret bool
 	c := &cobra.Command{
 		Use:   "password",
 		Short: "read a password and print its hash for policy.yaml; make, list and revoke app passwords",
@@ -23,12 +26,19 @@ the key password of a user in policy.yaml.
 
 With --app it makes a password for one mail program or device of a user and prints it once. It works for SMTP and IMAP
 beside the user's own password, at once and without a restart, and can be revoked alone: for a phone that is lost, or a
-program that keeps its passwords badly. It is no PIN.`,
-		Example: "  pecgate password\n  pecgate password --user mario --app telefono\n  pecgate password --list\n  pecgate password --user mario --app telefono --revoke",
+program that keeps its passwords badly. It is no PIN.
+
+With --secret it makes the secret by which a groupware server that cannot log in is known (secret_header of a relay), and
+prints once the value for the rule of that server, and what belongs into policy.yaml.`,
+		Example: "  pecgate password\n  pecgate password --user mario --app telefono\n  pecgate password --list\n  pecgate password --user mario --app telefono --revoke\n  pecgate password --secret",
 		Args:    noArguments("type the secret when asked, or give it on standard input"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asked, err := apps.asked(); err != nil {
 				return err
+			} else if asked && secret {
+				return &exitError{exitUsage, "--secret goes with no other option"}
+			} else if secret {
+				return printRelaySecret(cmd.OutOrStdout())
 			} else if asked {
 				return a.appPassword(cmd, apps)
 			}
@@ -36,7 +46,24 @@ program that keeps its passwords badly. It is no PIN.`,
 		},
 	}
 	apps.add(c)
+	c.Flags().BoolVar(&secret, "secret", false, "make the secret of a relay (secret_header)")
 	return c
+}
+
+// printRelaySecret makes a secret and shows it, which nothing can do again.
+func printRelaySecret(out io.Writer) error {
+	value, hash := auth.NewRelaySecret()
+	_, err := fmt.Fprintf(out, `Value of the field for the rule of the mail server, shown only now:
+
+%s
+
+For the relay in policy.yaml, once the rule is in force:
+
+    secret_header:
+      name: X-Pecgate-Secret
+      value: %s
+`, value, hash)
+	return err
 }
 
 func (a *app) printHash(cmd *cobra.Command, what string, good func(string) error) error {

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 
 	"pecgate/gateway/auth"
+	"pecgate/mailbox/events"
+	"pecgate/policy"
 )
 
 // What the commands print is a hash that both the loader of the configuration and the login service take, and the secret is
@@ -79,5 +82,25 @@ func TestHashFails(t *testing.T) {
 	}
 	if state, lines := explain(err, true); state != exitFailed || len(lines) != 1 {
 		t.Errorf("%d %v", state, lines)
+	}
+}
+
+// The secret of a relay is printed with the hash of it that policy.yaml takes.
+func TestPasswordSecret(t *testing.T) {
+	state, out, errs := program(t, "", "password", "--secret")
+	m := regexp.MustCompile(`(?m)^([a-z2-9]{52})$`).FindStringSubmatch(out)
+	h := regexp.MustCompile(`(?m)^      value: (\S+)$`).FindStringSubmatch(out)
+	if state != exitGood || errs != "" || m == nil || h == nil {
+		t.Fatalf("%d %q %q", state, out, errs)
+	}
+	s := auth.New(auth.Options{Policy: func() *policy.Policy { return new(policy.Policy) }, Events: events.Discard()})
+	if err := s.RelaySecret(h[1], m[1:], "192.0.2.1"); err != nil {
+		t.Errorf("%s: %v", out, err)
+	}
+	if _, again, _ := program(t, "", "password", "--secret"); again == out {
+		t.Error("twice the same")
+	}
+	if state, out, errs := program(t, "", "password", "--secret", "--list"); state != exitUsage || out != "" || !strings.Contains(errs, "--secret goes with no other option") {
+		t.Errorf("%d %q %q", state, out, errs)
 	}
 }

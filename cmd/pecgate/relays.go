@@ -12,7 +12,8 @@ import (
 // peersOf are the groupware servers of the policy, as the listener knows them.
 func peersOf(l *configs.Loaded) (out []smtpd.Peer, err error) {
 	for _, r := range l.Policy.Relays {
-		p := smtpd.Peer{Name: r.Name, Networks: r.Prefixes(), ClientNames: r.ClientNames, Login: r.Login, Password: r.Password}
+		p := smtpd.Peer{Name: r.Name, Networks: r.Prefixes(), ClientNames: r.ClientNames, Login: r.Login, Password: r.Password,
+			SecretField: r.SecretHeader.Name, SecretHash: r.SecretHeader.Value}
 		if r.ClientCA != "" {
 			b, err := os.ReadFile(l.Appliance.Path(r.ClientCA))
 			if err != nil {

@@ -27,6 +27,8 @@ type setupFacts struct {
 	// ClientCertificate: the relay demands one; it bears one of ClientNames where there are any.
 	ClientCertificate bool     `json:"client_certificate"`
 	ClientNames       []string `json:"client_names"`
+	// SecretHeader is the field in which the relay demands its secret; empty: none.
+	SecretHeader string `json:"secret_header"`
 
 	Users          string          `json:"users"`           // by_email, header:NAME, user:LOGIN
 	IdentityHeader string          `json:"identity_header"` // empty: none
@@ -71,7 +73,7 @@ func setupFactsOf(l *configs.Loaded, wish setupWish, now time.Time) (setupFacts,
 	}
 	f := setupFacts{
 		Product: wish.product, Relay: conf.Name, Hostname: a.Hostname, Networks: some(conf.Networks), MaxSize: int64(a.SMTP.MaxMessageSize),
-		Login: conf.Login, ClientCertificate: conf.ClientCA != "", ClientNames: some(conf.ClientNames),
+		Login: conf.Login, ClientCertificate: conf.ClientCA != "", ClientNames: some(conf.ClientNames), SecretHeader: conf.SecretHeader.Name,
 		Users: r.Users, IdentityHeader: r.IdentityField(), Identities: []setupIdentity{},
 		Marks: some(r.Marks), Trigger: r.Trigger, Suffix: r.Suffix, Domains: some(r.Domains), Senders: some(r.Senders), Mailboxes: []string{},
 		Smarthost: r.Smarthost, PIN: some(r.PINs),
@@ -160,6 +162,9 @@ func (f *setupFacts) where(listeners, given []string) error {
 
 // fits refuses what a product cannot do, so that no script is printed that would not work.
 func (f *setupFacts) fits() error {
+	if f.SecretHeader != "" && f.Product != "exchange" && f.Product != "m365" {
+		return fmt.Errorf("relay %q demands the field %s (secret_header), which only rules of Exchange and Microsoft 365 set: for %s write login: and password: in its place", f.Relay, f.SecretHeader, f.title())
+	}
 	switch f.Product {
 	case "m365":
 		if f.Login != "" {
@@ -208,15 +213,18 @@ func (f *setupFacts) warn(pinless bool) {
 		add("Microsoft 365 takes mail on port 25 only, and outgoing.smarthost names %d", f.BackPort)
 	}
 	if f.Product == "m365" {
-		if f.IdentityHeader == "" {
-			add("every customer of Microsoft 365 connects from the same addresses with the same certificate, so any of them could name your users: write users: header:NAME with a NAME that nobody can guess (as X-Pecgate-User-7f3a91c2), or demand a PIN")
+		if f.SecretHeader == "" {
+			add("every customer of Microsoft 365 connects from the same addresses with the same certificate, so any of them could name your users: make a secret with pecgate password --secret and write it as secret_header: of the relay")
 		}
-		if pinless {
+		if pinless && f.SecretHeader == "" {
 			add("at least one PEC mailbox sends without a PIN: with Microsoft 365 write pin_required: true and pin_methods: [reply]")
 		}
 		if len(f.Identities) > 250 && f.IdentityHeader != "" {
 			add("%d users need a mail-flow rule each, and a tenant has room for 300", len(f.Identities))
 		}
+	}
+	if f.SecretHeader != "" && f.Product == "exchange" && f.Smarthost {
+		add("notices of failure that Exchange itself writes pass no mail-flow rule, have no secret_header and are refused: where all mail passes through the gateway, take login: and password: in its place")
 	}
 	if f.Product != "m365" && f.Product != "postfix" {
 		var lost []string
@@ -265,7 +273,7 @@ func (f *setupFacts) title() string {
 // printable refuses values that no script or sheet can hold.
 func (f *setupFacts) printable() error {
 	check := map[string][]string{
-		"relay name": {f.Relay}, "hostname": {f.Hostname}, "login": {f.Login}, "identity header": {f.IdentityHeader}, "trigger": {f.Trigger}, "suffix": {f.Suffix},
+		"relay name": {f.Relay}, "hostname": {f.Hostname}, "login": {f.Login}, "identity header": {f.IdentityHeader}, "secret header": {f.SecretHeader}, "trigger": {f.Trigger}, "suffix": {f.Suffix},
 		"domain": slices.Concat(f.Domains, f.PeopleDomains), "sender": f.Senders, "mailbox": f.Mailboxes, "network": f.Networks, "address": {f.Notices}, "smarthost": {f.BackHost}, "client name": f.ClientNames,
 	}
 	for _, id := range f.Identities {
@@ -287,8 +295,10 @@ func (f *setupFacts) printable() error {
 			return fmt.Errorf("%q is no domain in ASCII; write it as mail carries it (xn--...)", d)
 		}
 	}
-	if f.IdentityHeader != "" && !regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`).MatchString(f.IdentityHeader) {
-		return fmt.Errorf("identity header %q may have letters, digits and hyphens only, at most 64", f.IdentityHeader)
+	for _, name := range []string{f.IdentityHeader, f.SecretHeader} {
+		if name != "" && !regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`).MatchString(name) {
+			return fmt.Errorf("header %q may have letters, digits and hyphens only, at most 64", name)
+		}
 	}
 	return nil
 }

@@ -33,7 +33,9 @@ var (
 )
 
 // psOperators are those that setup uses.
-func psOperators() []string { return []string{"eq", "ne", "not", "and", "or", "match", "notcontains"} }
+func psOperators() []string {
+	return []string{"eq", "ne", "not", "and", "or", "match", "notcontains", "notmatch"}
+}
 
 // psTokens cuts a script into tokens. Only what PowerShell itself takes literally may hold a quote; a string ends on its line.
 func psTokens(src string) (out []psToken, err error) {

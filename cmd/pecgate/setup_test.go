@@ -35,6 +35,8 @@ relays:
   - {name: header, networks: [192.0.2.11/32], users: "header:X-Pecgate-User-7f3a91c2", suffix: pec}
   - {name: all, networks: [192.0.2.12/32], unmarked: smarthost, login: gruppo, password: HASH}
   - {name: certificate, networks: [192.0.2.13/32], suffix: pec, client_ca: fullchain.pem, client_names: [ex01.comune.example]}
+  - {name: secret, networks: [192.0.2.14/32], suffix: pec, secret_header: {name: X-Pecgate-Secret, value: $sha256$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA}}
+  - {name: secretall, networks: [192.0.2.15/32], unmarked: smarthost, secret_header: {name: X-Pecgate-Secret, value: $sha256$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA}}
 `
 
 const setupHash = `"$argon2id$v=19$m=65536,t=3,p=2$c2FsdHNhbHRzYWx0c2FsdA$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"`
@@ -61,6 +63,12 @@ func setupCases() map[string][]string {
 		"exchange-header.ps1":        {"exchange", "--relay", "header"},
 		"exchange-all.ps1":           {"exchange", "--relay", "all"},
 		"exchange-certificate.ps1":   {"exchange", "--relay", "certificate"},
+		"exchange-secret.ps1":        {"exchange", "--relay", "secret"},
+		"exchange-secretall.ps1":     {"exchange", "--relay", "secretall"},
+		"exchange-secret-remove.ps1": {"exchange", "--relay", "secret", "--remove"},
+		"m365-secret.ps1":            {"m365", "--relay", "secret", public},
+		"m365-secret-it.ps1":         {"m365", "--relay", "secret", public, "--language", "it"},
+		"m365-secret-remove.ps1":     {"m365", "--relay", "secret", public, "--remove"},
 		"m365-suffix.ps1":            {"m365", "--relay", "suffix", public},
 		"m365-header.ps1":            {"m365", "--relay", "header", public},
 		"m365-header-it.ps1":         {"m365", "--relay", "header", public, "--lang=it"},
@@ -109,7 +117,7 @@ func TestSetupGolden(t *testing.T) {
 		if strings.ContainsFunc(out, func(r rune) bool { return r > '~' || r < ' ' && r != '\n' && r != '\t' }) {
 			t.Errorf("%s is not ASCII", golden)
 		}
-		if strings.Contains(out, "argon2id") {
+		if strings.Contains(out, "argon2id") || strings.Contains(out, "sha256$") {
 			t.Errorf("%s holds a hash", golden)
 		}
 		if strings.Contains(out, "{{") || strings.Contains(out, "<no value>") {
@@ -141,7 +149,7 @@ func TestSetupRefuses(t *testing.T) {
 	}{
 		{config, []string{}, "setup needs one of exchange, m365, domino, postfix, mdaemon"},
 		{config, []string{"sendmail"}, "setup needs one of"},
-		{config, []string{"exchange"}, "several relays: choose one with --relay (suffix, header, all, certificate)"},
+		{config, []string{"exchange"}, "several relays: choose one with --relay (suffix, header, all, certificate, secret, secretall)"},
 		{config, []string{"exchange", "--relay", "nobody"}, `there is no relay "nobody"`},
 		{none, []string{"exchange"}, "policy.yaml has no relays"},
 		{anywhere, []string{"exchange", "--relay", "suffix"}, "say it with --address IP"},
@@ -152,6 +160,7 @@ func TestSetupRefuses(t *testing.T) {
 		{config, []string{"m365", "--relay", "all", "--address", "198.51.100.7"}, "Microsoft 365 cannot log in"},
 		{config, []string{"postfix", "--relay", "header"}, "Postfix cannot set"},
 		{config, []string{"domino", "--relay", "header"}, "Domino cannot set"},
+		{config, []string{"postfix", "--relay", "secret"}, "for Postfix write login: and password: in its place"},
 		{marked, []string{"exchange"}, "give relay \"suffix\" a suffix: or domains:"},
 		{config, []string{"mdaemon", "--relay", "certificate"}, "MDaemon chooses the way by listed domains only"},
 		{config, []string{"exchange", "--relay", "suffix", "--language", "de"}, "--language needs en or it"},
@@ -202,7 +211,9 @@ func TestSetupFacts(t *testing.T) {
 		{mixed, []string{"postfix", "--relay", "suffix"}, "replies with a PIN stay in Postfix: give the gateway a domain of its own"},
 		{setupAppliance, []string{"postfix", "--relay", "suffix"}, ""},
 		{setupAppliance, []string{"m365", "--relay", "suffix", "--address", "198.51.100.7"}, "any of them could name your users"},
-		{setupAppliance, []string{"m365", "--relay", "header", "--address", "198.51.100.7"}, ""},
+		{setupAppliance, []string{"m365", "--relay", "header", "--address", "198.51.100.7"}, "any of them could name your users"},
+		{setupAppliance, []string{"m365", "--relay", "secret", "--address", "198.51.100.7"}, ""},
+		{setupAppliance, []string{"exchange", "--relay", "secretall"}, "take login: and password: in its place"},
 		{setupAppliance, []string{"domino", "--relay", "all"}, ""},
 	} {
 		policy := setupPolicy

@@ -100,6 +100,18 @@ func (t *throttle) failed(pair, addr string, entry [32]byte) {
 	r.stale = append(r.stale, stale{entry, now.Add(staleFor)})
 }
 
+// strike counts a failure of a place that has no pair, and reports whether it was
+// looked at: false while too many came before it.
+func (t *throttle) strike(key string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.find(key); r != nil && t.now().Before(r.until) {
+		return false
+	}
+	t.fail(key, freeOfAddress, longestAddr)
+	return true
+}
+
 // again tells that this very password was wrong for this pair in the last hours.
 // It need not be looked at, nor counted.
 func (t *throttle) again(pair string, entry [32]byte) bool {

@@ -28,6 +28,7 @@ type body struct {
 	n     int64 // octets of the message so far
 	raw   int64 // octets on the wire so far
 	dirty bool  // bare CR, bare LF or NUL was seen
+	leak  *leak // gets all that comes; nil: nothing is looked for
 
 	// By BDAT only: see relay_bdat.go.
 	held  bool // a CR waits for what follows it
@@ -100,8 +101,9 @@ func (b *body) piece(in []byte) []byte {
 	return in
 }
 
-// look notes bare CR, bare LF and NUL. A piece never ends between CR and LF.
+// look notes bare CR, bare LF and NUL, and what must not leave. A piece never ends between CR and LF.
 func (b *body) look(p []byte) {
+	b.leak.add(p)
 	if b.dirty {
 		return
 	}

@@ -15,7 +15,7 @@ import (
 // what is said by the policy's relays; here is what only a listener needs to know.
 type Relay struct {
 	Peers func() []Peer // required: those of the configuration in force
-	Auth  RelayAuth     // nil: no login is offered
+	Auth  RelayAuth     // nil: no login is offered, and no secret is right
 	// Strays takes what has a null sender; required.
 	Strays Strays
 	// Looped tells by its header why a message must not leave although it has a sender:
@@ -36,11 +36,16 @@ type Peer struct {
 	ClientNames []string
 	// Login must have been used, with a password of this hash; empty: none.
 	Login, Password string
+	// SecretField must stand in each message, with a value of this hash
+	// (auth.NewRelaySecret); empty: none is asked for.
+	SecretField, SecretHash string
 }
 
 // RelayAuth is what smtpd needs of gateway/auth for groupware servers.
 type RelayAuth interface {
 	LoginServer(ctx context.Context, logins []auth.ServerLogin, name, password, remote string) (int, error)
+	// RelaySecret checks the values of a relay's secret in a message.
+	RelaySecret(hash string, values []string, remote string) error
 }
 
 // notOurs is the whole answer to an address in no relay's networks.

@@ -55,6 +55,9 @@ func (r *relayed) settle(p *policy.Policy, header []byte) ([]byte, error) {
 		r.asked[i].Recipient, _ = rule.WithoutSuffix(r.asked[i].Recipient)
 	}
 	r.edits = h.edits
+	if r.secret != nil {
+		r.edits = append(r.edits, r.peer.SecretField+" cut")
+	}
 	for _, w := range r.verdict.Warn {
 		r.edits = append(r.edits, "warning: "+w.Reason) // so that `show` and the audit log tell it
 	}
@@ -100,6 +103,8 @@ func (s *relaySession) stillPeer() error {
 	if peer, why := s.shown.peer(s.srv.opt.Relay.Peers(), s.srv.opt.Now()); why != nil || peer.Name != s.peer.Name {
 		s.c.hangUp = silence
 		return notAPeer()
+	} else if peer.SecretField != s.peer.SecretField || peer.SecretHash != s.peer.SecretHash {
+		return otherRules()
 	}
 	return nil
 }
@@ -129,6 +134,10 @@ func (s *relaySession) author(message []byte) error {
 	end := headerEnd(message, 0)
 	if end < 0 {
 		return noBlankLine()
+	}
+	message, end, err := s.proved(message, end)
+	if err != nil {
+		return err
 	}
 	p := s.srv.opt.Policy()
 	if err := s.stillPeer(); err != nil {

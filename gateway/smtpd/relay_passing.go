@@ -103,6 +103,9 @@ func (s *relaySession) fill(b *body, d StrayDelivery, read []byte, fault error) 
 	if d != nil {
 		defer d.Abort()
 	}
+	if fault == nil && b.leak.seen() {
+		fault = secretInside()
+	}
 	if fault == nil && len(read) > 0 {
 		_, fault = d.Write(read)
 	}
@@ -114,7 +117,9 @@ func (s *relaySession) fill(b *body, d StrayDelivery, read []byte, fault error) 
 		if err != nil {
 			return err
 		}
-		if b.n <= s.srv.opt.MaxSize && !b.dirty {
+		if b.leak.seen() {
+			fault = secretInside()
+		} else if b.n <= s.srv.opt.MaxSize && !b.dirty {
 			_, fault = d.Write(piece)
 		}
 	}
@@ -163,8 +168,10 @@ func (s *session) header(b *body) (read []byte, end int, err error) {
 func (s *relaySession) nullSender(b *body) (Receipt, error) {
 	read, end, err := s.header(b)
 	switch {
-	case errors.Is(err, errLost), errors.Is(err, errFlood), err == errReset, err == errQuit:
+	case over(err):
 		return Receipt{}, err
+	case err != nil && s.peer.SecretField != "":
+		return Receipt{}, cmp.Or(b.drain(), err) // nobody knows from whom it is
 	case end >= 0 && !b.dirty:
 		err := s.ordinary(s.srv.opt.Policy(), read, end)
 		if _, ok := err.(*ordinary); ok {

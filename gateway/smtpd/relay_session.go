@@ -24,6 +24,8 @@ type relaySession struct {
 	ret   string // RFC 3461 section 4.3: FULL or HDRS; empty: not said
 	envID string
 	asked []Asked // for each of to
+	// proof of the message: that the secret of peer was cut; nil: it needs none.
+	secret *leak
 }
 
 // Asked is what a sender asked to be told about one recipient (RFC 3461 section 4).
@@ -61,7 +63,7 @@ func (s *relaySession) admit() {
 func (s *relaySession) Reset() {
 	s.session.Reset()
 	s.who = policy.Identity{}
-	s.peer, s.null, s.ret, s.envID, s.asked = Peer{}, false, "", "", nil
+	s.peer, s.null, s.ret, s.envID, s.asked, s.secret = Peer{}, false, "", "", nil, nil
 }
 
 // Mail begins a transaction.

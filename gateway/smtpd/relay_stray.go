@@ -69,7 +69,9 @@ func (in *stray) receive() (Receipt, error) {
 	look := new(pinLook)
 	if fault == nil && len(in.head) > 0 {
 		look.add(in.head)
-		_, fault = d.Write(in.head)
+		if !in.body.leak.seen() {
+			_, fault = d.Write(in.head)
+		}
 	}
 	for fault == nil {
 		piece, err := in.body.next()
@@ -81,7 +83,9 @@ func (in *stray) receive() (Receipt, error) {
 		}
 		if in.body.n <= in.srv.opt.MaxSize && !in.body.dirty {
 			look.add(piece)
-			_, fault = d.Write(piece)
+			if !in.body.leak.seen() {
+				_, fault = d.Write(piece)
+			}
 		}
 	}
 	if err := in.srv.whole(in.body, fault); err != nil {
@@ -90,14 +94,14 @@ func (in *stray) receive() (Receipt, error) {
 	if err := in.stillPeer(); err != nil {
 		return Receipt{}, err
 	}
-	if look.means() {
+	if leaks := in.body.leak.seen(); leaks || look.means() {
 		d.Abort()
 		other, err := in.srv.opt.Relay.Strays.Begin(in.ctx, about)
 		if err != nil {
 			return Receipt{}, err
 		}
 		d = other
-		if _, err := d.Write(look.without()); err != nil {
+		if _, err := d.Write(look.without(leaks, in.body.leak)); err != nil {
 			return Receipt{}, err
 		}
 	}

@@ -76,17 +76,26 @@ func partMeansPIN(r io.ReaderAt, p *mime.Part) bool {
 	return auth.MeansPIN(text) || p.Subtype == "html" && auth.MeansPIN(html.UnescapeString(tags.ReplaceAllString(text, "")))
 }
 
-// without is what is filed in place of a message with a PIN: who wrote when to whom.
-func (l *pinLook) without() []byte {
+// without is what is filed in place of a message with a PIN, or with the secret of a
+// relay: who wrote when to whom.
+func (l *pinLook) without(leaks bool, secret *leak) []byte {
 	var b bytes.Buffer
 	if end := headerEnd(l.first, 0); end >= 0 {
 		for _, f := range mime.Fields(mime.SelectFields(l.first[:end], []string{"From", "To", "Date", "Message-ID", "Auto-Submitted"}, false)) {
-			if !auth.MeansPIN(mime.DecodeWords(f.Body())) && wellFormed(f) {
+			if !auth.MeansPIN(mime.DecodeWords(f.Body())) && wellFormed(f) && !secret.in(f.Raw) {
 				b.Write(f.Raw)
 			}
 		}
 	}
-	b.WriteString(strings.ReplaceAll(`Subject: Messaggio con un PIN, non conservato / message with a PIN, not kept
+	text := instead
+	if leaks {
+		text = insteadOfSecret
+	}
+	b.WriteString(strings.ReplaceAll(text, "\n", "\r\n"))
+	return b.Bytes()
+}
+
+const instead = `Subject: Messaggio con un PIN, non conservato / message with a PIN, not kept
 MIME-Version: 1.0
 Content-Type: text/plain; charset=us-ascii
 
@@ -97,6 +106,19 @@ Con "pin: reply" nel relay (policy.yaml) il PIN non sta nei messaggi.
 A mail server sent to the gateway a message without a sender, or an automatic
 answer, in which a PIN can be read: so it is not kept. With "pin: reply" in
 the relay (policy.yaml) no PIN stands in messages.
-`, "\n", "\r\n"))
-	return b.Bytes()
-}
+`
+
+const insteadOfSecret = `Subject: Messaggio con il segreto del relay, non conservato / message with the relay's secret, not kept
+MIME-Version: 1.0
+Content-Type: text/plain; charset=us-ascii
+
+Un server di posta ha mandato al gateway un messaggio senza mittente o una
+risposta automatica in cui si legge il segreto del relay (secret_header in
+policy.yaml): per questo non e' conservato. Se chi non deve conoscerlo lo ha
+potuto leggere, farne un altro con "pecgate password --secret".
+
+A mail server sent to the gateway a message without a sender, or an automatic
+answer, in which the secret of the relay (secret_header in policy.yaml) can be
+read: so it is not kept. If somebody could read it who must not know it, make
+another one with "pecgate password --secret".
+`

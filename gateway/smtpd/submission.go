@@ -97,7 +97,11 @@ func (in *submission) receive() (r Receipt, err error) {
 // header gathers the header block, judges and edits it, and begins the
 // delivery.
 func (in *submission) header() error {
-	h, end, err := in.session.header(in.body)
+	gather := in.session.header
+	if in.relayed != nil {
+		gather = in.relayed.header
+	}
+	h, end, err := gather(in.body)
 	if err != nil {
 		return err
 	}
@@ -112,6 +116,9 @@ func (in *submission) header() error {
 		}
 		if err := in.relayed.looped(h, end); err != nil {
 			return err
+		}
+		if in.body.leak.seen() {
+			return secretInside()
 		}
 		if head, err = in.relayed.settle(p, head); err != nil {
 			return err
@@ -190,6 +197,9 @@ func (in *submission) take(piece []byte) error {
 	}
 	if in.body.dirty || len(piece) == 0 {
 		return nil // will be refused
+	}
+	if in.body.leak.seen() {
+		return secretInside()
 	}
 	if err := in.parts.look(piece); err != nil {
 		return in.relayed.words(err)

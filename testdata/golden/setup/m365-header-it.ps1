@@ -1,4 +1,5 @@
 # Fatto da pecgate per il relay header di pecgate.comune.example. docs/groupware.md spiega ogni riga.
+# Da sapere prima di eseguirlo: every customer of Microsoft 365 connects from the same addresses with the same certificate, so any of them could name your users: make a secret with pecgate password --secret and write it as secret_header: of the relay
 # Microsoft 365: da eseguire in PowerShell con il modulo ExchangeOnlineManagement, dopo Connect-ExchangeOnline, come amministratore di Exchange.
 # Si ferma al primo errore, invece di proseguire a meta'.
 $ErrorActionPreference = 'Stop'

@@ -1,4 +1,5 @@
 # Made by pecgate for relay header of pecgate.comune.example. docs/groupware.md explains every line.
+# Know before you run it: every customer of Microsoft 365 connects from the same addresses with the same certificate, so any of them could name your users: make a secret with pecgate password --secret and write it as secret_header: of the relay
 # Microsoft 365: takes away what pecgate setup m365 made, and nothing else. Run it after Connect-ExchangeOnline.
 # Stop at the first error instead of going on with half a set-up.
 $ErrorActionPreference = 'Stop'

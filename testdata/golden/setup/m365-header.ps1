@@ -1,4 +1,5 @@
 # Made by pecgate for relay header of pecgate.comune.example. docs/groupware.md explains every line.
+# Know before you run it: every customer of Microsoft 365 connects from the same addresses with the same certificate, so any of them could name your users: make a secret with pecgate password --secret and write it as secret_header: of the relay
 # Microsoft 365: run it in PowerShell with the module ExchangeOnlineManagement, after Connect-ExchangeOnline, as an Exchange administrator.
 # Stop at the first error instead of going on with half a set-up.
 $ErrorActionPreference = 'Stop'
