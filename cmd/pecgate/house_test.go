@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -322,13 +323,19 @@ func (h *house) folder(login, folder string) []string {
 	return all
 }
 
-// free returns an address nobody listens on.
+// free returns an address nobody listens on. Its port is below those that the
+// system gives away by itself (32768 and above on Linux): no listener on port 0 gets
+// the same one before it is used.
 func free(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for range 100 {
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000))); err == nil {
+			defer l.Close() // the port only is wanted
+			return l.Addr().String()
+		}
 	}
-	defer l.Close() // the port only is wanted
-	return l.Addr().String()
+	t.Fatal(err)
+	return ""
 }
