@@ -43,6 +43,7 @@ func (in *intake) Begin(ctx context.Context, s smtpd.Submission) (_ smtpd.Delive
 			ID: id, Box: strings.ToLower(s.Mailbox), User: s.Identity.User, Person: person,
 			MsgID: pec.NormalizeID(s.MessageID), To: s.Recipients, Split: s.Split, Visible: s.Visible, Edits: s.HeaderEdits, Remote: s.Remote,
 			Relay: s.Relay, Ordinary: s.OrdinarySender, ReturnTo: s.ReturnTo, EnvID: s.EnvID, Return: s.Return, Notify: askedOf(s),
+			Remarks: remarksOf(s),
 		},
 	}
 	if d.main, err = in.store.Begin(ctx); err != nil {
@@ -253,6 +254,14 @@ func (d *delivery) Abort() {
 	if d.other != nil {
 		d.other.Abort()
 	}
+}
+
+// remarksOf is what the sender of a submission is told.
+func remarksOf(s smtpd.Submission) (out []relay.Remark) {
+	for _, w := range s.Warn {
+		out = append(out, relay.Remark{Italian: w.Italian, English: w.English})
+	}
+	return out
 }
 
 // askedOf is what the sender of a submission asked to be told of its recipients.

@@ -19,8 +19,8 @@ const (
 	holdTries = 3                // at a notice, while its hold changes
 )
 
-// keepHolds writes the notices of what is held for a PIN, and ends the holds
-// whose time is over, until ctx ends.
+// keepHolds writes the notices of what is held for a PIN and those of remarks, and
+// ends the holds whose time is over, until ctx ends.
 func (s *Service) keepHolds(ctx context.Context) {
 	wake, stop := s.opt.Store.WatchSpace(room, holdBell)
 	defer stop()
@@ -41,7 +41,7 @@ func (s *Service) keepHolds(ctx context.Context) {
 
 // lookAtHolds does what is due and returns how long nothing more is.
 func (s *Service) lookAtHolds(ctx context.Context) (time.Duration, error) {
-	told := s.tellHolds(ctx) // one that cannot be told keeps none from ending
+	told := errors.Join(s.tellHolds(ctx), s.tellRemarks(ctx)) // one that cannot be told keeps none from ending
 	even, err := s.evenClock(ctx)
 	if err != nil || !even {
 		return holdIdle, errors.Join(told, err)

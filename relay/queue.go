@@ -50,6 +50,7 @@ type Ticket struct {
 	EnvID    string // RFC 3461 section 4.4, decoded
 	Return   string // FULL or HDRS; empty: not said
 	Notify   []NotifyOf
+	Remarks  []Remark // what the sender is told, once
 }
 
 // NotifyOf is what the sender asked to be told of one recipient (RFC 3461 section 4).
@@ -143,7 +144,7 @@ func begin(tx *mailbox.Tx, t Ticket, m *mailbox.Message, at time.Time) (*Submiss
 		Message: m.ID, SHA256: m.SHA256(), Size: m.Ref.Size, SubmittedAt: at, State: Queued, Since: at,
 		Relay: t.Relay, ReturnTo: bounded(t.ReturnTo, maxAddress), EnvID: bounded(t.EnvID, maxEnvID),
 	}
-	if err := errors.Join(s.begins(tx), noteID(tx, s.ID), putAsked(tx, t)); err != nil {
+	if err := errors.Join(s.begins(tx), noteID(tx, s.ID), putAsked(tx, t), putRemarks(tx, t)); err != nil {
 		return nil, err
 	}
 	for _, a := range t.To {

@@ -60,6 +60,7 @@ import (
 //	fi/ bell-forward       what may go to ordinary mailboxes: see forwarding.go
 //	dg/<login>            daily digests: see digest.go
 //	wc wd/ wf/ ws/ wt/    watchdogs: see watch.go
+//	rw/<id>               what a sender is told besides: see remark.go
 //	h/ ha/ hc hd/ ht/ bell-holds  what waits for a PIN, or for approval: see hold.go
 const room = "relay"
 

@@ -37,7 +37,7 @@ func TestAGroupwareServerSendsForItsUsers(t *testing.T) {
 		c.Close()
 		t.Fatal("somebody listens without any relay")
 	}
-	h.writePolicy(h.policy + "relays:\n  - {name: exchange, networks: [127.0.0.1/32]}\n")
+	h.writePolicy(h.policy + "relays:\n  - {name: exchange, networks: [127.0.0.1/32], internal_recipients: warn}\n")
 	if !listening(addr, 20*time.Second) {
 		t.Fatalf("nobody listens: %s", h.log)
 	}
@@ -52,7 +52,7 @@ func TestAGroupwareServerSendsForItsUsers(t *testing.T) {
 			from, []string{boxB}, strings.NewReader(message), submit.Hooks{})
 	}
 	const person = "mario@ordinary.example"
-	message := "Received: from ex01.corp.example by ex01.corp.example; Sun, 22 Nov 2026 10:00:00 +0100\r\nFrom: Mario <" + person + ">\r\nTo: <" + boxB + ">\r\nSubject: [PEC] prova\r\nMessage-ID: <gw1@ex01.corp.example>\r\nDate: Sun, 22 Nov 2026 10:00:00 +0100\r\n\r\nciao\r\n"
+	message := "Received: from ex01.corp.example by ex01.corp.example; Sun, 22 Nov 2026 10:00:00 +0100\r\nFrom: Mario <" + person + ">\r\nTo: <" + boxB + ">\r\nCc: <collega@ordinary.example>\r\nSubject: [PEC] prova\r\nMessage-ID: <gw1@ex01.corp.example>\r\nDate: Sun, 22 Nov 2026 10:00:00 +0100\r\n\r\nciao\r\n"
 	if r := relayed(person, strings.ReplaceAll(message, "[PEC] ", "")); r.Code != 550 || !strings.Contains(r.Text, "[PEC]") {
 		t.Errorf("unmarked: %+v", r)
 	}
@@ -69,6 +69,14 @@ func TestAGroupwareServerSendsForItsUsers(t *testing.T) {
 	}
 	if got := string(all[0].Raw); !strings.Contains(got, "From: Mario <"+boxA+">\r\n") || !strings.Contains(got, "Subject: prova\r\n") || strings.Contains(got, "ordinary.example") || strings.Contains(got, "Received:") {
 		t.Errorf("the provider got\n%s", got)
+	}
+	if r := relayed(person, message); r.Class != submit.HandedOver {
+		t.Errorf("the same again: %+v", r)
+	}
+	// The server gives it to the colleague itself: its sender hears of that, once.
+	h.until("the remark", func() bool { return strings.Contains(strings.Join(h.folder("mario", "INBOX"), ""), "Subject: PEC: non tutti in A e Cc") })
+	if n := strings.Count(strings.Join(h.folder("mario", "INBOX"), ""), "Subject: PEC: non tutti in A e Cc"); n != 1 {
+		t.Errorf("%d remarks", n)
 	}
 	if r := relayed("", "From: postmaster@ordinary.example\r\nSubject: nobody there\r\n\r\nx\r\n"); r.Class != submit.HandedOver {
 		t.Errorf("a bounce: %+v", r)

@@ -90,12 +90,13 @@ type Submission struct {
 	ClientHeader    [32]byte  // SHA-256 of the header as it came, but for the PIN: it tells a retry
 
 	// Of what comes from a groupware server; empty for anything else.
-	Relay          string  // its name
-	OrdinarySender string  // the sender's ordinary address, lower case: for the audit log only; may be empty
-	ReturnTo       string  // reverse path as the server gave it: to whom notices of failure go
-	EnvID          string  // of MAIL, decoded (RFC 3461 section 4.4)
-	Return         string  // FULL or HDRS; empty: not said
-	Asked          []Asked // for Recipients
+	Relay          string           // its name
+	OrdinarySender string           // the sender's ordinary address, lower case: for the audit log only; may be empty
+	ReturnTo       string           // reverse path as the server gave it: to whom notices of failure go
+	EnvID          string           // of MAIL, decoded (RFC 3461 section 4.4)
+	Return         string           // FULL or HDRS; empty: not said
+	Asked          []Asked          // for Recipients
+	Warn           []policy.Warning // what its sender is told, once it is accepted
 	// Way is the SHA-256, in hexadecimal digits, of the Received fields of a message to
 	// which no ClientMessageID was given: only its repetition came the same way at the
 	// same time. Empty: there were none, or a ClientMessageID.

@@ -72,7 +72,7 @@ func (r *relayed) describe(s *Submission) {
 		u, _ := r.policy.User(r.who.User) // known: the verdict names them
 		s.ReturnTo = cmp.Or(r.verdict.Ordinary, u.Email)
 	}
-	s.Return, s.EnvID, s.Asked, s.Way = r.ret, r.envID, r.asked, r.way
+	s.Return, s.EnvID, s.Asked, s.Way, s.Warn = r.ret, r.envID, r.asked, r.way, r.verdict.Warn
 }
 
 // takes tells whether a PIN may come in a way: those of the mailbox that this server

@@ -247,7 +247,8 @@ func TestRelayInternalRecipientsWarn(t *testing.T) {
 		t.Fatal(got)
 	}
 	s.stop(t)
-	if got := s.store.all(); len(got) != 1 || !strings.Contains(strings.Join(got[0].HeaderEdits, ", "), "warning: internal-recipients") {
+	if got := s.store.all(); len(got) != 1 || !strings.Contains(strings.Join(got[0].HeaderEdits, ", "), "warning: internal-recipients") ||
+		len(got[0].Warn) != 1 || !strings.Contains(got[0].Warn[0].Italian, "collega@example.org") {
 		t.Errorf("%+v", got)
 	}
 }
