@@ -52,7 +52,7 @@ func TestAGroupwareServerSendsForItsUsers(t *testing.T) {
 			from, []string{boxB}, strings.NewReader(message), submit.Hooks{})
 	}
 	const person = "mario@ordinary.example"
-	message := "Received: from ex01.corp.example by ex01.corp.example; Sun, 22 Nov 2026 10:00:00 +0100\r\nFrom: Mario <" + person + ">\r\nTo: <" + boxB + ">\r\nCc: <collega@ordinary.example>\r\nSubject: [PEC] prova\r\nMessage-ID: <gw1@ex01.corp.example>\r\nDate: Sun, 22 Nov 2026 10:00:00 +0100\r\n\r\nciao\r\n"
+	message := "Received: from ex01.corp.example by ex01.corp.example; Sun, 22 Nov 2026 10:00:00 +0100\r\nFrom: Mario <" + person + ">\r\nTo: <" + boxB + ">\r\nCc: <collega@interno.example>\r\nSubject: [PEC] prova\r\nMessage-ID: <gw1@ex01.corp.example>\r\nDate: Sun, 22 Nov 2026 10:00:00 +0100\r\n\r\nciao\r\n"
 	if r := relayed(person, strings.ReplaceAll(message, "[PEC] ", "")); r.Code != 550 || !strings.Contains(r.Text, "[PEC]") {
 		t.Errorf("unmarked: %+v", r)
 	}
