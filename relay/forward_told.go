@@ -191,7 +191,7 @@ type Forward = forward.Item
 
 // Forwards returns what waits for the smarthost, at most most items.
 func Forwards(ctx context.Context, store *mailbox.Store, most int) (out []Forward, err error) {
-	err = store.View(ctx, func(tx *mailbox.Tx) error { out, err = forward.List(tx, most); return err })
+	err = store.View(ctx, func(tx *mailbox.Tx) error { out, err = forward.Shown(tx, most); return err })
 	return out, err
 }
 

@@ -22,6 +22,7 @@ import (
 type halt struct {
 	Suspended bool      `json:"suspended,omitempty"` // the provider refused the login
 	Until     time.Time `json:"until,omitzero"`      // its hours of sending begin then
+	Down      time.Time `json:"down,omitzero"`       // the provider did not answer, and is asked again then
 }
 
 func haltKey(box string) string { return "halt/" + strings.ToLower(box) }
@@ -52,13 +53,21 @@ func (s *Service) noteHalt(ctx context.Context, box string, h halt) error {
 // moves the beginning of its hours a little.
 func (h halt) same(o halt) bool {
 	d := h.Until.Sub(o.Until)
-	return h.Suspended == o.Suspended && h.Until.IsZero() == o.Until.IsZero() && d > -time.Minute && d < time.Minute
+	return h.Suspended == o.Suspended && h.Until.IsZero() == o.Until.IsZero() && d > -time.Minute && d < time.Minute && h.Down.Equal(o.Down)
 }
 
 // next is when something that is due at a time goes on.
 func (h halt) next(s *Submission, at *time.Time) *time.Time {
-	if s.State == Queued && !s.AnyHours && at != nil && h.Until.After(*at) {
-		return &h.Until
+	if s.State != Queued || at == nil {
+		return at
+	}
+	for _, held := range []struct {
+		until time.Time
+		binds bool
+	}{{h.Until, !s.AnyHours}, {h.Down, true}} {
+		if held.binds && held.until.After(*at) {
+			at = &held.until
+		}
 	}
 	return at
 }

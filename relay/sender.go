@@ -27,6 +27,10 @@ func (s *Service) send(ctx context.Context, w *worker) {
 		if wait := s.sendsIn(w.acc); wait > 0 {
 			h.Until = s.opt.Store.Now().Add(wait).Round(time.Second).UTC()
 		}
+		if w.down > 0 {
+			h.Down = w.halt.Down // until it is known better
+		}
+		w.halt = h
 		if err := s.noteHalt(ctx, w.acc.Box, h); err != nil && ctx.Err() == nil {
 			s.opt.Events.Fault("send", w.acc.Box, err)
 		}

@@ -111,7 +111,12 @@ func (s *Service) unreached(ctx context.Context, w *worker, r turnEnd, rest []ta
 	if err == nil && w.down > 0 {
 		err = s.tellQueueLate(ctx, w, r.why)
 	}
-	return max(r.wait, time.Second), false, err
+	wait := max(r.wait, time.Second)
+	if err == nil {
+		w.halt.Down = s.opt.Store.Now().Add(wait).Truncate(time.Second).UTC()
+		err = s.noteHalt(ctx, w.acc.Box, w.halt)
+	}
+	return wait, false, err
 }
 
 // parted tells the messages of their own from the work of batches, which it puts

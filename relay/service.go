@@ -109,6 +109,7 @@ type worker struct {
 	tries   map[spot]int  // of messages that cannot be fetched; the fetcher's alone
 	turn    string        // line of the batch that went last; the sender's alone
 	down    int           // attempts in a row that could not reach the provider; the sender's alone
+	halt    halt          // why nothing leaves, as it was last noted; the sender's alone
 	answers bool          // its provider was reached by the last attempt; the sender's alone
 	late    bool          // its senders were told that nothing leaves, or may have been; the sender's alone
 	// The last connection hung: see gates.go. The first is the sender's alone, the

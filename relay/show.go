@@ -23,7 +23,9 @@ type Shown struct {
 	Recovered string `json:"recovered,omitempty"`
 	// Hours is when the hours of the mailbox let it go on; left out where they do not
 	// keep it waiting.
-	Hours       *time.Time       `json:"hours,omitempty"`
+	Hours *time.Time `json:"hours,omitempty"`
+	// Looking is how far the search for its receipt is; left out where there is none.
+	Looking     *ShownLooking    `json:"looking,omitempty"`
 	SubmittedAt time.Time        `json:"submitted_at"`
 	SHA256      string           `json:"sha256"`
 	Resent      time.Time        `json:"resent,omitzero"` // when the gateway itself handed it over a second time (uncertain: resend)
@@ -105,6 +107,9 @@ func Show(ctx context.Context, store *mailbox.Store, name string) (shown Shown, 
 		}
 		if h.Until.After(tx.Now()) && !s.AnyHours && (s.State == Queued || s.batch() && s.Rest == Queued) {
 			shown.Hours = &h.Until
+		}
+		if shown.Looking, err = showLooking(tx, s); err != nil {
+			return err
 		}
 		if shown.Receipts, err = showReceipts(tx, s.ID, -1); err != nil {
 			return err

@@ -131,7 +131,7 @@ func (l *looking) saw(now time.Time, a Account, blind string) {
 	case since < 0:
 		l.Gap, since = "the clock was put back", 0
 	case since > a.maxUnseen():
-		l.Gap, since = "nobody looked for "+since.Round(time.Second).String(), a.maxUnseen()
+		l.Gap, since = "nobody looked for "+policy.Term(since), a.maxUnseen()
 	}
 	l.Seen = now.UTC()
 	l.Read += since

@@ -180,7 +180,7 @@ func (p *queuePrinter) line(it relay.QueueItem) error {
 	if it.Batch != nil {
 		to += "; " + batchText(it.Batch, it.ID)
 	}
-	next := p.next(it.Next)
+	next := nextText(it.Next, p.loc)
 	if it.StateReason == relay.ReasonSuspended {
 		next = "suspended" // until the password is another one
 	}
@@ -189,14 +189,15 @@ func (p *queuePrinter) line(it relay.QueueItem) error {
 	return err
 }
 
-func (p *queuePrinter) next(at *time.Time) string {
+// nextText is when something is tried next.
+func nextText(at *time.Time, loc *time.Location) string {
 	if at == nil {
 		return "-"
 	}
 	if !at.After(time.Now()) {
 		return "now" // its turn comes
 	}
-	return at.In(p.loc).Format(time.DateTime)
+	return at.In(loc).Format(time.DateTime)
 }
 
 func (p *queuePrinter) end() error {

@@ -56,7 +56,7 @@ func printForwards(out io.Writer, all []relay.Forward, loc *time.Location) error
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "ID\tKIND\tTO\tQUEUED\tATTEMPTS\tNEXT\tLAST ERROR")
 	for _, f := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", f.ID, f.Kind, f.To, f.Queued.In(loc).Format(time.DateTime), f.Attempts, f.Due.In(loc).Format(time.DateTime), f.Error)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", f.ID, f.Kind, f.To, f.Queued.In(loc).Format(time.DateTime), f.Attempts, nextText(&f.Due, loc), f.Error)
 	}
 	return w.Flush()
 }

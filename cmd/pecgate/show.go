@@ -93,6 +93,23 @@ func sentText(s relay.Shown) string {
 	return "not sent through this gateway; its original was found at the provider"
 }
 
+// printLooking says what something uncertain waits for, and until when.
+func printLooking(w io.Writer, l *relay.ShownLooking, loc *time.Location) {
+	until := "the mailbox could be read for long enough"
+	if !l.Until.IsZero() {
+		until = l.Until.In(loc).Format(time.DateTime) + ", if the mailbox can be read until then"
+	}
+	fmt.Fprintf(w, "Waits for\ta receipt that quotes its Message-ID, until %s\n", until)
+	fmt.Fprintf(w, "  looked\tlast at %s; the mailbox could be read for %s so far\n", l.Seen.In(loc).Format(time.DateTime), l.Read)
+	for _, x := range []struct{ what, why string }{
+		{"not readable", l.Blind}, {"it was not readable throughout", l.Gap}, {"not sent again by itself", l.Quote}, {"read once more before that", l.Unread},
+	} {
+		if x.why != "" {
+			fmt.Fprintf(w, "  %s\t%s\n", x.what, x.why)
+		}
+	}
+}
+
 func printShown(out io.Writer, s relay.Shown, loc *time.Location) error {
 	state := string(s.State)
 	if s.StateReason != "" {
@@ -103,6 +120,9 @@ func printShown(out io.Writer, s relay.Shown, loc *time.Location) error {
 	fmt.Fprintf(w, "State\t%s\n", state)
 	if s.Hours != nil {
 		fmt.Fprintf(w, "Goes on\t%s, when the mailbox's hours of sending begin\n", s.Hours.In(loc).Format(time.DateTime))
+	}
+	if s.Looking != nil {
+		printLooking(w, s.Looking, loc)
 	}
 	fmt.Fprintf(w, "Mailbox\t%s, %s\n", s.Mailbox, sentText(s))
 	fmt.Fprintf(w, "Message-ID\t<%s>\n", s.MsgID)

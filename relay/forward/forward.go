@@ -48,6 +48,7 @@ import (
 //	n                 count
 //	u                 unset: since when there is no smarthost
 //	h                 true: a person asked to have one tried now
+//	w                 time before that a smarthost that fails is left alone
 //	bell              written to wake the sender
 const space = "forward"
 
@@ -205,6 +206,34 @@ func List(tx *mailbox.Tx, most int) ([]Item, error) {
 		return len(out) < most, nil
 	})
 	return out, err
+}
+
+// Shown is List for who asks when each is tried: Due is that, also while a smarthost
+// that fails is left alone.
+func Shown(tx *mailbox.Tx, most int) ([]Item, error) {
+	out, err := List(tx, most)
+	if err != nil {
+		return out, err
+	}
+	held, err := heldUntil(tx)
+	for i := range out {
+		if out[i].Due.Before(held) {
+			out[i].Due = held
+		}
+	}
+	return out, err
+}
+
+// heldUntil is until when a smarthost that fails is left alone; zero: it is not.
+func heldUntil(tx *mailbox.Tx) (at time.Time, err error) {
+	err = tx.Space(space).Get("w", &at)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	if left := at.Sub(tx.Now()); err != nil || left <= 0 || left > hostMost { // the clock was put back
+		return time.Time{}, err
+	}
+	return at, nil
 }
 
 func load(tx *mailbox.Tx, id string) (*Item, error) {

@@ -100,6 +100,9 @@ func NewSender(o Options) *Sender {
 func (s *Sender) Run(ctx context.Context) {
 	wake, stop := s.opt.Store.WatchSpace(space, "bell")
 	defer stop()
+	if err := s.begin(ctx); err != nil && ctx.Err() == nil {
+		s.opt.Fault(err) // what was under way is due when its lease is over
+	}
 	for {
 		wait, err := s.Round(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -544,14 +547,27 @@ func (s *Sender) record(ctx context.Context, it *Item, r Brought, final, held bo
 // host keeps how the smarthost stands, and tells when that changes.
 func (s *Sender) host(ctx context.Context, why error) error {
 	s.mu.Lock()
+	before := s.retryAt
 	if why == nil {
 		s.fails, s.retryAt = 0, time.Time{}
 	} else if !s.failed {
 		s.failed = true
 		s.fails++
-		s.retryAt = s.opt.Store.Now().Add(wait(hostFirst, hostMost, s.fails))
+		s.retryAt = s.opt.Store.Now().Add(wait(hostFirst, hostMost, s.fails)).UTC()
 	}
+	at := s.retryAt
 	s.mu.Unlock()
+	if !at.Equal(before) { // for who asks what waits
+		err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+			if at.IsZero() {
+				return tx.Space(space).Delete("w")
+			}
+			return tx.Space(space).Put("w", at)
+		})
+		if err != nil {
+			return err
+		}
+	}
 	return s.opt.Down(ctx, why)
 }
 
