@@ -38,6 +38,9 @@ type Options struct {
 	Zone    *time.Location   // of register years and archive days; nil: UTC
 	Now     func() time.Time // nil: time.Now
 	Events  *events.Log      // nil: none
+	// Clock tells whether the clock is synchronised, as Store.Clock says it; nil: that
+	// is not known.
+	Clock func() string
 
 	// Free asks the disk of Dir; nil: statfs. Tests give another.
 	Free func() (DiskFree, error)

@@ -28,6 +28,7 @@ func roomsAllowed() map[string][]string {
 		"mailbox/kv/badger":           {"mailbox/kv", "mailbox/planted"},
 		"mailbox/mime":                {},
 		"mailbox/archive":             {},
+		"mailbox/archive/bundle":      {"mailbox/audit", "mailbox/mime", "mailbox/pec"},
 		"mailbox/backup":              {"mailbox/kv", "mailbox/segment"},
 		"mailbox/audit":               {"mailbox/kv", "mailbox/planted"},
 		"mailbox/pec":                 {"mailbox/mime", "mailbox/pec/cms", "mailbox/planted"},

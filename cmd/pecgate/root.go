@@ -58,6 +58,7 @@ func commands(a *app) []*cobra.Command {
 		newReconcileCommand(a),
 		newVerifyCommand(a),
 		newAuditCommand(a),
+		newEvidenceCommand(a),
 		newFsckCommand(a),
 		newBackupCommand(a),
 		newRestoreCommand(a),

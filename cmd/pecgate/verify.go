@@ -18,7 +18,7 @@ const maxTrustFile = 4 << 20
 
 func newVerifyCommand(*app) *cobra.Command {
 	var asJSON bool
-	var trust []string
+	var trust, keys []string
 	var at, into string
 	c := &cobra.Command{
 		Use:   "verify FILE...",
@@ -29,11 +29,19 @@ against the headers, and the message inside. It asks nobody, and writes nothing
 but what --originals wants.
 A file that is no message at all, such as a .pdf, is named as such.
 
-FILE is a message (.eml), an mbox, a Maildir, a folder of these, or a .zip of
+FILE is an evidence bundle (of "pecgate evidence"), a message (.eml), an mbox, a Maildir, a folder of these, or a .zip of
 these. In a folder only files that hold messages are looked at; a .zip inside a
 .zip is not. Messages of an mbox are numbered from 1: box.mbox#3. What is
 unpacked lies in the folder that TMPDIR names until it was read: one message may
 have 150 MiB, one mbox 4 GiB.
+
+Of a bundle everything is checked: that the .zip holds its files and not one byte
+else, their hashes, the signature of the appliance, the audit log's proofs, every
+message again, and that the report says what they say. One line says each, then one
+each message. --key says whose signature it must be: the fingerprint that the
+appliance's administrator told, or a FILE with the public key (public-key.pem, or
+audit.key.pub of its data_dir). Without it the key is the bundle's own, and a CA that
+only the bundle knows makes nothing valid.
 
 The providers' certification authorities are known; --trust FILE adds others,
 such as that of a simulated provider. Signatures are judged as of the time they
@@ -64,7 +72,8 @@ Exit status: 0 if all are valid or valid-historic; 1 if one is not, could not be
 read or is not there, or if an original could not be written; 2 wrong usage.`,
 		Example: `  pecgate verify receipt.eml
   pecgate verify --json Maildir export.zip | jq -r 'select(.kind == "delivery") | .recipient'
-  pecgate verify receipts.mbox --originals recovered`,
+  pecgate verify receipts.mbox --originals recovered
+  pecgate verify evidence.zip --key 2f6c...`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("verify needs a FILE: a message, an mbox, a Maildir, a folder or a .zip")
@@ -84,7 +93,11 @@ read or is not there, or if an original could not be written; 2 wrong usage.`,
 			if o.Trust, err = readTrust(trust); err != nil {
 				return &exitError{exitUsage, err.Error()}
 			}
-			v := &verifier{reader: pec.NewReader(o), files: args, bar: newBar(c.ErrOrStderr())}
+			fingerprints, err := readKeys(keys)
+			if err != nil {
+				return &exitError{exitUsage, err.Error()}
+			}
+			v := &verifier{reader: pec.NewReader(o), keys: fingerprints, files: args, bar: newBar(c.ErrOrStderr())}
 			if c.Flags().Changed("originals") {
 				if v.originals, err = openOriginals(into, args); err != nil {
 					return &exitError{exitUsage, err.Error()}
@@ -106,6 +119,7 @@ read or is not there, or if an original could not be written; 2 wrong usage.`,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object per message")
 	c.Flags().StringArrayVar(&trust, "trust", nil, "PEM `FILE` with further certification authorities; may be repeated")
+	c.Flags().StringArrayVar(&keys, "key", nil, "`FILE|FINGERPRINT` of the key that must have signed a bundle; may be repeated")
 	c.Flags().StringVar(&into, "originals", "", "folder `DIR` for the originals recovered from complete receipts and envelopes")
 	c.Flags().StringVar(&at, "at", "", "`TIME` to take for now")
 	return c

@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"pecgate/mailbox/archive/bundle"
 	"pecgate/mailbox/pec"
 )
 
@@ -30,8 +31,11 @@ func (p *verifyPrinter) print(m verified) error {
 		p.good, p.count = true, map[string]int{}
 	}
 	p.count[m.Verdict]++
-	p.good = p.good && proven(m.Report) && m.original.err == nil
+	p.good = p.good && (proven(m.Report) || m.expected) && m.original.err == nil
 	line := []byte(sentence(m) + "\n" + originalLine(m))
+	if m.bundle != nil {
+		line = []byte(bundleLines(m))
+	}
 	if p.json {
 		var err error
 		if line, err = jsonLine(m, p.originals); err != nil {
@@ -69,6 +73,9 @@ type verifyLine struct {
 	File string `json:"file"`
 	*pec.Report
 	SignedAt *time.Time `json:"signed_at"`
+	// Bundle is what was checked of an evidence bundle; its messages have lines of
+	// their own.
+	Bundle *bundle.Checked `json:"bundle,omitempty"`
 }
 
 // originalsLine is one line of `verify --json --originals`.
@@ -79,7 +86,7 @@ type originalsLine struct {
 }
 
 func jsonLine(m verified, originals bool) ([]byte, error) {
-	l := originalsLine{verifyLine: verifyLine{File: m.file, Report: m.Report}, Recovered: m.original.recovered, NoOriginal: m.original.why()}
+	l := originalsLine{verifyLine: verifyLine{File: m.file, Report: m.Report, Bundle: m.bundle}, Recovered: m.original.recovered, NoOriginal: m.original.why()}
 	if !m.SignedAt.IsZero() {
 		l.SignedAt = &m.SignedAt
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pecgate/mailbox/archive"
+	"pecgate/mailbox/archive/bundle"
 	"pecgate/mailbox/mime"
 	"pecgate/mailbox/pec"
 )
@@ -20,11 +21,14 @@ type verified struct {
 	file string
 	*pec.Report
 	original original
+	bundle   *bundle.Checked // of an evidence bundle: what was checked
+	expected bool            // a bundle holds it as what it is: a submission bears no signature
 }
 
 // verifier reads the messages of files and judges several at once.
 type verifier struct {
 	reader    *pec.Reader
+	keys      []string   // fingerprints, one of which must have signed a bundle; none: not pinned
 	originals *originals // nil: none are wanted
 	files     []string
 	bar       *bar
@@ -43,6 +47,8 @@ type result struct {
 	report   *pec.Report
 	original original
 	err      error
+	bundle   *bundle.Checked
+	expected bool
 }
 
 // run calls print for every message in the order of the files, from the
@@ -78,7 +84,7 @@ func (v *verifier) run(ctx context.Context, print func(verified) error) (err err
 		if res.err != nil {
 			res.report = unreadable(res.err)
 		}
-		if err := print(verified{j.file, res.report, res.original}); err != nil {
+		if err := print(verified{j.file, res.report, res.original, res.bundle, res.expected}); err != nil {
 			return fmt.Errorf("print: %w", err)
 		}
 	}
@@ -113,6 +119,12 @@ func (v *verifier) walk(ctx context.Context, order chan<- judged, places chan st
 		}
 	}
 	for i, file := range v.files {
+		if isBundle(file) {
+			if !v.bundled(ctx, file, send) {
+				return
+			}
+			continue
+		}
 		o := archive.Options{
 			LeftAside: func(string) { v.leftAside++ },
 			Progress: func(done, total int64) {

@@ -104,6 +104,7 @@ func Listen(o Options) (*Control, error) {
 	c.pinRoutes(mux)
 	c.backupRoutes(mux)
 	c.reconcileRoutes(mux)
+	mux.HandleFunc("POST /v1/evidence", c.evidence)
 	mux.Handle("/", c.audited("unknown", c.unknown))
 	c.http = &http.Server{
 		Handler:           mux,

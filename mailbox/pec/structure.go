@@ -157,29 +157,43 @@ func (m *message) mixed() *mime.Part {
 	return p
 }
 
-// daticert finds and reads daticert.xml at its one place. problem says why
-// there is none that can be used; both are nil where there is none at all.
-func (m *message) daticert(room []byte) (cert *daticert, problem error, err error) {
+// daticertPart finds daticert.xml at its one place. problem says why there is none
+// that can be used; both are nil where there is none at all.
+func (m *message) daticertPart() (found *mime.Part, problem error) {
 	mixed := m.mixed()
 	if mixed == nil {
-		return nil, nil, nil
+		return nil, nil
 	}
-	var found *mime.Part
 	for i := range mixed.Children {
 		p := &mixed.Children[i]
 		if !named(p, "daticert.xml") {
 			continue
 		}
 		if found != nil {
-			return nil, errors.New("there are two of them"), nil
+			return nil, errors.New("there are two of them")
 		}
 		found = p
 	}
-	if found == nil {
-		return nil, nil, nil
+	if found != nil && (mixed.HeaderOff > found.HeaderOff || found.BodyOff+found.BodyLen > mixed.BodyOff+mixed.BodyLen) {
+		return nil, errors.New("it lies outside of the signed part")
 	}
-	if mixed.HeaderOff > found.HeaderOff || found.BodyOff+found.BodyLen > mixed.BodyOff+mixed.BodyLen {
-		return nil, errors.New("it lies outside of the signed part"), nil
+	return found, nil
+}
+
+// encodingOf is the transfer encoding of a part, in lower case.
+func encodingOf(p *mime.Part) string {
+	if p.Encoding == "" {
+		return "7bit"
+	}
+	return strings.ToLower(p.Encoding)
+}
+
+// daticert finds and reads daticert.xml. problem says why there is none that can be
+// used; both are nil where there is none at all.
+func (m *message) daticert(room []byte) (cert *daticert, problem error, err error) {
+	found, problem := m.daticertPart()
+	if found == nil {
+		return nil, problem, nil
 	}
 	raw, err := readPart(m.r, found, maxDaticert, room)
 	var bad partError
