@@ -48,9 +48,10 @@ func (s *Service) Wandered(header []byte) string { return forward.Wandered(s.opt
 // Looped tells why something of a groupware server must not leave as a PEC, or
 // nothing: its header says that it is one of our own copies or notices that comes
 // back, or the answer of a machine, as to a copy. What a machine writes of its own
-// accord, like an invoice, may leave. A null reverse path is the caller's affair.
+// accord, like an invoice, may leave; what says so and refers to a message all the same,
+// like a ticket, as often as machines.go says. A null reverse path is the caller's affair.
 func (s *Service) Looped(header []byte) string {
-	return forward.Check{Hostname: s.opt.Hello, Address: s.opt.Address, Answers: true}.Header(header)
+	return forward.Check{Hostname: s.opt.Hello, Address: s.opt.Address, Answers: true, Own: s.machines.again}.Header(header)
 }
 
 // saidByProvider tells whether what arrived is believed, or is an anomaly envelope,

@@ -87,7 +87,8 @@ type Service struct {
 	suspects chan struct{}
 	gates    gates
 	// fetched is what the watch knows of mailboxes; the watch's alone.
-	fetched map[string]*fetchWatch
+	fetched  map[string]*fetchWatch
+	machines machines
 	// roundFor is the constant of that name; tests take none.
 	roundFor time.Duration
 
@@ -161,7 +162,8 @@ func New(o Options) *Service {
 		o.StopWait = stopWait
 	}
 	return &Service{
-		opt: o, reload: make(chan struct{}, 1), rejudge: make(chan struct{}, 1), perRound: messagesPerRound, roundFor: roundFor, workers: map[string]*worker{},
+		machines: machines{now: o.Store.Now, sent: map[[32]byte]*machine{}},
+		opt:      o, reload: make(chan struct{}, 1), rejudge: make(chan struct{}, 1), perRound: messagesPerRound, roundFor: roundFor, workers: map[string]*worker{},
 		holder: o.Store.Opened() + "/" + rand.Text(), handOver: submit.Send, suspects: make(chan struct{}, 1), fences: map[string]uint64{}, fetched: map[string]*fetchWatch{},
 	}
 }

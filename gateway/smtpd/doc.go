@@ -38,6 +38,9 @@
 //     anew at each message and at its end. Who the user is policy.DecideRelay finds in
 //     envelope and header; from there on a message is a submission like any other.
 //     What has no sender is the administrator's, without a PIN, and goes nowhere else.
+//     Ordinary mail that passes on shows no PIN either (relay_passing_pin.go).
+//   - The secret of a server (relay_secret.go) is looked at before anything else of a
+//     message is and cut there: nothing that is judged, written or logged has it.
 //   - A message by BDAT (relay_bdat.go) is whole when all octets of the chunk with LAST
 //     are there. The library sees no chunk; one that is refused is passed over.
 //   - Everything on a connection happens in its one goroutine, except Close.

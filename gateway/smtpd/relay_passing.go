@@ -90,16 +90,38 @@ func (in *passage) receive() (Receipt, error) {
 			Relay: in.peer.Name, From: in.from, To: in.asked, EnvID: in.envID, Return: in.ret, Remote: in.c.Remote(), Received: in.srv.opt.Now(),
 		})
 	}
-	if err := in.fill(in.body, d, in.head, fault); err != nil {
+	look := newPassingLook(in.from, in.head)
+	switch err := in.fill(in.body, d, in.head, fault, look); {
+	case err == errPINInside && in.from == "": // a refusal would be told to nobody
+		return in.instead(look)
+	case err == errPINInside:
+		return Receipt{}, pinInside()
+	case err != nil:
 		return Receipt{}, err
 	}
 	return Receipt{Passed: true}, nil
 }
 
+// instead files what holds a PIN and has no sender, without the PIN.
+func (in *passage) instead(look *passingLook) (Receipt, error) {
+	d, err := in.srv.opt.Relay.Strays.Begin(in.ctx, Stray{Relay: in.peer.Name, Recipients: in.to, Remote: in.c.Remote(), Received: in.srv.opt.Now()})
+	if err != nil {
+		return Receipt{}, err
+	}
+	defer d.Abort()
+	if _, err := d.Write(look.without(false, in.body.leak)); err != nil {
+		return Receipt{}, err
+	}
+	if err := d.Commit(in.srv.ctx); err != nil {
+		return Receipt{}, err
+	}
+	return Receipt{Stray: true}, nil
+}
+
 // fill takes a message from the connection into a delivery and makes it durable; read
 // is what was taken of it already. fault is told at its end: the client does not read
 // before it has sent everything.
-func (s *relaySession) fill(b *body, d StrayDelivery, read []byte, fault error) error {
+func (s *relaySession) fill(b *body, d StrayDelivery, read []byte, fault error, look *passingLook) error {
 	if d != nil {
 		defer d.Abort()
 	}
@@ -117,6 +139,7 @@ func (s *relaySession) fill(b *body, d StrayDelivery, read []byte, fault error) 
 		if err != nil {
 			return err
 		}
+		look.more(piece)
 		if b.leak.seen() {
 			fault = secretInside()
 		} else if b.n <= s.srv.opt.MaxSize && !b.dirty {
@@ -136,6 +159,9 @@ func (s *relaySession) fill(b *body, d StrayDelivery, read []byte, fault error) 
 	}
 	if err := s.stillPeer(); err != nil {
 		return err
+	}
+	if look.means() {
+		return errPINInside
 	}
 	return d.Commit(s.srv.ctx)
 }

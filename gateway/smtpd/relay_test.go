@@ -164,7 +164,7 @@ func TestRelayed(t *testing.T) {
 
 // Every sentence of a relay fits a reply line (RFC 5321 section 4.5.3.1.5) and is ASCII.
 func TestRelaySentences(t *testing.T) {
-	for _, r := range []*refusal{relayWinmail(), notAPeer(), noCertificate(), noServerLogin(), notOrdinary(), unclearTag(), noPINWay(true), badReversePath()} {
+	for _, r := range []*refusal{relayWinmail(), notAPeer(), noCertificate(), noServerLogin(), notOrdinary(), unclearTag(), noPINWay(true), badReversePath(), noSecret(0), secretInside(), pinInside()} {
 		for _, text := range []string{r.italian, r.english} {
 			if len(text) > 450 || strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }) {
 				t.Errorf("%d octets: %s", len(text), text)

@@ -34,6 +34,10 @@ type Check struct {
 	Address  string // where our notices come from
 	Machines bool   // what a machine wrote, too (RFC 3834)
 	Answers  bool   // of that only answers, and what a rule of a mailbox sent on
+	// Own is asked of what refers to a message and says all the same that it is none's
+	// answer (auto-generated, RFC 3834 section 5), as the mail of ticket systems: why it
+	// must not leave, or nothing. Some machines answer so. nil: it is an answer.
+	Own func(header []byte) string
 }
 
 // Marked tells why a message must not be forwarded, or nothing: by the header of
@@ -49,8 +53,9 @@ func (c Check) Marked(r io.ReaderAt, off, length int64) (string, error) {
 
 // Header is Marked for a header that is at hand.
 func (c Check) Header(header []byte) string {
-	hops, answers, written := 0, false, ""
+	hops, answers, refers, own, written := 0, false, false, false, ""
 	var precedence string
+	suppress := false
 	for _, f := range mime.Fields(header) {
 		value := strings.Join(strings.Fields(f.Body()), " ")
 		low := strings.ToLower(value)
@@ -64,15 +69,16 @@ func (c Check) Header(header []byte) string {
 				return "it is a notice of ours"
 			}
 		case "in-reply-to", "references":
-			answers = answers || value != ""
+			refers = refers || value != ""
 		case "auto-submitted": // RFC 3834 section 5
 			word := low[:len(low)-len(strings.TrimLeft(low, "abcdefghijklmnopqrstuvwxyz-"))]
 			if word != "no" {
 				written = "it was written by a machine (Auto-Submitted)"
 			}
-			if word == "auto-replied" || word == "auto-notified" {
-				answers = true
-			}
+			answers = answers || word == "auto-replied" || word == "auto-notified"
+			own = word == "auto-generated"
+		case "x-auto-response-suppress": // Exchange writes it into its answers, which it calls auto-generated
+			suppress = true
 		case "precedence":
 			precedence, _, _ = strings.Cut(low, " ")
 		case "x-autoreply", "x-autorespond", "x-autoreply-from", "x-auto-reply-from", "x-mail-autoreply", "x-ms-exchange-inbox-rules-loop":
@@ -85,7 +91,7 @@ func (c Check) Header(header []byte) string {
 			}
 		case "return-path":
 			if value == "<>" {
-				written = "it has a null return path"
+				written, suppress = "it has a null return path", true
 			}
 		}
 	}
@@ -93,10 +99,15 @@ func (c Check) Header(header []byte) string {
 	case "auto_reply", "auto-reply":
 		written, answers = "it was written by a machine (Precedence)", true
 	case "bulk", "junk":
-		if answers && written == "" {
+		if (answers || refers) && written == "" {
 			written = "it was written by a machine (Precedence)"
 		}
+		suppress = true
 	}
+	if refers && own && !answers && !suppress && c.Answers && c.Own != nil && hops <= maxHops {
+		return c.Own(header)
+	}
+	answers = answers || refers
 	switch {
 	case hops > maxHops:
 		return fmt.Sprintf("it has %d Received fields", hops)
