@@ -204,7 +204,7 @@ func unmade(tx *mailbox.Tx, id string) (*Submission, error) {
 	}
 	s := &Submission{
 		ID: id, MsgID: childMsgID(b.Box, id), Box: b.Box, User: b.User, Person: b.Person, Message: b.Message, Size: b.Size,
-		SubmittedAt: b.SubmittedAt, State: b.Rest, StateReason: b.RestReason, Doubt: b.Doubt, Released: b.Released, Began: b.Began,
+		SubmittedAt: b.SubmittedAt, State: b.Rest, StateReason: b.RestReason, Doubt: b.Doubt, Released: b.Released, Began: b.Began, Away: b.Away,
 		Since: b.RestSince, Batch: batch, Number: n, Unconfirmed: b.Unconfirmed,
 	}
 	if b.visible(n) {

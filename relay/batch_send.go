@@ -130,7 +130,7 @@ func (s *Service) leaseNext(ctx context.Context, batch string, perMinute int) (*
 			if err := b.begins(tx); err != nil {
 				return err
 			}
-			sub.StateReason, sub.Released, sub.Began = "", b.Released, b.Began
+			sub.StateReason, sub.Released, sub.Began, sub.Away = "", b.Released, b.Began, b.Away
 		}
 		b.Next++
 		b.Attempts++

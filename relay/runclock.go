@@ -77,16 +77,19 @@ func (s *Service) tick(ctx context.Context) (c runClock, err error) {
 // begins notes that the time of trying begins now.
 func (s *Submission) begins(tx *mailbox.Tx) (err error) {
 	s.Began, err = hasRun(tx)
-	s.LateTold = false
-	return err
+	o, err2 := outageOf(tx, s.Box)
+	s.Away, s.LateTold = o.until(s.Began), false
+	return errors.Join(err, err2)
 }
 
-// triedFor is how long a submission has been tried.
+// triedFor is how long a submission has been tried, without the time in which its
+// provider could not be reached.
 func (s *Service) triedFor(ctx context.Context, sub *Submission) (d time.Duration, err error) {
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
 		ran, err := hasRun(tx)
-		d = max(0, ran-sub.Began)
-		return err
+		o, err2 := outageOf(tx, sub.Box)
+		d = max(0, ran-sub.Began-max(0, o.until(ran)-sub.Away))
+		return errors.Join(err, err2)
 	})
 	return d, err
 }

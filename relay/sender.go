@@ -211,6 +211,9 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 	s.count(ctx, w, r)
 	s.opt.Events.Attempt(sub.Box, sub.ID, sub.Attempts, string(r.Class), string(r.Stage), r.Code, r.Err)
 	tried, err := s.triedFor(ctx, sub)
+	if err == nil {
+		err = s.noteOutage(ctx, sub.Box, unreachable(r))
+	}
 	if err != nil {
 		return 0, err
 	}

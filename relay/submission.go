@@ -45,6 +45,8 @@ import (
 //	ids                   time of the newest id, in milliseconds: see NextID
 //	clock                 how long the gateway has run: see runclock.go
 //	l/<mailbox>           who fetches it, and until when: see lease.go
+//	halt/<mailbox>        why nothing of it leaves: see halt.go
+//	down/<mailbox>        how long its provider could not be reached: see outage.go
 //	login/<mailbox>/<service>  a login that the provider refused: see login.go
 //	quota/<mailbox>  expect/<mailbox>/<id>  its room at the provider: see room.go
 //	told/restored/<login> the restore of which the administrator was told
@@ -103,6 +105,7 @@ type Submission struct {
 	Events    int           `json:"events"`
 	Fence     uint64        `json:"fence"`               // number of the newest lease
 	Began     time.Duration `json:"began,omitempty"`     // how long the gateway had run when its trying began
+	Away      time.Duration `json:"away,omitempty"`      // how long its provider could not be reached until then (outage.go)
 	LateTold  bool          `json:"late_told,omitempty"` // its sender was told that it waits
 	Crashes   int           `json:"crashes,omitempty"`   // in a row: attempts during which the gateway ended or panicked
 
