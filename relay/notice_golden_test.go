@@ -257,6 +257,8 @@ func (r *reading) watches() {
 	unseen := alarm{box: testBox, kind: "overdue"}
 	unseen.words(watchLine{For: awaitAcceptance, Term: duration(30 * time.Minute), Unseen: true}, 2, "- 01abc  2026-03-01 08:00Z\n  a@pec.example")
 	r.alarm("acceptance unseen", unseen)
+	unseen.words(watchLine{For: awaitDelivery, Term: duration(12 * time.Hour), Unseen: true, Inactive: true}, 2, "- 01abc  2026-03-01 08:00Z\n  a@pec.example")
+	r.alarm("receipts of a mailbox that is not active", unseen)
 	one := alarm{box: testBox, kind: "overdue"}
 	one.words(watchLine{For: awaitAcceptance, Term: duration(30 * time.Minute)}, 1, "- 01abc-0001  2026-03-01 08:00Z\n  a@pec.example")
 	first, summary := one, one

@@ -28,7 +28,9 @@ func TestExpiryDoesNotCountAnOutage(t *testing.T) {
 		hours int
 		state State
 	}{{away, 12, Queued}, {putOff, 4, Queued}, {away, 6, Queued}, {putOff, 4, Queued}, {putOff, 4, NotAccepted}} {
-		x.s.handOver = func(context.Context, submit.Server, string, []string, submit.Body, submit.Hooks) submit.Result { return step.r }
+		x.s.handOver = func(context.Context, submit.Server, string, []string, submit.Body, submit.Hooks) submit.Result {
+			return step.r
+		}
 		x.works(time.Duration(step.hours) * time.Hour)
 		if s := stored(t, x.store, id); s.State != step.state {
 			t.Fatalf("after %d hours of %q it is %s (%s)", step.hours, step.r.Text, s.State, s.StateReason)

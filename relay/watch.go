@@ -250,8 +250,9 @@ func (s *Service) watchOver(tx *mailbox.Tx, clock runClock, read map[string]time
 		return w.put(tx, id, due)
 	}
 	term := terms[w.Step]
-	unseen := w.For == awaitAcceptance && notReadSince(read, sub.Box, tx.Now(), clock.Ran-w.Start-term)
-	l := watchLine{For: w.For, Term: duration(term), Unseen: unseen}
+	unread := w.For == awaitAcceptance && notReadSince(read, sub.Box, tx.Now(), clock.Ran-w.Start-term)
+	unseen := unread || !acc.Active
+	l := watchLine{For: w.For, Term: duration(term), Unseen: unseen, Inactive: !acc.Active}
 	why := fmt.Sprintf("no %s within %s", w.For.words(), l.Term)
 	switch {
 	case unseen && w.Unseen:
@@ -261,7 +262,7 @@ func (s *Service) watchOver(tx *mailbox.Tx, clock runClock, read map[string]time
 	case unseen: // what is known once it is read again is told as well
 		w.Unseen = true
 		err = w.put(tx, id, clock.Ran+unseenAgain)
-		why = fmt.Sprintf("no %s seen within %s: the mailbox could not be read at the provider", w.For.words(), l.Term)
+		why = fmt.Sprintf("no %s seen within %s: %s", w.For.words(), l.Term, l.unseenWhy())
 	default:
 		if w.Step++; w.Step < len(terms) {
 			err = w.put(tx, id, w.Start+terms[w.Step])
@@ -319,7 +320,10 @@ func (s *Service) noteLate(tx *mailbox.Tx, sub *Submission, l watchLine, step in
 	}
 	what, words := fmt.Sprintf("%s-%d", l.For, step), "no "+l.For.words()
 	if l.Unseen { // a notice of its own: its text is another
-		what, words = string(l.For)+unseenKind, words+" seen: the mailbox could not be read"
+		what, words = string(l.For)+unseenKind, words+" seen: "+l.unseenWhy()
+	}
+	if l.Inactive {
+		what = string(l.For) + inactiveKind
 	}
 	if sub.child() {
 		what += "." + sub.Batch // told of in its own way (watch_batch.go)
@@ -341,6 +345,15 @@ type watchLine struct {
 	Message mailbox.MessageID `json:"message,omitempty"` // that was not read
 	From    string            `json:"from,omitempty"`    // who sent it
 	Unseen  bool              `json:"unseen,omitempty"`  // the mailbox could not be read: it may have come
+	// Inactive: of Unseen, the policy says that it is not read (active: false).
+	Inactive bool `json:"inactive,omitempty"`
+}
+
+func (l watchLine) unseenWhy() string {
+	if l.Inactive {
+		return "the mailbox is not active in the policy, so nobody reads it at the provider"
+	}
+	return "the mailbox could not be read at the provider"
 }
 
 // watchLines is the prefix of what one person is to be told of one kind.

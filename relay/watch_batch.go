@@ -37,7 +37,7 @@ func lateOf(prefix string) (box string, of awaited, step int, batch, login strin
 	kind, number, _ := strings.Cut(what, "-")
 	step, err = strconv.Atoi(number)
 	if err != nil {
-		step = 1 // -unseen; or none
+		step = 1 // -unseen, -inactive; or none
 	}
 	return strings.Join(part[:len(part)-2], "/"), awaited(kind), step, batch, part[len(part)-1], nil
 }
@@ -139,7 +139,7 @@ func (s *Service) lateBatchGoesOn(ctx context.Context, clock runClock, prefix st
 func (s *Service) lateAfter(box, prefix string, of awaited, step int) time.Duration {
 	acc := s.account(box)
 	d := acc.Watch.longest(of, step)
-	if strings.Contains(prefix, unseenKind+".") {
+	if strings.Contains(prefix, unseenKind+".") || strings.Contains(prefix, inactiveKind+".") {
 		d += unseenMost(acc) + firstLook
 	}
 	return d

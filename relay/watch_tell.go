@@ -221,6 +221,10 @@ func (s *Service) lateLine(tx *mailbox.Tx, id string, l watchLine) (string, *Sub
 // words makes the text of the notice of some waits that are over.
 func (a *alarm) words(l watchLine, many int, list string) {
 	a.detail = list
+	if l.Inactive {
+		a.inactiveWords(l, many)
+		return
+	}
 	switch l.For {
 	case awaitAcceptance:
 		a.subjectIT = fmt.Sprintf("PEC: nessuna accettazione entro %s (%d)", l.Term, many)
@@ -250,4 +254,14 @@ func (a *alarm) words(l watchLine, many int, list string) {
 		a.it = "Nessuna delle persone che possono leggere la casella ha aperto i messaggi qui sotto. Per legge risultano consegnati dal momento in cui sono arrivati: i termini decorrono. Avvisare chi segue la casella, o aprirli."
 		a.en = "Nobody who may read the mailbox has opened the messages below. By law they count as delivered since they arrived: terms are running. Tell whoever looks after the mailbox, or open them."
 	}
+}
+
+// inactiveWords is words for a mailbox of which nobody reads the receipts.
+func (a *alarm) inactiveWords(l watchLine, many int) {
+	a.subjectIT = fmt.Sprintf("PEC: ricevute non viste entro %s, casella non attiva (%d)", l.Term, many)
+	a.subjectEN = fmt.Sprintf("PEC: receipts not seen within %s, mailbox not active (%d)", l.Term, many)
+	a.it = "Il gestore ha preso i messaggi qui sotto, ma la casella non è più attiva nella policy (active: false): il gateway non la legge, e le ricevute che il gestore ha rilasciato qui non si vedono. " +
+		"Non inviarli di nuovo: le ricevute si trovano nella webmail del gestore. Se la casella torna attiva compaiono da sole nella cartella Ricevute."
+	a.en = "The provider took the messages below, but the mailbox is not active in the policy any more (active: false): the gateway does not read it, and receipts that the provider has given are not seen here. " +
+		"Do not send them again: the receipts are in the provider's webmail. Once the mailbox is active again they show by themselves in the folder of receipts."
 }

@@ -9,13 +9,17 @@ import (
 // An acceptance is late only where somebody looked for it after its time: while the
 // mailbox cannot be read at the provider, or is suspended, the watch waits; after
 // unseenMost it is told that nobody can know, and once the mailbox is read again and
-// the acceptance is not there, that it did not come.
+// the acceptance is not there, that it did not come. Of a mailbox that the policy has
+// made inactive nothing is read: what is said then is that, of deliveries too.
 
 // unseenAgain is how often a watch looks again after that was told.
 const unseenAgain = 15 * time.Minute
 
-// unseenKind ends the kind of what is told of it (watchLines).
-const unseenKind = "-unseen"
+// These end the kind of what is told of it (watchLines).
+const (
+	unseenKind   = "-unseen"
+	inactiveKind = "-inactive"
+)
 
 // lastReads is when each mailbox that is fetched from here was read at the provider
 // the last time; zero: not since the start. One that another gateway on this store

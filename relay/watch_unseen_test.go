@@ -137,3 +137,26 @@ func TestB13_NotFetchedIsTheOthersWatch(t *testing.T) {
 	w.pass(3 * time.Minute)
 	w.told("capo", "non letta presso il gestore da 1 h")
 }
+
+// TestB13_InactiveMailbox: of a mailbox that the policy has made inactive nobody is told
+// that a receipt did not come, since nobody looks: they are told that, once; and once it
+// is active again what is so.
+func TestB13_InactiveMailbox(t *testing.T) {
+	const inactive = "ricevute non viste entro 30 min, casella non attiva"
+	w := newWatched(t)
+	minutes := unreadable(w)
+	minutes(1, nil)
+	w.send("one", testMsgID, "Subject: x\r\n\r\nx\r\n", "a@pec.example")
+	a := w.s.workers[testBox]
+	delete(w.s.workers, testBox) // as an inactive mailbox has none
+	w.acc.Active = false
+	w.pass(80 * time.Minute)
+	w.told("mario")
+	w.pass(200 * time.Minute)
+	w.told("mario", inactive)
+	w.told("capo", inactive)
+	w.says("active: false")
+	w.acc.Active, w.s.workers[testBox] = true, a
+	minutes(20, nil)
+	w.told("mario", inactive, noAcceptance)
+}
