@@ -94,6 +94,7 @@ type Service struct {
 	flights *flights
 	cache   *cache
 	fails   *throttle
+	servers servers
 	nobody  phc    // what unknown users are checked against where there are no others
 	nameKey []byte // of names in the throttle
 	pins    sync.Map

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
+	"time"
 )
 
 // ServerLogin is the login of a groupware server. Several may have one name.
@@ -15,7 +17,8 @@ type ServerLogin struct {
 // LoginServer checks the login of a groupware server that connects from an address
 // without port, and returns the place of the first that is right. It is throttled as
 // the logins of users are, and by the same count of the address. Its errors are those of
-// Login.
+// Login. The audit log tells of the first of a server from an address on a day, the log
+// of all.
 func (s *Service) LoginServer(ctx context.Context, logins []ServerLogin, name, password, remote string) (int, error) {
 	from := address(remote)
 	who := s.pair("server\x00"+strings.ToLower(name), remote)
@@ -69,7 +72,7 @@ func (s *Service) LoginServer(ctx context.Context, logins []ServerLogin, name, p
 	}
 	if right >= 0 {
 		s.fails.succeeded(who)
-		s.opt.Events.LoginOK(label, "", remote)
+		s.opt.Events.ServerLogin(label, remote, s.servers.first(label, remote, s.opt.Now()))
 		return right, nil
 	}
 	if why == "" {
@@ -78,6 +81,35 @@ func (s *Service) LoginServer(ctx context.Context, logins []ServerLogin, name, p
 	}
 	s.opt.Events.LoginRefused(label, remote, why)
 	return -1, ErrRefused
+}
+
+// maxServers bounds the addresses of groupware servers that are known of a day.
+const maxServers = 4096
+
+// servers knows which server logged in from which address today: some connect anew for
+// each message, and the audit log is not for that.
+type servers struct {
+	mu   sync.Mutex
+	day  string // in UTC
+	seen map[string]bool
+}
+
+// first reports whether a login is the first of a server from an address on a day, and
+// notes it.
+func (s *servers) first(label, remote string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if day := now.UTC().Format(time.DateOnly); day != s.day || s.seen == nil {
+		s.day, s.seen = day, map[string]bool{}
+	}
+	k := label + "\x00" + remote
+	if s.seen[k] {
+		return false
+	}
+	if len(s.seen) < maxServers {
+		s.seen[k] = true
+	}
+	return true
 }
 
 // knownServer is a name that some server has: what was typed for one may be a password.

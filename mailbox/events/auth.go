@@ -6,6 +6,14 @@ func (l *Log) LoginOK(login, box, remote string) {
 	l.audit(Deed{Event: "login", Login: login, Mailbox: box, From: remote, Result: "good"})
 }
 
+// ServerLogin is LoginOK of a groupware server; audited tells whether the audit log is told.
+func (l *Log) ServerLogin(label, remote string, audited bool) {
+	l.out.Info("login", "user", Clip(label), "mailbox", "", "remote", Clip(remote))
+	if audited {
+		l.audit(Deed{Event: "login", Login: label, From: remote, Result: "good"})
+	}
+}
+
 // LoginByApp is LoginOK with an app password; app is its name.
 func (l *Log) LoginByApp(login, box, remote, app string) {
 	l.out.Info("login", "user", Clip(login), "mailbox", Clip(box), "remote", Clip(remote), "app", Clip(app))
