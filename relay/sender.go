@@ -209,7 +209,12 @@ func (s *Service) conclude(ctx context.Context, w *worker, sub *Submission, r su
 	w.sent(r)
 	s.seenStaple(w, w.acc.SMTP, r.CertificateExpires, r.Staple)
 	s.count(ctx, w, r)
-	s.opt.Events.Attempt(sub.Box, sub.ID, sub.Attempts, string(r.Class), string(r.Stage), r.Code, r.Err)
+	if unreachable(r) && r.Err != nil {
+		s.opt.Events.Unreached(sub.Box, sub.ID, string(r.Stage), &w.sendTrouble, s.opt.Store.Now(), r.Err)
+	} else {
+		s.opt.Events.Reached(sub.Box, &w.sendTrouble)
+		s.opt.Events.Attempt(sub.Box, sub.ID, sub.Attempts, string(r.Class), string(r.Stage), r.Code, r.Err)
+	}
 	tried, err := s.triedFor(ctx, sub)
 	if err == nil {
 		err = s.noteOutage(ctx, sub.Box, unreachable(r))

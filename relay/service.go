@@ -126,7 +126,8 @@ type worker struct {
 	sought   map[string]again     // originals that were looked for in vain, by Message-ID; the fetcher's alone
 	// What fails again and again is not told each time; the fetcher's alone.
 	fetchTrouble, quotaTrouble events.Trouble
-	brake                      brake // the sender's alone
+	sendTrouble                events.Trouble // the sender's alone
+	brake                      brake          // the sender's alone
 	// lookedAt is when other folders were looked into; the fetcher's alone.
 	lookedAt time.Time
 

@@ -1,7 +1,10 @@
 package events
 
+import "time"
+
 // LoginOK says that somebody logged in.
 func (l *Log) LoginOK(login, box, remote string) {
+	l.refused.good(repeat{login, remote})
 	l.out.Info("login", "user", Clip(login), "mailbox", Clip(box), "remote", Clip(remote))
 	l.audit(Deed{Event: "login", Login: login, Mailbox: box, From: remote, Result: "good"})
 }
@@ -16,15 +19,19 @@ func (l *Log) ServerLogin(label, remote string, audited bool) {
 
 // LoginByApp is LoginOK with an app password; app is its name.
 func (l *Log) LoginByApp(login, box, remote, app string) {
+	l.refused.good(repeat{login, remote})
 	l.out.Info("login", "user", Clip(login), "mailbox", Clip(box), "remote", Clip(remote), "app", Clip(app))
 	l.audit(Deed{Event: "login", Login: login, Mailbox: box, From: remote, Result: "good", Reason: "app password " + Clip(app)})
 }
 
 // LoginRefused says that a login was refused: reason is one of "password",
 // "unknown", "again" (a password that was refused there before), "throttled", "size", "no-right" (to the mailbox of an IMAP login). The login is empty for an unknown name: what
-// people type there by mistake is a password too often.
+// people type there by mistake is a password too often. What is refused again and again
+// has a line at doubling distances, with how often (times).
 func (l *Log) LoginRefused(login, remote, reason string) {
-	l.out.Warn("login refused", "user", Clip(login), "remote", Clip(remote), "reason", reason)
+	if times, tell := l.refused.again(repeat{login, remote}, reason, time.Now()); tell {
+		l.out.Warn("login refused", "user", Clip(login), "remote", Clip(remote), "reason", reason, "times", times)
+	}
 	l.audit(Deed{Event: "login", Login: login, From: remote, Result: "refused", Reason: reason, Much: true})
 }
 

@@ -69,15 +69,20 @@ func (d *Diary) Close() {
 	d.turn()
 }
 
-// troubleEvery is how often a trouble that lasts is told again.
-const troubleEvery = time.Hour
+// A trouble that lasts is told again after an hour, then after twice that each time, at
+// most a day.
+const (
+	troubleEvery = time.Hour
+	troubleMost  = 24 * time.Hour
+)
 
 // Trouble is something that fails again and again, as each poll of a provider
-// that is down: it is told when it begins, then at most once an hour, and when it
+// that is down: it is told when it begins, then more and more rarely, and when it
 // is over. The zero value is no trouble. One goroutine at a time.
 type Trouble struct {
 	since, told time.Time
 	times       int
+	every       time.Duration // until it is told again
 }
 
 // Failed counts a failure and tells whether it is to be told: how often it came
@@ -87,8 +92,8 @@ func (t *Trouble) Failed(now time.Time) (times int, since time.Time, tell bool) 
 		t.since = now
 	}
 	t.times++
-	if t.times == 1 || now.Sub(t.told) >= troubleEvery || now.Before(t.told) {
-		t.told = now
+	if t.times == 1 || now.Sub(t.told) >= t.every || now.Before(t.told) {
+		t.told, t.every = now, min(max(2*t.every, troubleEvery), troubleMost)
 		return t.times, t.since, true
 	}
 	return 0, time.Time{}, false

@@ -53,19 +53,19 @@ func TestTrouble(t *testing.T) {
 		t.Error("trouble before there was any")
 	}
 	told := 0
-	for range 3 * 60 { // three hours, each minute
+	for range 7 * 24 * 60 { // a week, each minute
 		if _, _, tell := tr.Failed(now); tell {
 			told++
 		}
 		now = now.Add(time.Minute)
 	}
-	if told != 3 {
-		t.Errorf("told %d times in three hours", told)
+	if told != 1+5+5 { // at once, after 1, 3, 7, 15, 31 hours, then each day
+		t.Errorf("told %d times in a week", told)
 	}
-	if n, _, tell := tr.Failed(now.Add(-24 * time.Hour)); !tell || n != 181 {
+	if n, _, tell := tr.Failed(now.Add(-24 * time.Hour)); !tell || n != 7*24*60+1 {
 		t.Errorf("after a jump back: %d, %v", n, tell)
 	}
-	if n, since, was := tr.Good(); n != 181 || !was || since.Hour() != 10 {
+	if n, since, was := tr.Good(); n != 7*24*60+1 || !was || since.Hour() != 10 {
 		t.Errorf("over: %d since %v", n, since)
 	}
 	if n, _, tell := tr.Failed(now); !tell || n != 1 {

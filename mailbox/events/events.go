@@ -27,7 +27,8 @@ type Log struct {
 	out   *slog.Logger
 	trail atomic.Pointer[func(Deed)]
 
-	panics atomic.Int64
+	panics  atomic.Int64
+	refused repeats
 }
 
 // New returns a Log that writes to l.

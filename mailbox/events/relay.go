@@ -32,6 +32,22 @@ func (a At) with(mailbox string, more ...any) []any {
 	return append(at, more...)
 }
 
+// Unreached is an attempt that did not reach the provider, which says nothing about the
+// submission. One after the other is told at doubling distances, with how often it came.
+func (l *Log) Unreached(mailbox, submission, stage string, t *Trouble, now time.Time, err error) {
+	if n, since, tell := t.Failed(now); tell {
+		l.out.Warn("provider not reached for sending", "mailbox", mailbox, "submission", submission, "stage", stage, "times", n,
+			"since", since.UTC().Format(time.RFC3339), "error", Clip(err.Error()))
+	}
+}
+
+// Reached is one that did, and tells so where the last ones did not.
+func (l *Log) Reached(mailbox string, t *Trouble) {
+	if n, since, was := t.Good(); was {
+		l.out.Info("provider reached again for sending", "mailbox", mailbox, "times", n, "since", since.UTC().Format(time.RFC3339))
+	}
+}
+
 // Fetched is a message of the provider that is now in the store.
 func (l *Log) Fetched(mailbox string, at At, kind, verdict, reason, submission string) {
 	l.out.Info("fetched", at.with(mailbox, "kind", kind, "verdict", verdict, "reason", Clip(reason), "submission", submission)...)
@@ -43,7 +59,7 @@ func (l *Log) Refetched(mailbox string, at At) {
 }
 
 // PollFailed is a round of fetching that ended early. One that fails again and
-// again is told at most once an hour, with how often it did.
+// again is told at doubling distances, an hour to a day, with how often it did.
 func (l *Log) PollFailed(mailbox string, t *Trouble, now time.Time, err error) {
 	if n, since, tell := t.Failed(now); tell {
 		l.out.Warn("fetch failed", "mailbox", mailbox, "times", n, "since", since.UTC().Format(time.RFC3339), "error", Clip(err.Error()))

@@ -1,6 +1,9 @@
 package upstream
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Refusal is what the words of a refused login are about, where no code says it.
 type Refusal int
@@ -16,14 +19,7 @@ const (
 // is no passing lock: the same login would prolong it.
 func JudgeRefusal(words string) Refusal {
 	words = strings.ToLower(words)
-	has := func(list ...string) bool {
-		for _, w := range list {
-			if strings.Contains(words, w) {
-				return true
-			}
-		}
-		return false
-	}
+	has := func(list ...string) bool { return Names(words, list...) }
 	guesses := has("attempt", "tentativ", "failed login", "failed logins", "failures", "login falliti", "accessi falliti")
 	switch {
 	case guesses:
@@ -38,4 +34,9 @@ func JudgeRefusal(words string) Refusal {
 		return Credential
 	}
 	return Unclear
+}
+
+// Names tells whether words, in lower case, have one of a list in them.
+func Names(words string, list ...string) bool {
+	return slices.ContainsFunc(list, func(w string) bool { return strings.Contains(words, w) })
 }
