@@ -118,8 +118,12 @@ func (s *Service) undelivered(tx *mailbox.Tx, u forward.Undelivered) error {
 		if end.Relayed {
 			continue
 		}
+		event := "ordinary mail failed"
+		if end.Delayed {
+			event = "ordinary mail delayed"
+		}
 		err := tx.Audit(mailbox.AuditLine{
-			Actor: "relay " + e.Relay, Event: "ordinary mail failed", Subject: u.Item.ID, Result: end.Address, Reason: plain(endWords(end), maxWords),
+			Actor: "relay " + e.Relay, Event: event, Subject: u.Item.ID, Result: end.Address, Reason: plain(endWords(end), maxWords),
 			More: map[string]string{"sender": e.From},
 		})
 		if err != nil {
@@ -180,6 +184,8 @@ func (s *Service) bounce(now time.Time, u forward.Undelivered, ends []forward.En
 			to.Action, to.Status = dsn.Relayed, "2.0.0"
 		case end.Late:
 			to.Status = "4.4.7" // RFC 3463: delivery time expired
+		case end.Delayed:
+			to.Action, to.Status, to.Until = dsn.Delayed, "4.0.0", u.Item.Queued.Add(forward.GiveUp).In(s.opt.Location)
 		}
 		if class := dsn.Class(end.Enhanced); !end.Late && class != 0 && (class == 2) == end.Relayed {
 			to.Status = end.Enhanced

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"pecgate/mailbox"
 	"pecgate/relay/dsn"
@@ -120,5 +121,27 @@ func TestPassingIsToldToItsSender(t *testing.T) {
 	i.s.opt.Smarthost = nil
 	if err := pass("mario@example.org", forward.Addressee{Address: "a@x.example"}); !errors.Is(err, ErrNoSmarthost) {
 		t.Errorf("without a smarthost: %v", err)
+	}
+}
+
+// The notification of a delay says until when it is tried, and is no failure.
+func TestPassingDelayNotification(t *testing.T) {
+	i := newIntake(t)
+	i.s.opt.Address, i.s.opt.Hello = "pecgate@gateway.example", "gateway.example"
+	u := forward.Undelivered{Item: forward.Item{ID: "p1", Queued: i.store.Now(), Envelope: &forward.Envelope{From: "mario@example.org", EnvID: "E1", Reports: 1}}, Header: []byte("Subject: ciao\r\n\r\n")}
+	end := forward.End{Addressee: forward.Addressee{Address: "a@x.example", Notify: "DELAY"}, Delayed: true, Code: 451, Enhanced: "4.2.1", Text: "later"}
+	raw, err := i.s.bounce(i.store.Now(), u, []forward.End{end}, 1).Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := dsn.Read(strings.NewReader(string(raw)), int64(len(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if to := r.Recipients[0]; to.Action != dsn.Delayed || to.Status != "4.2.1" || to.Until.Sub(u.Item.Queued).Round(time.Hour) != forward.GiveUp || !end.Asks() {
+		t.Errorf("%+v", to)
+	}
+	if end.Notify = "FAILURE"; end.Asks() {
+		t.Error("who did not ask is told")
 	}
 }

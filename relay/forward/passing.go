@@ -37,6 +37,7 @@ type Envelope struct {
 	Remote  string      `json:"remote"`            // address of that server
 	Size    int64       `json:"size"`              // of the message
 	Reports int         `json:"reports,omitempty"` // how often Undelivered was told
+	Delayed []string    `json:"delayed,omitempty"` // of To, those of whom Undelivered was told that it takes long
 }
 
 // Addressee is one recipient of it.
@@ -61,13 +62,17 @@ type End struct {
 	Enhanced string
 	Text     string // its words, or why
 	Late     bool   // it was tried for too long
+	Delayed  bool   // it is tried for long already, and further
 }
 
 // Asks tells whether the sender is told of an end (RFC 3461 section 4.1).
 func (e End) Asks() bool {
 	said := strings.Split(e.Notify, ",")
-	if e.Relayed {
+	switch {
+	case e.Relayed:
 		return slices.Contains(said, "SUCCESS")
+	case e.Delayed:
+		return slices.Contains(said, "DELAY")
 	}
 	return e.Notify == "" || slices.Contains(said, "FAILURE")
 }
@@ -194,13 +199,42 @@ func (s *Sender) pass(ctx context.Context, srv submit.Server, it *Item, body con
 			return err
 		}
 	}
-	if len(left) > 0 && it.Days >= giveUpDay && s.opt.Store.Now().Sub(it.Queued) > giveUp {
+	if len(left) > 0 && it.Days >= giveUpDay && s.opt.Store.Now().Sub(it.Queued) > GiveUp {
 		for _, a := range left {
 			ends = append(ends, End{Addressee: a, Text: it.Error, Late: true})
 		}
 		left = nil
 	}
+	if host == nil && set {
+		ends = append(ends, s.delayed(it, left, r)...)
+	}
 	return s.passed(ctx, it, header, left, ends, host != nil)
+}
+
+// When somebody who asked for it is told that a message takes long: it was put off so
+// many times, too, so that no clock that jumps tells of a delay.
+const (
+	delayAfter = 4 * time.Hour
+	delayTries = 6
+)
+
+// delayed are those of who is left for whom that is to be told now, once. A smarthost
+// that cannot be reached is none: what tells of it would take the same way.
+func (s *Sender) delayed(it *Item, left []Addressee, r submit.Result) (ends []End) {
+	if it.Answered < delayTries || s.opt.Store.Now().Sub(it.Queued) < delayAfter {
+		return nil
+	}
+	for _, a := range left {
+		e := End{Addressee: a, Delayed: true, Text: it.Error}
+		if !e.Asks() || slices.Contains(it.Envelope.Delayed, a.Address) {
+			continue
+		}
+		if i := slices.IndexFunc(r.Refused, func(f submit.Refusal) bool { return f.Recipient == a.Address }); i >= 0 {
+			e.Code, e.Enhanced, e.Text = r.Refused[i].Code, r.Refused[i].Enhanced, r.Refused[i].Text
+		}
+		ends = append(ends, e)
+	}
+	return ends
 }
 
 // endsOf are what an attempt came to by recipient: who is left for another one, and
@@ -253,6 +287,11 @@ func (s *Sender) passed(ctx context.Context, it *Item, header []byte, left []Add
 		now.Error = it.Error
 		if len(ends) > 0 {
 			now.Envelope.Reports++
+			for _, e := range ends {
+				if e.Delayed {
+					now.Envelope.Delayed = append(now.Envelope.Delayed, e.Address)
+				}
+			}
 			if err := s.opt.Undelivered(tx, Undelivered{Item: *now, Header: header, Ends: ends}); err != nil {
 				return err
 			}

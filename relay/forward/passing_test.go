@@ -210,3 +210,49 @@ func TestPassingWanders(t *testing.T) {
 		}
 	}
 }
+
+// Who asked for it hears once that a message takes long, and of its end all the same; who
+// did not ask hears nothing; a clock that jumps tells of no delay.
+func TestPassingTakesLong(t *testing.T) {
+	h := newHouse(t)
+	h.host.Answer = func(a string) string {
+		if strings.HasPrefix(a, "later") {
+			return "451 4.2.1 later"
+		}
+		return ""
+	}
+	start := h.now
+	_, err := h.pass(letter, Envelope{From: "mario@example.org", Relay: "exchange", To: []Addressee{
+		{Address: "later1@x.example", Notify: "DELAY,FAILURE"}, {Address: "later2@x.example", Notify: "FAILURE"}, {Address: "later3@x.example"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.round()
+	told := 0
+	for tries := 0; tries < 40; tries++ {
+		h.now = h.now.Add(2 * time.Hour)
+		h.round()
+		if len(h.ends) == told {
+			continue
+		}
+		told = len(h.ends)
+		last := h.ends[told-1]
+		if told > 1 || len(last.Ends) != 1 || !last.Ends[0].Delayed || last.Ends[0].Address != "later1@x.example" || last.Ends[0].Code != 451 || last.Ends[0].Enhanced != "4.2.1" {
+			t.Errorf("told of %+v", last.Ends)
+		}
+		if tries+2 < delayTries {
+			t.Errorf("told after %s and %d tries", h.now.Sub(start), tries+2)
+		}
+	}
+	if told != 1 {
+		t.Errorf("told %d times", told)
+	}
+	for range 6 {
+		h.now = h.now.Add(24 * time.Hour)
+		h.round()
+	}
+	if len(h.ends) != 2 || len(h.ends[1].Ends) != 3 || !h.ends[1].Ends[0].Late || h.ends[1].Ends[0].Delayed {
+		t.Errorf("at the end %+v", h.ends)
+	}
+	h.waiting(0)
+}

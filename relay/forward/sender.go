@@ -19,7 +19,7 @@ import (
 const (
 	first     = time.Minute        // after the first failure; doubled each time
 	most      = 2 * time.Hour      // longest wait
-	giveUp    = 5 * 24 * time.Hour // RFC 5321 section 4.5.4.1
+	GiveUp    = 5 * 24 * time.Hour // RFC 5321 section 4.5.4.1
 	giveUpDay = 4                  // and tried on so many different days
 	hostFirst = 30 * time.Second   // after the smarthost itself failed; doubled each time
 	hostMost  = 15 * time.Minute
@@ -242,7 +242,7 @@ func (s *Sender) without(ctx context.Context) error {
 					return err
 				}
 			}
-			if u.Days < giveUpDay || now.Sub(u.Since) <= giveUp {
+			if u.Days < giveUpDay || now.Sub(u.Since) <= GiveUp {
 				return nil
 			}
 			all, err := List(tx, inGo)
@@ -508,7 +508,7 @@ func (s *Sender) record(ctx context.Context, it *Item, r Brought, final, held bo
 	}
 	over := final
 	if r.Class != submit.HandedOver && !final {
-		over = it.Days >= giveUpDay && s.opt.Store.Now().Sub(it.Queued) > giveUp
+		over = it.Days >= giveUpDay && s.opt.Store.Now().Sub(it.Queued) > GiveUp
 	}
 	if over { // told before it goes, so that a crash between the two leaves nobody in the dark
 		if err := s.opt.Failed(ctx, Failure{Item: *it, Reason: it.Error, Final: final, Content: r.Stage != submit.StageRcpt, Ours: final && r.Code == 0}); err != nil {
