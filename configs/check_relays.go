@@ -40,6 +40,7 @@ func (c *policyCheck) relays() {
 		c.senders(r, path+"senders")
 		c.relayMailbox(r, path+"mailbox")
 		c.relayPIN(r, path+"pin")
+		c.journal(r, path+"journal")
 		if r.Unmarked == "smarthost" && c.appliance.Outgoing.Smarthost.Host == "" && !c.apart {
 			c.wrong(path+"unmarked", "smarthost, but pecgate.yaml has no outgoing.smarthost: write one there, or refuse here")
 		}
@@ -47,6 +48,25 @@ func (c *policyCheck) relays() {
 	}
 	if len(c.policy.Relays) > 0 && !c.apart {
 		c.relayListener()
+	}
+}
+
+// journal says what journal reports rest on. Where a secret in each message has to prove from whom it is, none can: Exchange
+// applies no mail-flow rule to reports, so that they come without one.
+func (c *policyCheck) journal(r *Relay, at string) {
+	switch {
+	case !r.Journal:
+	case r.SecretHeader.Name != "" || r.SecretHeader.Value != "" || c.written(strings.TrimSuffix(at, "journal")+"secret_header"):
+		c.refuse(at, "journal: cannot go with secret_header, since Exchange applies no mail-flow rule to journal reports: let them come through a relay with a client certificate or networks of its own")
+	default:
+		address := "journal@ and the hostname"
+		if !c.apart {
+			address = "journal@" + c.appliance.Hostname
+		}
+		c.warn(c.where(at), "journal: whatever a report says of sender and recipients is believed, and Exchange still delivers the message itself: have a journal rule of scope External for PEC senders only, and let nobody but Exchange write to %s (pecgate setup exchange prints both)", address)
+		if r.PIN == "subject" {
+			c.warn(c.where(at), "journal: a PIN in the Subject stands in the message that Exchange has delivered already, to everybody who got it: only pin: reply makes sense here")
+		}
 	}
 }
 

@@ -22,12 +22,6 @@ func (c *policyCheck) laterPolicy() {
 			c.later(path+"provider_sent_copy", "provider_sent_copy", "POP3 cannot put anything into a folder; write incoming: {protocol: imap}")
 		}
 	}
-	for i, r := range c.policy.Relays {
-		path := fmt.Sprintf("relays[%d].", i)
-		if r.Journal {
-			c.later(path+"journal", "journal", "reports go to the administrator, as all that has no sender")
-		}
-	}
 }
 
 func (c *policyCheck) later(path, key, instead string) {

@@ -93,6 +93,8 @@ mailboxes:
 		{"a PIN that cannot come", "", withPIN, "{name: a, networks: [192.0.2.10/32]}", "protocollo@pec.example.org needs a PIN"},
 		{"a PIN that the one user does not need", "smtp: {relay: [\"192.0.2.1:25\"]}\n", strings.Replace(withPIN, "mailboxes:", "  - {login: scanner, password: \""+hash+"\"}\nmailboxes:", 1),
 			"{name: a, networks: [192.0.2.10/32], users: \"user:scanner\"}", ""},
+		{"journal reports", "", goodPolicy, "{name: a, networks: [192.0.2.10/32], journal: true}", "let nobody but Exchange write to journal@"},
+		{"journal reports with a PIN in the Subject", "", goodPolicy, "{name: a, networks: [192.0.2.10/32], journal: true, pin: subject}", "only pin: reply makes sense here"},
 		{"a PIN by the subject", "smtp: {relay: [\"192.0.2.1:25\"]}\n", withPIN, "{name: a, networks: [192.0.2.10/32], pin: subject}", ""},
 	} {
 		write(t, config, goodAppliance+c.appliance, 0o644)
@@ -135,6 +137,7 @@ func TestRelaySecretHeader(t *testing.T) {
 		{"{name: X-S, value: SUPERSECRET}", "needs what `pecgate password --secret` prints"},
 		{"{name: X-S, value: $sha256$SUPERSECRET}", "needs what `pecgate password --secret` prints"},
 		{"{name: X-S, value: \"" + hash + "\"}", "needs what `pecgate password --secret` prints"},
+		{"{name: X-S, value: " + secretHash + "}, journal: true", "journal: cannot go with secret_header"},
 		{"SUPERSECRET", "secret_header"},
 		{"{}", "value is missing"},
 	} {

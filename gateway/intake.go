@@ -183,6 +183,11 @@ func (d *delivery) Commit(ctx context.Context) (_ smtpd.Receipt, err error) {
 		if known.ID != "" {
 			return errRepeated
 		}
+		if d.sub.Journal != nil {
+			if err := relay.TakeJournal(tx, journalOf(*d.sub.Journal), t.ID); err != nil {
+				return err
+			}
+		}
 		m.Author, m.Submission = t.Person, t.ID
 		if _, err := relay.Enqueue(tx, t, m); err != nil || t.Held != "" {
 			return err // what is held stands among what is to be confirmed or approved

@@ -44,5 +44,8 @@ func (d *strayDelivery) Commit(ctx context.Context) error {
 	return tooFull(d.relay.FileStray(ctx, d.in, d.size, d.about))
 }
 
+// ReadAt reads what was written so far.
+func (d *strayDelivery) ReadAt(p []byte, off int64) (int, error) { return d.in.ReadAt(p, off) }
+
 // Abort drops it. It does nothing after Commit.
 func (d *strayDelivery) Abort() { d.in.Abort() }

@@ -80,6 +80,9 @@ func (in *Intake) Write(p []byte) (int, error) {
 // Size is the number of bytes written so far.
 func (in *Intake) Size() int64 { return in.w.Size() }
 
+// ReadAt reads what was written so far, before Store and Abort.
+func (in *Intake) ReadAt(p []byte, off int64) (int, error) { return in.w.ReadAt(p, off) }
+
 // Abort drops the message. It does nothing after Store.
 func (in *Intake) Abort() { in.w.Abort() }
 

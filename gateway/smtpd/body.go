@@ -23,12 +23,13 @@ func over(err error) bool {
 // for the library, which waits for it.
 type body struct {
 	c     *conn
-	start bool  // at the beginning of a line, that is after CRLF or at the very beginning
-	done  bool  // the end mark was seen
-	n     int64 // octets of the message so far
-	raw   int64 // octets on the wire so far
-	dirty bool  // bare CR, bare LF or NUL was seen
-	leak  *leak // gets all that comes; nil: nothing is looked for
+	src   *inner // where the message is inside another one; nil: it comes from the connection
+	start bool   // at the beginning of a line, that is after CRLF or at the very beginning
+	done  bool   // the end mark was seen
+	n     int64  // octets of the message so far
+	raw   int64  // octets on the wire so far
+	dirty bool   // bare CR, bare LF or NUL was seen
+	leak  *leak  // gets all that comes; nil: nothing is looked for
 
 	// By BDAT only: see relay_bdat.go.
 	held  bool // a CR waits for what follows it
@@ -43,6 +44,9 @@ func (c *conn) message() *body { return &body{c: c, start: true} }
 func (b *body) next() ([]byte, error) {
 	if b.done {
 		return nil, io.EOF
+	}
+	if b.src != nil {
+		return b.nextInner()
 	}
 	if b.c.chunks != nil {
 		piece, err := b.nextChunked()

@@ -41,6 +41,8 @@
 //     Ordinary mail that passes on shows no PIN either (relay_passing_pin.go).
 //   - The secret of a server (relay_secret.go) is looked at before anything else of a
 //     message is and cut there: nothing that is judged, written or logged has it.
+//   - Of a journal report (relay_journal.go) only the message inside leaves, judged as if
+//     its sender had sent it here; a refusal goes to that sender, never back to the server.
 //   - A message by BDAT (relay_bdat.go) is whole when all octets of the chunk with LAST
 //     are there. The library sees no chunk; one that is refused is passed over.
 //   - Everything on a connection happens in its one goroutine, except Close.

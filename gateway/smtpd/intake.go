@@ -54,6 +54,7 @@ type Receipt struct {
 	Confirmed bool   // it was held under ID, and is so no more
 	Stray     bool   // it has no sender and was filed for the administrator
 	Passed    bool   // it is ordinary mail that passes through
+	Reported  bool   // it is a journal report of which nothing leaves
 	Replaced  bool   // its Message-ID was that of another submission, and is now one of ours
 }
 
@@ -101,4 +102,6 @@ type Submission struct {
 	// which no ClientMessageID was given: only its repetition came the same way at the
 	// same time. Empty: there were none, or a ClientMessageID.
 	Way string
+	// Journal is the report inside of which it came; nil: none. To are the Envelope.
+	Journal *JournalOf
 }

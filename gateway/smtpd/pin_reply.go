@@ -176,6 +176,8 @@ func (r Receipt) reply() *smtp.SMTPError {
 	switch {
 	case r.Passed:
 		text = "Accettato come posta ordinaria / accepted as ordinary mail"
+	case r.Reported:
+		text = r.reportedWords()
 	case r.Stray:
 		text = "Accettato per l'amministratore, non parte / accepted for the administrator, it is not sent"
 	case r.Already:

@@ -22,6 +22,8 @@ type Relay struct {
 	// it is the answer of a machine, or a copy of ours that comes back. It goes where
 	// Strays go. nil: nothing is.
 	Looped func(header []byte) (why string)
+	// Journals remembers what journal reports brought; nil: none is taken for what is in it.
+	Journals Journals
 	// Passing takes ordinary mail where a relay has it pass through. nil: none does.
 	Passing Passing
 }

@@ -34,6 +34,9 @@ func (r *relayed) settle(p *policy.Policy, header []byte) ([]byte, error) {
 	r.facts, r.way = h.facts(rule), h.way()
 	r.facts.Relay, r.facts.ReversePath, r.facts.Recipients = r.peer.Name, r.from, r.to
 	r.facts.Now = r.srv.opt.Now()
+	if r.journal != nil {
+		r.facts.Visible = nil // the report names everybody who gets the message
+	}
 	r.policy, r.verdict, r.pins = p, p.DecideRelay(r.facts), rule.PINs
 	if !r.verdict.Allow {
 		return nil, relayRefusal(r.verdict)
@@ -58,6 +61,9 @@ func (r *relayed) settle(p *policy.Policy, header []byte) ([]byte, error) {
 	if r.secret != nil {
 		r.edits = append(r.edits, r.peer.SecretField+" cut")
 	}
+	if r.journal != nil {
+		r.edits = append(r.edits, r.journal.words())
+	}
 	for _, w := range r.verdict.Warn {
 		r.edits = append(r.edits, "warning: "+w.Reason) // so that `show` and the audit log tell it
 	}
@@ -72,6 +78,7 @@ func (r *relayed) describe(s *Submission) {
 		u, _ := r.policy.User(r.who.User) // known: the verdict names them
 		s.ReturnTo = cmp.Or(r.verdict.Ordinary, u.Email)
 	}
+	s.Journal = r.journal
 	s.Return, s.EnvID, s.Asked, s.Way, s.Warn = r.ret, r.envID, r.asked, r.way, r.verdict.Warn
 }
 

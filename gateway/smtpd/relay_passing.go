@@ -49,7 +49,7 @@ func (*ordinary) Error() string { return "it is ordinary mail" }
 // header, whether it passes through: nil where it does not.
 func (s *relaySession) ordinary(p *policy.Policy, read []byte, end int) error {
 	rule, ok := p.Relay(s.peer.Name)
-	if !ok || !rule.Smarthost || s.srv.opt.Relay.Passing == nil {
+	if !ok || !rule.Smarthost || s.journal != nil || s.srv.opt.Relay.Passing == nil {
 		return nil
 	}
 	h, err := readRelayHeader(read[:end])
@@ -199,6 +199,9 @@ func (s *relaySession) nullSender(b *body) (Receipt, error) {
 	case err != nil && s.peer.SecretField != "":
 		return Receipt{}, cmp.Or(b.drain(), err) // nobody knows from whom it is
 	case end >= 0 && !b.dirty:
+		if s.reports(read[:end]) {
+			return (&stray{relaySession: s, body: b, head: read, report: true}).receive()
+		}
 		err := s.ordinary(s.srv.opt.Policy(), read, end)
 		if _, ok := err.(*ordinary); ok {
 			return (&passage{relaySession: s, body: b, head: read}).receive()

@@ -26,6 +26,8 @@ type relaySession struct {
 	asked []Asked // for each of to
 	// proof of the message: that the secret of peer was cut; nil: it needs none.
 	secret *leak
+	// journal is the report inside of which the message is; nil: it came as itself.
+	journal *JournalOf
 }
 
 // Asked is what a sender asked to be told about one recipient (RFC 3461 section 4).
@@ -126,7 +128,7 @@ func (s *relaySession) Rcpt(_ string, o *smtp.RcptOptions) error {
 // Data takes the message from the connection itself, as session.Data does.
 func (s *relaySession) Data(io.Reader) error {
 	switch {
-	case s.null:
+	case s.null, s.fromJournal():
 		return s.taken(s.nullSender)
 	case s.token != "":
 		return s.taken(func(b *body) (Receipt, error) {

@@ -37,6 +37,8 @@ type stray struct {
 	body *body
 	head []byte // octets that were taken from the body already
 	why  string
+	// report: it is to be read as a journal report, and filed only where it cannot be.
+	report bool
 }
 
 // looped is a message that must not leave, found by its header.
@@ -93,6 +95,11 @@ func (in *stray) receive() (Receipt, error) {
 	}
 	if err := in.stillPeer(); err != nil {
 		return Receipt{}, err
+	}
+	if in.report && !in.body.leak.seen() {
+		if r, err := in.journaled(d); err != errNoReport {
+			return r, err
+		}
 	}
 	if leaks := in.body.leak.seen(); leaks || look.means() {
 		d.Abort()

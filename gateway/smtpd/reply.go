@@ -48,12 +48,8 @@ func (s *Server) tooLarge() *refusal {
 		fmt.Sprintf("The message exceeds the limit of %d MiB: reduce the attachments.", mib), policy.TooBig)
 }
 
-// reply is the only place where errors become replies. The library honours
-// nothing but an *smtp.SMTPError itself, and would print any other error's
-// text. What is not known here is our fault and temporary: the client hears a
-// number, the log holds the error under it.
-func (s *Server) reply(err error, ses *session) error {
-	var r *refusal
+// refusalOf is the reply to an error that is known here; nil: it is not.
+func refusalOf(err error) (r *refusal) {
 	switch {
 	case errors.As(err, &r):
 	case errors.Is(err, auth.ErrRefused):
@@ -76,7 +72,17 @@ func (s *Server) reply(err error, ses *session) error {
 		r = refuse(421, "4.3.2", "Il server si sta fermando, riprovare tra poco.", "Shutting down, try again soon.", "draining")
 	case errors.Is(err, errLost):
 		r = refuse(451, "4.4.2", "Connessione interrotta.", "Connection lost.", "lost")
-	default:
+	}
+	return r
+}
+
+// reply is the only place where errors become replies. The library honours
+// nothing but an *smtp.SMTPError itself, and would print any other error's
+// text. What is not known here is our fault and temporary: the client hears a
+// number, the log holds the error under it.
+func (s *Server) reply(err error, ses *session) error {
+	r := refusalOf(err)
+	if r == nil {
 		id := rand.Text()[:10]
 		s.opt.Events.SMTPFault(id, err)
 		r = refuse(451, "4.3.0", "Errore temporaneo, riprovare piu' tardi (codice "+id+").", "Temporary error, try again later (code "+id+").", "fault")
