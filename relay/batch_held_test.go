@@ -268,3 +268,59 @@ func TestRetryOfABatchIsOfWhatNeverLeft(t *testing.T) {
 		t.Errorf("%s and %s", a.State, b.State)
 	}
 }
+
+// TestBatchReportNamesWhatWentAgain: the report of a batch names the recipients whose
+// message was handed over a second time, or went out twice, and is due for each of them.
+func TestBatchReportNamesWhatWentAgain(t *testing.T) {
+	i := newIntake(t)
+	i.putBatch(SplitAlways, 0, numbered(4)...)
+	for range 4 {
+		i.handOver()
+	}
+	again := func(n int, what string, change func(*Submission)) {
+		t.Helper()
+		before := stored(t, i.store, batchID).tells().Digest
+		i.update(func(tx *mailbox.Tx) error {
+			c, err := load(tx, childID(batchID, n))
+			if err != nil {
+				return err
+			}
+			change(c)
+			return errors.Join(toTell(tx, c, what), save(tx, c, nil))
+		})
+		if stored(t, i.store, batchID).tells().Digest == before {
+			t.Errorf("no report is due of message %d", n)
+		}
+	}
+	report := func() string {
+		t.Helper()
+		o := outcomeReport{sub: stored(t, i.store, batchID), zone: i.s.opt.Location, words: wordsOf("en"), at: i.store.Now()}
+		err := i.store.View(t.Context(), func(tx *mailbox.Tx) (err error) {
+			o.again, err = o.sub.handedOverAgain(tx, o.words)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o.text()
+	}
+	if text := report(); strings.Contains(text, "second time") {
+		t.Errorf("nothing went again:\n%s", text)
+	}
+	again(2, toldResent, func(c *Submission) { c.Resent = i.store.Now() })
+	again(3, toldResent, func(c *Submission) { c.Resent = i.store.Now() })
+	again(3, toldTwice, func(c *Submission) { c.Twice = "opec2@gestore.example" })
+	text := report()
+	lines := strings.Split(text, "\n")
+	for n, to := range numbered(4) {
+		want := []string{"", "handed over a second time, may have gone out twice", "went out twice", ""}[n]
+		for _, line := range lines {
+			if strings.Contains(line, to+":") && (strings.Contains(line, "time") || strings.Contains(line, "twice")) != (want != "") || strings.Contains(line, to+":") && !strings.HasSuffix(line, want) {
+				t.Errorf("%s: %q", to, line)
+			}
+		}
+	}
+	if !strings.Contains(text, "Some messages of this batch were handed over a second time") || strings.Count(text, "went out twice") != 1 {
+		t.Error(text)
+	}
+}

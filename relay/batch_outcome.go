@@ -143,6 +143,32 @@ func batchDeciding(tx *mailbox.Tx, b *Submission) (map[int]lastReceipt, error) {
 	return out, nil
 }
 
+// handedOverAgain says of which recipients of a batch the message was handed over a
+// second time, or went out twice; by their number in it. nil where none was.
+func (b *Submission) handedOverAgain(tx *mailbox.Tx, w reportWords) (map[int]string, error) {
+	if !b.batch() || !b.Tally.ToldResent && !b.Tally.ToldTwice {
+		return nil, nil
+	}
+	out := map[int]string{}
+	err := eachChild(tx, b.ID, 1, func(c *Submission) bool {
+		words := ""
+		switch {
+		case c.Twice != "":
+			words = w.twiceTo
+		case !c.Resent.IsZero():
+			words = w.resentTo
+		default:
+			return true
+		}
+		from, to := b.span(c.Number)
+		for i := from; i < min(to, len(b.Recipients)); i++ {
+			out[i] = words
+		}
+		return true
+	})
+	return out, err
+}
+
 // decidingOf is deciding or, for a batch, batchDeciding.
 func decidingOf(tx *mailbox.Tx, s *Submission) (map[int]lastReceipt, error) {
 	if s.batch() {

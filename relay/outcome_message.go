@@ -21,6 +21,7 @@ type outcomeReport struct {
 	deciding map[int]lastReceipt // by recipient, -1 for the whole
 	subject  string              // of what was sent, decoded
 	answer   string              // the provider's words about the whole
+	again    map[int]string      // recipients of a batch whose message was handed over twice, and what is said of it
 	at       time.Time           // when what it tells changed
 	from     string
 	zone     *time.Location
@@ -56,7 +57,7 @@ func (o *outcomeReport) lines() (out []outcomeLine, more int) {
 			switch {
 			case r.State == Failed, o.sub.batch() && o.sub.whereOfLine(r) == whereFailed:
 				return 0
-			case r.State == Late:
+			case r.State == Late, o.again[i] != "":
 				return 1
 			}
 			return 2
@@ -84,6 +85,9 @@ func (o *outcomeReport) lines() (out []outcomeLine, more int) {
 		}
 		if r.State == Uncertified {
 			l.note = o.words.ordinary
+		}
+		if again := o.again[i]; again != "" {
+			l.note = strings.TrimPrefix(l.note+", "+again, ", ")
 		}
 		out = append(out, l)
 	}
@@ -170,6 +174,8 @@ func (o *outcomeReport) warnings() (out []string) {
 		out = append(out, o.words.twice)
 	case !o.sub.Resent.IsZero():
 		out = append(out, o.words.resent)
+	case len(o.again) > 0:
+		out = append(out, o.words.someAgain)
 	}
 	return out
 }

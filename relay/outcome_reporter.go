@@ -197,7 +197,9 @@ func (s *Service) readOutcome(ctx context.Context, id string) (o *outcomeReport,
 		if o.deciding, err = decidingOf(tx, sub); err != nil {
 			return err
 		}
-		o.answer, err = answerOf(tx, sub, o.deciding)
+		if o.answer, err = answerOf(tx, sub, o.deciding); err == nil {
+			o.again, err = sub.handedOverAgain(tx, o.words)
+		}
 		return err
 	})
 	if errors.Is(err, ErrNotFound) || errors.Is(err, mailbox.ErrNotFound) {

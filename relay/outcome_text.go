@@ -47,6 +47,8 @@ type reportWords struct {
 	counts                                            string // of D, A, C and E
 	recipients, more, ordinary, doubt, provider, none string
 	resent, twice                                     string // sentences
+	someAgain                                         string // the same, of a batch
+	resentTo, twiceTo                                 string // at its recipients
 
 	states map[string]string // of the whole; see Submission.headline
 	to     map[RecipientState]string
@@ -69,11 +71,13 @@ func italianReport() reportWords {
 		accepted: "Accettato il", id: "Message-ID", identifier: "Identificativo PEC", answer: "Risposta del gestore",
 		counts:     "D = destinatari, A = accettazioni, C = consegne, E = errori",
 		recipients: "Destinatari", more: "altri destinatari non elencati", ordinary: "nessuna ricevuta di consegna",
-		doubt:    "Il messaggio forse è già partito: non inviarlo di nuovo prima che l'amministratore abbia controllato.",
-		provider: "Quadro scritto da pecgate in base alle ricevute firmate, che sono nelle cartelle Ricevute e che sole fanno fede.",
-		none:     "(senza oggetto)",
-		resent:   "Consegnata al gestore una seconda volta dal gateway, perché della prima non era giunta alcuna ricevuta: forse è partita due volte.",
-		twice:    "È partita due volte: il gestore l'ha accettata con due identificativi, e tutte le ricevute sono conservate.",
+		doubt:     "Il messaggio forse è già partito: non inviarlo di nuovo prima che l'amministratore abbia controllato.",
+		provider:  "Quadro scritto da pecgate in base alle ricevute firmate, che sono nelle cartelle Ricevute e che sole fanno fede.",
+		none:      "(senza oggetto)",
+		resent:    "Consegnata al gestore una seconda volta dal gateway, perché della prima non era giunta alcuna ricevuta: forse è partita due volte.",
+		twice:     "È partita due volte: il gestore l'ha accettata con due identificativi, e tutte le ricevute sono conservate.",
+		someAgain: "Alcuni messaggi di questo invio sono stati consegnati al gestore una seconda volta: i loro destinatari sono indicati sotto.",
+		resentTo:  "consegnata al gestore una seconda volta, forse partita due volte", twiceTo: "partita due volte",
 		states: map[string]string{
 			"queued": "in attesa di invio", "handed-over": "inviata, in attesa di accettazione", "uncertain": "incerta, si attende una ricevuta",
 			"held":           "in sospeso",
@@ -104,11 +108,13 @@ func englishReport() reportWords {
 		accepted: "Accepted at", id: "Message-ID", identifier: "PEC identifier", answer: "The provider's words",
 		counts:     "D = recipients, A = acceptances, C = deliveries, E = errors",
 		recipients: "Recipients", more: "more recipients that are not listed", ordinary: "no receipt of delivery",
-		doubt:    "The message may have left already: do not send it again before the administrator has looked.",
-		provider: "Written by pecgate from the signed receipts, which are in the folders of receipts and which alone are proof.",
-		none:     "(no subject)",
-		resent:   "Handed over a second time by the gateway, since no receipt of the first had come: it may have gone out twice.",
-		twice:    "It went out twice: the provider accepted it under two identifiers, and all receipts are kept.",
+		doubt:     "The message may have left already: do not send it again before the administrator has looked.",
+		provider:  "Written by pecgate from the signed receipts, which are in the folders of receipts and which alone are proof.",
+		none:      "(no subject)",
+		resent:    "Handed over a second time by the gateway, since no receipt of the first had come: it may have gone out twice.",
+		twice:     "It went out twice: the provider accepted it under two identifiers, and all receipts are kept.",
+		someAgain: "Some messages of this batch were handed over a second time: their recipients are named below.",
+		resentTo:  "handed over a second time, may have gone out twice", twiceTo: "went out twice",
 		states: map[string]string{
 			"queued": "waiting to be sent", "handed-over": "sent, waiting for acceptance", "uncertain": "uncertain, waiting for a receipt",
 			"held":           "on hold",

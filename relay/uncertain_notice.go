@@ -40,6 +40,7 @@ func toTell(tx *mailbox.Tx, s *Submission, what string) error {
 		if err != nil {
 			return err
 		}
+		b.Tally.Rev++ // its report names each
 		told := &b.Tally.Told
 		switch what {
 		case toldResent:
@@ -47,11 +48,9 @@ func toTell(tx *mailbox.Tx, s *Submission, what string) error {
 		case toldTwice:
 			told = &b.Tally.ToldTwice
 		}
-		if *told {
-			return nil
-		}
+		known := *told
 		*told = true
-		if err := putHead(tx, b); err != nil {
+		if err := putHead(tx, b); err != nil || known {
 			return err
 		}
 	}
