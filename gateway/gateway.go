@@ -119,7 +119,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	if g.store, err = mailbox.Open(mailbox.Options{
-		Dir: o.DataDir, MinFree: o.MinFree, Free: o.Free, Name: o.Hostname, Zone: o.Location, Events: g.events,
+		Dir: o.DataDir, MinFree: o.MinFree, Free: o.Free, Name: o.Hostname, Zone: o.Location, Events: g.events, Clock: mailbox.SystemClock(),
 	}); err != nil {
 		return nil, err
 	}

@@ -51,9 +51,14 @@ func daysLeft(end, now time.Time, zone *time.Location) int {
 	return int(day(end.Add(-time.Second)).Sub(day(now)) / (24 * time.Hour))
 }
 
-// watchExpiry counts the days until ctx ends.
+// watchExpiry counts the days, and looks at the clock, until ctx ends.
 func (s *Service) watchExpiry(ctx context.Context) {
+	unsynced := false
 	for {
+		var err error
+		if unsynced, err = s.watchClock(ctx, unsynced); err != nil && ctx.Err() == nil {
+			s.opt.Events.Fault("clock", "", err)
+		}
 		if err := s.tellExpiry(ctx); err != nil && ctx.Err() == nil {
 			s.opt.Events.Fault("login", "", err)
 		}

@@ -78,6 +78,8 @@ func TestEvidence_CheckedByItsOwnReadme(t *testing.T) {
 			break
 		}
 	}
+	// The second bundle has an older head to go on from.
+	run(bin, "--config", filepath.Join(demo, "pecgate.yaml"), "evidence", id, "--out", filepath.Join(dir, "first.zip"))
 	said = run(bin, "--config", filepath.Join(demo, "pecgate.yaml"), "evidence", id, incoming, "--out", file)
 	whole, err := os.ReadFile(file)
 	if err != nil {
@@ -86,6 +88,9 @@ func TestEvidence_CheckedByItsOwnReadme(t *testing.T) {
 	members := unzipped(t, file)
 	if r := reportOf(t, members); len(r.Cases) != 2 || r.Cases[1].Direction != bundle.Incoming {
 		t.Fatalf("%d cases", len(r.Cases))
+	}
+	if bytes.Equal(members["audit/old-head.txt"], members["audit/head.txt"]) {
+		t.Error("the log did not grow")
 	}
 	readme, e := members["README.txt"], newExpert(t)
 	key := strings.Fields(said[strings.Index(said, "signed by")+len("signed by"):])[0]

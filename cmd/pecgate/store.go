@@ -25,7 +25,7 @@ func withStore(a *configs.Appliance, fn func(*mailbox.Store) error) error {
 	if err := readyData(dir, os.Geteuid()); err != nil {
 		return err
 	}
-	store, err := mailbox.Open(mailbox.Options{Dir: dir, MinFree: int64(a.MinFree), Name: a.Hostname, Zone: a.Location()})
+	store, err := mailbox.Open(mailbox.Options{Dir: dir, MinFree: int64(a.MinFree), Name: a.Hostname, Zone: a.Location(), Clock: mailbox.SystemClock()})
 	if taken(err) {
 		return fmt.Errorf("the store in %s is in use, but nothing answers on its control.sock: "+
 			"the appliance is starting or stopping, or another command reads the store; try again in a moment", dir)

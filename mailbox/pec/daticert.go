@@ -372,7 +372,14 @@ func (p *daticertReader) finish() (*daticert, error) {
 	if p.d.zona, ok = zone(p.zona); !ok {
 		return nil, fmt.Errorf("data with zona %q", clip(p.zona))
 	}
-	when, err := time.Parse("2/1/2006 15:04:05 -0700", p.giorno+" "+p.ora+" "+p.d.zona)
+	ora, leap := strings.CutSuffix(p.ora, ":60") // a leap second: no time.Time has one
+	if leap {
+		ora += ":59"
+	}
+	when, err := time.Parse("2/1/2006 15:04:05 -0700", p.giorno+" "+ora+" "+p.d.zona)
+	if leap {
+		when = when.Add(time.Second)
+	}
 	if err != nil || !plausible(when) {
 		return nil, fmt.Errorf("data is %q", clip(p.giorno+" "+p.ora+" "+p.zona))
 	}

@@ -121,11 +121,16 @@ func readTime(b []byte) (time.Time, error) {
 		tag = tagTime
 	}
 	text := string(r.value(tag))
+	leap := time.Duration(0)
+	if at := len(layouts[0]) - len("05Z0700"); len(text) > at+2 && text[at:at+2] == "60" {
+		text, leap = text[:at]+"59"+text[at+2:], time.Second // a leap second, which no time.Time has
+	}
 	for _, l := range layouts {
 		t, err := time.Parse(l, text)
 		if r.err != nil || err != nil {
 			continue
 		}
+		t = t.Add(leap)
 		if tag == tagUTCTime && t.Year() >= 2050 {
 			t = t.AddDate(-100, 0, 0)
 		}
