@@ -339,7 +339,7 @@ func alarmNotice(a alarm, o Options) *notice {
 		if a.box != "" {
 			text += "\n" + o.label("mailbox") + ": " + a.box + "\n"
 		}
-		n = &notice{from: o.Address, subject: subject, text: text, box: a.box, at: o.Store.Now()}
+		n = &notice{from: o.Address, subject: subject, text: text, box: a.box, at: o.here()}
 	}
 	n.subject, n.to = plain(n.subject, maxSubject), cmp.Or(a.box, o.Address)
 	sum := sha256.Sum256([]byte(alarmKey(a.box, a.kind, a.about)))

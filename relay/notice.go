@@ -53,6 +53,14 @@ func noticeOf(sub *Submission, to State, r submit.Result, o Options) *notice {
 		quoted(reply))
 }
 
+// here is the time in the zone of the appliance, as mail programs write it.
+func (o Options) here() time.Time {
+	if o.Location == nil {
+		return o.Store.Now().UTC()
+	}
+	return o.Store.Now().In(o.Location)
+}
+
 func makeNotice(sub *Submission, o Options, subjectIT, subjectEN, it, en, detail string) *notice {
 	subject, first, second := subjectIT, it, en
 	if o.Language == "en" {
@@ -69,7 +77,7 @@ func makeNotice(sub *Submission, o Options, subjectIT, subjectEN, it, en, detail
 	text += fmt.Sprintf("\nid: %s\nMessage-ID: <%s>\n%s: %s\n%s: %s\n", sub.ID, sub.MsgID, o.label("mailbox"), sub.Box, o.label("to"), strings.Join(to, ", "))
 	return &notice{
 		from: o.Address, subject: subject, text: text, user: sub.User, person: sub.Person, box: sub.Box,
-		about: sub.ID, name: sub.ID, refers: sub.MsgID, at: o.Store.Now(),
+		about: sub.ID, name: sub.ID, refers: sub.MsgID, at: o.here(),
 		instead: func(tx *mailbox.Tx) ([]addressee, error) { return o.tellInstead(tx, sub) },
 	}
 }
@@ -108,7 +116,7 @@ func (n *notice) bytes() []byte {
 		header("Reply-To", n.replyTo)
 	}
 	header("Subject", mime.QEncoding.Encode("utf-8", n.subject))
-	header("Date", n.at.Format(time.RFC1123Z))
+	header("Date", n.at.Format(time.RFC1123Z)) // bears the zone of the appliance: see Options.here
 	header("Message-ID", fmt.Sprintf("<notice.%s.%d@%s>", n.name, n.at.UnixNano(), domainOf(n.from)))
 	if n.refers != "" {
 		header("References", "<"+n.refers+">")

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -305,4 +306,25 @@ func (r *reading) ordinary() {
 	r.filed("digest", r.s.tellDigests)
 	r.keep("attende", ForApproval)
 	r.filed("to approve", func(ctx context.Context) error { return r.s.routeForwards(ctx) })
+}
+
+// The date of a notice is that of the appliance's zone, as people read it there.
+func TestNoticeDateHasTheZone(t *testing.T) {
+	zone := time.FixedZone("", 2*60*60+30*60)
+	r := newReading(t, "it")
+	o := r.s.opt
+	o.Location = zone
+	sub := &Submission{ID: "01abc", Box: testBox, User: "mario", MsgID: "uno@alfa.example"}
+	for name, n := range map[string]*notice{
+		"submission": cancelNotice(sub, o), "alarm": alarmNotice(alarm{box: testBox, kind: "x", to: []addressee{{user: "mario"}}}, o),
+	} {
+		msg, err := mail.ReadMessage(bytes.NewReader(n.bytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, err := msg.Header.Date()
+		if _, off := at.Zone(); err != nil || off != 9000 || at.Sub(o.Store.Now()).Abs() > time.Minute {
+			t.Errorf("%s: %q, %v", name, msg.Header.Get("Date"), err)
+		}
+	}
 }

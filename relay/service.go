@@ -73,6 +73,7 @@ type Service struct {
 	// trusted; rejudge says so to who judges again.
 	retrusted atomic.Pointer[pec.Reader]
 	rejudge   chan struct{}
+	repeats   repeatSweep // how far fingerprints were swept; the watchdogs' alone
 	// perRound is messagesPerRound; tests take fewer.
 	perRound int
 	// holder is who holds the leases of this service: the opening of the store, a
@@ -164,7 +165,7 @@ func New(o Options) *Service {
 	}
 	return &Service{
 		machines: machines{now: o.Store.Now, sent: map[[32]byte]*machine{}},
-		opt:      o, reload: make(chan struct{}, 1), rejudge: make(chan struct{}, 1), perRound: messagesPerRound, roundFor: roundFor, workers: map[string]*worker{},
+		opt:      o, reload: make(chan struct{}, 1), rejudge: make(chan struct{}, 1), perRound: messagesPerRound, repeats: repeatSweep{from: "t/"}, roundFor: roundFor, workers: map[string]*worker{},
 		holder: o.Store.Opened() + "/" + rand.Text(), handOver: submit.Send, suspects: make(chan struct{}, 1), fences: map[string]uint64{}, fetched: map[string]*fetchWatch{},
 	}
 }

@@ -172,7 +172,7 @@ func (s *Service) watchRound(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.watchDue(ctx, clock), s.tellWatches(ctx, clock), s.watchBoxes(ctx, clock), s.watchCertificates(ctx, clock), s.tellDigests(ctx), s.sweepAlarms(ctx))
+	return errors.Join(s.watchDue(ctx, clock), s.tellWatches(ctx, clock), s.watchBoxes(ctx, clock), s.watchCertificates(ctx, clock), s.tellDigests(ctx), s.sweepAlarms(ctx), s.sweepRepeats(ctx, clock))
 }
 
 // watchDue takes what is over off the list, notes it, and what is to be told of it.
