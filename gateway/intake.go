@@ -183,6 +183,12 @@ func (d *delivery) Commit(ctx context.Context) (_ smtpd.Receipt, err error) {
 		if known.ID != "" {
 			return errRepeated
 		}
+		if known, err = reportedAs(tx, d.sub); err != nil {
+			return err
+		}
+		if known.ID != "" {
+			return errRepeated
+		}
 		if d.sub.Journal != nil {
 			if err := relay.TakeJournal(tx, journalOf(*d.sub.Journal), t.ID); err != nil {
 				return err
@@ -231,6 +237,22 @@ func knownAs(tx *mailbox.Tx, fingerprint string) (known smtpd.Receipt, err error
 	if err != nil || id == "" {
 		return known, err
 	}
+	return knownOf(tx, id)
+}
+
+// reportedAs is the receipt of what a journal report of the same server has brought before the message itself.
+func reportedAs(tx *mailbox.Tx, s smtpd.Submission) (known smtpd.Receipt, err error) {
+	if s.Relay == "" || s.Journal != nil {
+		return known, nil
+	}
+	id, err := relay.JournalTook(tx, relay.Journaled{Relay: s.Relay, Sender: s.ReturnTo, MsgID: s.ClientMessageID, To: s.Recipients})
+	if err != nil || id == "" {
+		return known, err
+	}
+	return knownOf(tx, id)
+}
+
+func knownOf(tx *mailbox.Tx, id string) (known smtpd.Receipt, err error) {
 	known = smtpd.Receipt{ID: id, Duplicate: true}
 	if known.Held, err = relay.HeldForPIN(tx, id); err == nil {
 		known.Approval, err = relay.WaitsForApproval(tx, id)

@@ -58,6 +58,37 @@ func TestJournalReportsAreTakenOnce(t *testing.T) {
 	if left() != 0 {
 		t.Error("not noted")
 	}
+	// Over the connector comes the message itself, and in the other order.
+	direct := of
+	of.MessageID = "<2@ex.example>"
+	self := func(id string) smtpd.Receipt {
+		t.Helper()
+		d, err := (&intake{store: store}).Begin(t.Context(), smtpd.Submission{
+			Identity: policy.Identity{User: "mario"}, Mailbox: of.Box, From: of.Box, Envelope: of.To, Recipients: of.To,
+			MessageID: id, ClientMessageID: id, HeaderSize: 2, Relay: "exchange", ReturnTo: of.Sender,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Abort()
+		if _, err := d.Write([]byte("\r\nx\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		r, err := d.Commit(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if r := self(direct.MessageID); !r.Duplicate {
+		t.Errorf("sent once by its report and once by itself: %+v", r)
+	}
+	if left() != 1 {
+		t.Fatal("another message is the same")
+	}
+	if r := self(of.MessageID); r.Duplicate || left() != 0 {
+		t.Errorf("sent once by itself (%+v), and %d left for its report", r, left())
+	}
 	if err := book.Refuse(t.Context(), of, smtpd.JournalRefusal{Code: 550, Enhanced: "5.7.1", Italian: "No.", English: "No."}); err != nil {
 		t.Error(err)
 	}

@@ -62,6 +62,7 @@ type JournalRefusal struct {
 type journalTaken struct {
 	At time.Time `json:"at"`
 	To []string  `json:"to"`
+	ID string    `json:"id,omitempty"` // of the last submission; empty: all was refused
 }
 
 type journalDay struct {
@@ -131,7 +132,7 @@ func (s *Service) JournalLeft(ctx context.Context, j Journaled) (left []string, 
 // TakeJournal notes, in the transaction that makes it a submission, for whom a message was taken. ErrJournalTaken: for some
 // of them it was before.
 func TakeJournal(tx *mailbox.Tx, j Journaled, id string) error {
-	part, err := j.note(tx)
+	part, err := j.note(tx, id)
 	if err != nil {
 		return err
 	}
@@ -141,8 +142,30 @@ func TakeJournal(tx *mailbox.Tx, j Journaled, id string) error {
 	})
 }
 
+// JournalTook is the submission that a report has brought of a message which now comes as itself, from the same server and
+// sender, to recipients all of whom the reports named; empty: there is none. One that ended without leaving is none.
+func JournalTook(tx *mailbox.Tx, j Journaled) (id string, err error) {
+	if j.MsgID == "" || len(j.To) == 0 {
+		return "", nil
+	}
+	t, err := j.taken(tx)
+	if err != nil || t.ID == "" {
+		return "", err
+	}
+	for _, a := range j.To {
+		if !slices.Contains(t.To, journalRecipient(a)) {
+			return "", nil
+		}
+	}
+	sub, err := load(tx, t.ID)
+	if errors.Is(err, ErrNotFound) || err == nil && (sub.State == NotAccepted || sub.State == Cancelled) {
+		return "", nil
+	}
+	return t.ID, err
+}
+
 // note writes the recipients down, and tells how many reports brought something of the message by now.
-func (j Journaled) note(tx *mailbox.Tx) (reports int, err error) {
+func (j Journaled) note(tx *mailbox.Tx, id string) (reports int, err error) {
 	left, err := j.left(tx)
 	if err != nil {
 		return 0, err
@@ -179,6 +202,9 @@ func (j Journaled) note(tx *mailbox.Tx) (reports int, err error) {
 		reports = 2
 	}
 	t.At = tx.Now().UTC()
+	if id != "" {
+		t.ID = id
+	}
 	for _, a := range j.To {
 		t.To = append(t.To, journalRecipient(a))
 	}
@@ -224,7 +250,7 @@ func (s *Service) RefuseJournal(ctx context.Context, j Journaled, why JournalRef
 			return false, err
 		}
 		j.To = left
-		if _, err := j.note(tx); err != nil {
+		if _, err := j.note(tx, ""); err != nil {
 			return false, err
 		}
 		return true, tx.Audit(mailbox.AuditLine{

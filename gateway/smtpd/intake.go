@@ -102,6 +102,6 @@ type Submission struct {
 	// which no ClientMessageID was given: only its repetition came the same way at the
 	// same time. Empty: there were none, or a ClientMessageID.
 	Way string
-	// Journal is the report inside of which it came; nil: none. To are the Envelope.
+	// Journal is the report inside of which it came; nil: none. To are the Recipients.
 	Journal *JournalOf
 }

@@ -29,7 +29,8 @@ import (
 //   - Exchange may report a message more than once, after a lost answer and also for parts of its recipients, where groups
 //     were expanded or the message was bifurcated (Microsoft, "Understanding Journal Reports"). Nothing tells how many
 //     reports follow, so none is waited for: the recipients of the first get one PEC together, and a later report sends to
-//     those alone whom no earlier one named, as another PEC with a Message-ID of ours.
+//     those alone whom no earlier one named, as another PEC with a Message-ID of ours. The message itself may come from
+//     the same server, too, over a connector: whichever is first leaves, the other is known again.
 
 // Journals remembers what journal reports brought.
 type Journals interface {
@@ -45,12 +46,12 @@ type Journals interface {
 // JournalOf is a message inside of a journal report.
 type JournalOf struct {
 	Relay, Remote string
-	Sender        string // reverse path, as the report writes it
-	User          string // login of the sender; empty where nobody is certain
-	Box           string // PEC mailbox from which it is to leave; empty where none is certain
-	MessageID     string // with its angle brackets
-	To            []string
-	Inside        int // recipients that are left to Exchange
+	Sender        string   // reverse path, as the report writes it
+	User          string   // login of the sender; empty where nobody is certain
+	Box           string   // PEC mailbox from which it is to leave; empty where none is certain
+	MessageID     string   // with its angle brackets
+	To            []string // without the relay's suffix
+	Inside        int      // recipients that are left to Exchange
 }
 
 // JournalRefusal is why a message does not leave.
@@ -68,6 +69,15 @@ func (j *JournalOf) words() string {
 		return "from a journal report"
 	}
 	return fmt.Sprintf("from a journal report; %d recipients inside the organisation are left to the mail server", j.Inside)
+}
+
+// as are the recipients as the report writes them.
+func (j *JournalOf) as(given map[string]string) []string {
+	out := make([]string, len(j.To))
+	for i, a := range j.To {
+		out[i] = given[a]
+	}
+	return out
 }
 
 const (
@@ -121,11 +131,16 @@ func (in *stray) journaled(d StrayDelivery) (Receipt, error) {
 		return Receipt{}, otherRules()
 	}
 	of := &JournalOf{Relay: in.peer.Name, Remote: in.c.Remote(), Sender: j.Sender, MessageID: j.MessageID}
+	given := map[string]string{} // as the report writes them, with the suffix that is a mark
 	for _, a := range j.To() {
-		if p.Inside(a) {
+		bare, _ := rule.WithoutSuffix(a)
+		switch _, before := given[bare]; {
+		case p.Inside(a):
 			of.Inside++
-		} else {
-			of.To = append(of.To, a)
+		case before:
+		default:
+			given[bare] = a
+			of.To = append(of.To, bare)
 		}
 	}
 	header, err := innerHeader(spool, j)
@@ -143,7 +158,7 @@ func (in *stray) journaled(d StrayDelivery) (Receipt, error) {
 		why = in.srv.opt.Relay.Looped(header)
 	}
 	if why == "" && unclear == nil {
-		why = in.undecided(p, rule, h, of)
+		why = in.undecided(p, rule, h, of, given)
 	}
 	if why == "" && !p.Inside(of.Sender) {
 		why = "unknown-sender" // whoever that is must hear nothing from us
@@ -155,7 +170,7 @@ func (in *stray) journaled(d StrayDelivery) (Receipt, error) {
 	if of.To, err = journals.Left(in.ctx, *of); err != nil || len(of.To) == 0 {
 		return Receipt{Reported: true, Duplicate: true}, err
 	}
-	r, err := in.original(of, j, spool)
+	r, err := in.original(of, of.as(given), io.NewSectionReader(spool, j.Offset, j.Length))
 	f := refusalOf(err)
 	if f == nil || f.code < 500 {
 		return r, err
@@ -171,9 +186,9 @@ func (in *stray) journaled(d StrayDelivery) (Receipt, error) {
 
 // undecided asks the policy whose message it is and from where it is to leave; why tells that it is not to leave at all
 // and nobody is told: it bears no mark.
-func (in *stray) undecided(p *policy.Policy, rule *policy.Relay, h *relayHeader, of *JournalOf) (why string) {
+func (in *stray) undecided(p *policy.Policy, rule *policy.Relay, h *relayHeader, of *JournalOf, given map[string]string) (why string) {
 	f := h.facts(rule)
-	f.Relay, f.ReversePath, f.Recipients, f.Visible, f.Now = of.Relay, of.Sender, of.To, nil, in.srv.opt.Now()
+	f.Relay, f.ReversePath, f.Recipients, f.Visible, f.Now = of.Relay, of.Sender, of.as(given), nil, in.srv.opt.Now()
 	v := p.DecideRelay(f)
 	of.User, of.Box = v.Seen.User, v.Seen.Box
 	pec := slices.ContainsFunc(append([]string{of.Sender}, f.From...), func(a string) bool { _, is := p.Mailbox(a); return is })
@@ -184,14 +199,14 @@ func (in *stray) undecided(p *policy.Policy, rule *policy.Relay, h *relayHeader,
 }
 
 // original submits the message inside of a report for those of its recipients who are left.
-func (in *stray) original(of *JournalOf, j *Journal, spool io.ReaderAt) (Receipt, error) {
+func (in *stray) original(of *JournalOf, to []string, message io.Reader) (Receipt, error) {
 	ses := *in.session
-	ses.from, ses.to, ses.declared = of.Sender, of.To, 0
+	ses.from, ses.to, ses.declared = of.Sender, to, 0
 	one := &relaySession{session: &ses, shown: in.shown, peer: in.peer, journal: of}
-	for _, a := range of.To {
+	for _, a := range to {
 		one.asked = append(one.asked, Asked{Recipient: a})
 	}
-	b := &body{c: in.c, start: true, src: &inner{r: io.NewSectionReader(spool, j.Offset, j.Length)}}
+	b := &body{c: in.c, start: true, src: &inner{r: message}}
 	sub := &submission{session: &ses, body: b, received: in.srv.opt.Now()}
 	sub.relayed = &relayed{relaySession: one}
 	return sub.receive()
