@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pecgate/configs"
+	"pecgate/gateway/smtpd"
 	"pecgate/policy"
 )
 
@@ -42,6 +43,8 @@ type setupFacts struct {
 	Mailboxes []string `json:"mailboxes"` // PEC mailboxes that are active
 	Smarthost bool     `json:"unmarked_to_smarthost"`
 	PIN       []string `json:"pin"`
+	// JournalAddress is where journal reports are to go; empty: none are taken.
+	JournalAddress string `json:"journal_address"`
 
 	// The way back: where the gateway hands over what people get.
 	BackHost     string `json:"back_host"` // empty: there is none
@@ -79,6 +82,9 @@ func setupFactsOf(l *configs.Loaded, wish setupWish, now time.Time) (setupFacts,
 		Smarthost: r.Smarthost, PIN: some(r.PINs),
 		BackHost: a.Outgoing.Smarthost.Host, BackPort: a.Outgoing.Smarthost.Port, BackSecurity: a.Outgoing.Smarthost.Security,
 		Notices: a.Address, PeopleDomains: []string{}, Warnings: []string{},
+	}
+	if r.Journal {
+		f.JournalAddress = smtpd.JournalAddress(a.Hostname)
 	}
 	pinless := false
 	for _, m := range p.Mailboxes {
@@ -242,6 +248,9 @@ func (f *setupFacts) warn(pinless bool) {
 	}
 	if f.Product == "domino" && f.Login != "" && !f.Smarthost {
 		add("Domino logs in to the relay host for all external mail only, not to one for chosen domains: take login: away, or let all mail pass with unmarked: smarthost")
+	}
+	if f.JournalAddress != "" && (f.Product == "exchange" || f.Product == "m365") {
+		add("journal: true: reports go to %s and are believed; Exchange delivers the messages themselves all the same, so mark what it is not to deliver by suffix or domain too, or take a connector in place of reports", f.JournalAddress)
 	}
 	if slices.Contains(f.PIN, "subject") {
 		add("pin: subject: the PIN stays in Sent Items, in the logs and in the journal of the groupware server; reply with one-time codes leaves nothing that works twice")

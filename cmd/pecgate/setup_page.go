@@ -70,6 +70,9 @@ func (p setupPage) Remote() []string {
 	if own := p.OwnDomain(); own != "" && !slices.Contains(out, own) {
 		out = append(out, own)
 	}
+	if p.JournalAddress != "" && !slices.Contains(out, p.Hostname) {
+		out = append(out, p.Hostname)
+	}
 	return out
 }
 

@@ -37,6 +37,7 @@ relays:
   - {name: certificate, networks: [192.0.2.13/32], suffix: pec, client_ca: fullchain.pem, client_names: [ex01.comune.example]}
   - {name: secret, networks: [192.0.2.14/32], suffix: pec, secret_header: {name: X-Pecgate-Secret, value: $sha256$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA}}
   - {name: secretall, networks: [192.0.2.15/32], unmarked: smarthost, secret_header: {name: X-Pecgate-Secret, value: $sha256$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA}}
+  - {name: journal, networks: [192.0.2.16/32], suffix: pec, journal: true}
 `
 
 const setupHash = `"$argon2id$v=19$m=65536,t=3,p=2$c2FsdHNhbHRzYWx0c2FsdA$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"`
@@ -57,36 +58,40 @@ func setupFolder(t *testing.T, appliance, policy string) (config string) {
 func setupCases() map[string][]string {
 	public := "--address=198.51.100.7"
 	return map[string][]string{
-		"exchange-suffix.ps1":        {"exchange", "--relay", "suffix"},
-		"exchange-suffix-it.ps1":     {"exchange", "--relay", "suffix", "--language", "it"},
-		"exchange-suffix-remove.ps1": {"exchange", "--relay", "suffix", "--remove"},
-		"exchange-header.ps1":        {"exchange", "--relay", "header"},
-		"exchange-all.ps1":           {"exchange", "--relay", "all"},
-		"exchange-certificate.ps1":   {"exchange", "--relay", "certificate"},
-		"exchange-secret.ps1":        {"exchange", "--relay", "secret"},
-		"exchange-secretall.ps1":     {"exchange", "--relay", "secretall"},
-		"exchange-secret-remove.ps1": {"exchange", "--relay", "secret", "--remove"},
-		"m365-secret.ps1":            {"m365", "--relay", "secret", public},
-		"m365-secret-it.ps1":         {"m365", "--relay", "secret", public, "--language", "it"},
-		"m365-secret-remove.ps1":     {"m365", "--relay", "secret", public, "--remove"},
-		"m365-suffix.ps1":            {"m365", "--relay", "suffix", public},
-		"m365-header.ps1":            {"m365", "--relay", "header", public},
-		"m365-header-it.ps1":         {"m365", "--relay", "header", public, "--lang=it"},
-		"m365-header-remove.ps1":     {"m365", "--relay", "header", public, "--remove"},
-		"postfix-suffix.sh":          {"postfix", "--relay", "suffix"},
-		"postfix-suffix-remove.sh":   {"postfix", "--relay", "suffix", "--remove"},
-		"postfix-all.sh":             {"postfix", "--relay", "all", "--ca", "/etc/ssl/pecgate-ca.pem"},
-		"postfix-certificate-it.sh":  {"postfix", "--relay", "certificate", "--language", "it"},
-		"domino-suffix.txt":          {"domino", "--relay", "suffix"},
-		"domino-all.txt":             {"domino", "--relay", "all"},
-		"domino-all-it.txt":          {"domino", "--relay", "all", "--language", "it"},
-		"domino-suffix-remove.txt":   {"domino", "--relay", "suffix", "--remove"},
-		"domino-all-remove.txt":      {"domino", "--relay", "all", "--remove"},
-		"mdaemon-suffix.txt":         {"mdaemon", "--relay", "suffix"},
-		"mdaemon-all.txt":            {"mdaemon", "--relay", "all"},
-		"mdaemon-all-remove.txt":     {"mdaemon", "--relay", "all", "--remove"},
-		"mdaemon-suffix-remove.txt":  {"mdaemon", "--relay", "suffix", "--remove"},
-		"suffix.json":                {"exchange", "--relay", "SUFFIX", "--json"},
+		"exchange-suffix.ps1":         {"exchange", "--relay", "suffix"},
+		"exchange-suffix-it.ps1":      {"exchange", "--relay", "suffix", "--language", "it"},
+		"exchange-suffix-remove.ps1":  {"exchange", "--relay", "suffix", "--remove"},
+		"exchange-header.ps1":         {"exchange", "--relay", "header"},
+		"exchange-all.ps1":            {"exchange", "--relay", "all"},
+		"exchange-certificate.ps1":    {"exchange", "--relay", "certificate"},
+		"exchange-secret.ps1":         {"exchange", "--relay", "secret"},
+		"exchange-secretall.ps1":      {"exchange", "--relay", "secretall"},
+		"exchange-secret-remove.ps1":  {"exchange", "--relay", "secret", "--remove"},
+		"exchange-journal.ps1":        {"exchange", "--relay", "journal"},
+		"exchange-journal-remove.ps1": {"exchange", "--relay", "journal", "--remove"},
+		"m365-journal-it.ps1":         {"m365", "--relay", "journal", public, "--language", "it"},
+		"m365-journal-remove.ps1":     {"m365", "--relay", "journal", public, "--remove"},
+		"m365-secret.ps1":             {"m365", "--relay", "secret", public},
+		"m365-secret-it.ps1":          {"m365", "--relay", "secret", public, "--language", "it"},
+		"m365-secret-remove.ps1":      {"m365", "--relay", "secret", public, "--remove"},
+		"m365-suffix.ps1":             {"m365", "--relay", "suffix", public},
+		"m365-header.ps1":             {"m365", "--relay", "header", public},
+		"m365-header-it.ps1":          {"m365", "--relay", "header", public, "--lang=it"},
+		"m365-header-remove.ps1":      {"m365", "--relay", "header", public, "--remove"},
+		"postfix-suffix.sh":           {"postfix", "--relay", "suffix"},
+		"postfix-suffix-remove.sh":    {"postfix", "--relay", "suffix", "--remove"},
+		"postfix-all.sh":              {"postfix", "--relay", "all", "--ca", "/etc/ssl/pecgate-ca.pem"},
+		"postfix-certificate-it.sh":   {"postfix", "--relay", "certificate", "--language", "it"},
+		"domino-suffix.txt":           {"domino", "--relay", "suffix"},
+		"domino-all.txt":              {"domino", "--relay", "all"},
+		"domino-all-it.txt":           {"domino", "--relay", "all", "--language", "it"},
+		"domino-suffix-remove.txt":    {"domino", "--relay", "suffix", "--remove"},
+		"domino-all-remove.txt":       {"domino", "--relay", "all", "--remove"},
+		"mdaemon-suffix.txt":          {"mdaemon", "--relay", "suffix"},
+		"mdaemon-all.txt":             {"mdaemon", "--relay", "all"},
+		"mdaemon-all-remove.txt":      {"mdaemon", "--relay", "all", "--remove"},
+		"mdaemon-suffix-remove.txt":   {"mdaemon", "--relay", "suffix", "--remove"},
+		"suffix.json":                 {"exchange", "--relay", "SUFFIX", "--json"},
 	}
 }
 
@@ -149,7 +154,7 @@ func TestSetupRefuses(t *testing.T) {
 	}{
 		{config, []string{}, "setup needs one of exchange, m365, domino, postfix, mdaemon"},
 		{config, []string{"sendmail"}, "setup needs one of"},
-		{config, []string{"exchange"}, "several relays: choose one with --relay (suffix, header, all, certificate, secret, secretall)"},
+		{config, []string{"exchange"}, "several relays: choose one with --relay (suffix, header, all, certificate, secret, secretall, journal)"},
 		{config, []string{"exchange", "--relay", "nobody"}, `there is no relay "nobody"`},
 		{none, []string{"exchange"}, "policy.yaml has no relays"},
 		{anywhere, []string{"exchange", "--relay", "suffix"}, "say it with --address IP"},
