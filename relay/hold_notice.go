@@ -52,7 +52,7 @@ func holdNotice(sub *Submission, h hold, d digest, token string, o Options) *not
 	return &notice{
 		from: o.Address, to: o.Address, replyTo: ConfirmPrefix + token + "@" + domainOf(o.Address),
 		subject: strings.TrimSpace(w.title + ": " + d.subject), text: b.String(),
-		user: login, person: who, box: sub.Box, about: sub.ID, name: sub.ID, refers: sub.MsgID, at: o.Store.Now(),
+		user: login, person: who, box: sub.Box, about: sub.ID, name: sub.ID, refers: sub.MsgID, at: o.here(),
 	}
 }
 

@@ -322,7 +322,7 @@ func (s *Service) journalReports(tx *mailbox.Tx, j Journaled, why JournalRefusal
 // journalNotice is what stands in an INBOX where ordinary mail has no way.
 func (s *Service) journalNotice(j Journaled, why JournalRefusal) *notice {
 	n := &notice{
-		from: s.opt.Address, to: j.Sender, user: j.User, box: j.Box, name: "journal-" + j.key(), refers: pec.NormalizeID(j.MsgID), at: s.opt.Store.Now(),
+		from: s.opt.Address, to: j.Sender, user: j.User, box: j.Box, name: "journal-" + j.key(), refers: pec.NormalizeID(j.MsgID), at: s.opt.here(),
 		subject: "PEC non partita",
 		text: fmt.Sprintf("Il messaggio di %s non è partito come PEC: %s\n\nThe message of %s was not sent as PEC: %s\n\nMessage-ID: %s\n%s: %s\n",
 			j.Sender, why.Italian, j.Sender, why.English, j.MsgID, s.opt.label("to"), someOf(j.To)),

@@ -90,5 +90,5 @@ func pinLockedNotice(login, to, box, day string, o Options) *notice {
 		subject, text = "PIN locked: "+login, en+"\n\n"+it
 	}
 	now := o.Store.Now()
-	return &notice{from: o.Address, to: o.Address, subject: subject, text: text + "\n", user: to, box: box, name: "pin." + fmt.Sprint(now.UnixNano()), at: now}
+	return &notice{from: o.Address, to: o.Address, subject: subject, text: text + "\n", user: to, box: box, name: "pin." + fmt.Sprint(now.UnixNano()), at: o.here()}
 }

@@ -259,6 +259,6 @@ func restoredNotice(login string, at time.Time, boxes []string, held map[string]
 	}
 	return &notice{
 		from: o.Address, subject: subject, text: text + "\n\n" + list, user: login, box: boxes[0],
-		name: fmt.Sprintf("restored.%d", at.Unix()), at: o.Store.Now(),
+		name: fmt.Sprintf("restored.%d", at.Unix()), at: o.here(),
 	}
 }

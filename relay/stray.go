@@ -108,7 +108,7 @@ func (a Stray) audit(tx *mailbox.Tx, result string) error {
 // countStray counts one that is not kept, and tells of the first of a day.
 func (s *Service) countStray(ctx context.Context, about Stray, admins []addressee) error {
 	n := &notice{
-		from: s.opt.Address, to: s.opt.Address, also: admins, at: s.opt.Store.Now(), name: "strays",
+		from: s.opt.Address, to: s.opt.Address, also: admins, at: s.opt.here(), name: "strays",
 		subject: "Troppi messaggi senza mittente dai server di posta",
 		text: fmt.Sprintf("Oggi dal server di posta %s (relays in policy.yaml) sono arrivati piu' messaggi senza mittente (avvisi di mancata consegna, risposte automatiche) di quanti se ne conservano (%d, o %d MiB): i prossimi di oggi vengono solo contati. Controllare sul server di posta che cosa li produce.\n\n"+
 			"Today more messages without a sender (notices of failure, automatic replies) came from the mail server %s (relays in policy.yaml) than are kept (%d, or %d MiB): the next ones of today are only counted. See on the mail server what makes them.\n",
