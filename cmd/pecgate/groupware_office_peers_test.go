@@ -28,6 +28,7 @@ type office struct {
 	submission string // where people submit
 	incoming   string // where the gateway delivers
 	dovecot    string // folder of the Dovecot
+	relayAt    string // where the Postfix hands over to the gateway
 	imap       string
 	ordinary   *smarthosttest.Server // the usual way out of the Postfix
 	process    *process
@@ -97,6 +98,7 @@ func newOffice(t *testing.T, keys string, scripts map[string]string, mailboxes .
 	t.Helper()
 	o := &office{house: newHouse(t, mailboxes...), ordinary: smarthosttest.New(t)}
 	relay, lmtp := free(t), free(t)
+	o.relayAt = relay
 	o.incoming = free(t)
 	host, port, err := net.SplitHostPort(o.incoming)
 	if err != nil {

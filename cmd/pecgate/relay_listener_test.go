@@ -74,7 +74,9 @@ func TestAGroupwareServerSendsForItsUsers(t *testing.T) {
 		t.Errorf("the same again: %+v", r)
 	}
 	// The server gives it to the colleague itself: its sender hears of that, once.
-	h.until("the remark", func() bool { return strings.Contains(strings.Join(h.folder("mario", "INBOX"), ""), "Subject: PEC: non tutti in A e Cc") })
+	h.until("the remark", func() bool {
+		return strings.Contains(strings.Join(h.folder("mario", "INBOX"), ""), "Subject: PEC: non tutti in A e Cc")
+	})
 	if n := strings.Count(strings.Join(h.folder("mario", "INBOX"), ""), "Subject: PEC: non tutti in A e Cc"); n != 1 {
 		t.Errorf("%d remarks", n)
 	}

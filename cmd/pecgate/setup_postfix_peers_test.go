@@ -283,7 +283,7 @@ func sayPlainly(addr, from, to, message string) error {
 	return sayDSN(addr, from, to, "", "", message)
 }
 
-// sayDSN is sayPlainly with parameters of RCPT and an ENVID (RFC 3461).
+// sayDSN is sayPlainly with parameters of RCPT and an ENVID (RFC 3461); to may be several addresses with blanks between.
 func sayDSN(addr, from, to, notify, envID, message string) error {
 	c, err := net.DialTimeout("tcp", addr, 10*time.Second)
 	if err != nil {
@@ -299,8 +299,11 @@ func sayDSN(addr, from, to, notify, envID, message string) error {
 		return err
 	}
 	buf := make([]byte, 4096)
-	for _, say := range []string{"", "EHLO pc.ordinary.example\r\n", "MAIL FROM:<" + from + "> BODY=8BITMIME" + envID + "\r\n", "RCPT TO:<" + to + ">" + notify + "\r\n", "DATA\r\n",
-		regexp.MustCompile(`(?m)^\.`).ReplaceAllString(message, "..") + ".\r\n"} {
+	lines := []string{"", "EHLO pc.ordinary.example\r\n", "MAIL FROM:<" + from + "> BODY=8BITMIME" + envID + "\r\n"}
+	for _, one := range strings.Fields(to) {
+		lines = append(lines, "RCPT TO:<"+one+">"+notify+"\r\n")
+	}
+	for _, say := range append(lines, "DATA\r\n", regexp.MustCompile(`(?m)^\.`).ReplaceAllString(message, "..")+".\r\n") {
 		if _, err := c.Write([]byte(say)); err != nil {
 			return err
 		}
