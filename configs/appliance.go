@@ -38,7 +38,7 @@ type Appliance struct {
 	IMAP IMAP `yaml:"imap"`
 	// Load balancers that name the client to all these listeners.
 	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol"`
-	// HTTP service for applications and health.
+	// HTTPS service for applications (applications in policy.yaml), with the certificate of the key `tls`.
 	API API `yaml:"api"`
 	// Tells mail programs their settings.
 	Autoconfig Autoconfig `yaml:"autoconfig"`

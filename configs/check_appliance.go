@@ -98,7 +98,6 @@ func (f *findings) checkAppliance(d *decoder, a *Appliance) {
 	}
 	f.smarthost(d, a)
 	f.outgoingIMAP(d, a)
-	f.laterAppliance(d, a)
 }
 
 // CheckDataDir says whether a folder can hold the control socket: the system takes at most 107 bytes as the name of one

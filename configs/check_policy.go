@@ -40,6 +40,7 @@ func (c *policyCheck) all() {
 	c.together()
 	c.lists()
 	c.relays()
+	c.applications()
 	if len(c.policy.Mailboxes) == 0 && !c.bad["mailboxes"] && !c.hollow[""] {
 		c.refuse("mailboxes", "there are no mailboxes")
 	}

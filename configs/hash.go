@@ -68,6 +68,12 @@ func argonHash(s string) (weak bool, err error) {
 	return cost[0] < 19*1024 || cost[1] < 2, nil
 }
 
+// isTokenHash accepts what `pecgate token` makes: SHA-256 in base64 without padding.
+func isTokenHash(s string) bool {
+	text, ok := strings.CutPrefix(s, "$token$")
+	return ok && isSecretHash("$sha256$"+text)
+}
+
 // isSecretHash accepts what `pecgate password --secret` makes: SHA-256 in base64 without padding.
 func isSecretHash(s string) bool {
 	text, ok := strings.CutPrefix(s, "$sha256$")

@@ -9,12 +9,6 @@ import (
 
 const noEffect = "has no effect in this version"
 
-func (f *findings) laterAppliance(d *decoder, a *Appliance) {
-	if a.API.Listen != "" {
-		f.warn(d.where("api.listen"), "api %s: no HTTP service is started", noEffect)
-	}
-}
-
 func (c *policyCheck) laterPolicy() {
 	for i := range c.policy.Mailboxes {
 		m, path := &c.policy.Mailboxes[i], fmt.Sprintf("mailboxes[%d].", i)

@@ -50,7 +50,6 @@ func TestExamplesLoad(t *testing.T) {
 		got = append(got, w.Message)
 	}
 	want := []string{
-		"api has no effect in this version: no HTTP service is started",
 		"pin_methods: a reply stays among what its writer sent, with the PIN in it: better give one-time codes, `pecgate pin --totp mario` (and 2 more)",
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -21,6 +21,8 @@ type Policy struct {
 	Lists []List `yaml:"lists"`
 	// Groupware servers that may submit without a user's password. Default none.
 	Relays []Relay `yaml:"relays"`
+	// Programs that use the HTTP service. Default none.
+	Applications []Application `yaml:"applications"`
 }
 
 // User is one person.

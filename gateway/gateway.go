@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"pecgate/gateway/admin"
+	"pecgate/gateway/admin/api"
 	"pecgate/gateway/auth"
 	"pecgate/gateway/autoconfig"
 	"pecgate/gateway/gate"
@@ -50,10 +51,12 @@ type Options struct {
 	// Free asks the disk of DataDir; nil: the disk itself. Tests give another.
 	Free func() (mailbox.DiskFree, error)
 
-	Certificate, Key               string         // PEM files
-	Submissions, Submission, IMAPS []string       // addresses to listen on
-	Relay                          []string       // the same for groupware servers, once there are any
-	Autoconfig                     string         // address to tell mail programs their settings on; "": none
+	Certificate, Key               string   // PEM files
+	Submissions, Submission, IMAPS []string // addresses to listen on
+	Relay                          []string // the same for groupware servers, once there are any
+	Autoconfig                     string   // address to tell mail programs their settings on; "": none
+	API                            string   // address of the HTTP service for applications; "": none
+	Applications                   func() []api.Application
 	MaxMessage                     int64          // bytes
 	ProxyFrom                      []netip.Prefix // load balancers, which name their clients
 
@@ -84,6 +87,7 @@ type Gateway struct {
 	imap    *imapd.Server
 	smtp    *smtpd.Server
 	auto    *autoconfig.Server // nil: none
+	api     *api.Server        // nil: none
 	cert    *gate.Certificate
 	events  *events.Log
 	trail   *trail
@@ -230,6 +234,9 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	if err := g.tellSettings(ctx, o, limits, ports); err != nil {
 		return nil, err
 	}
+	if err := g.serveApplications(ctx, o, login); err != nil {
+		return nil, err
+	}
 	notify("READY=1")
 	return g, nil
 }
@@ -322,6 +329,9 @@ func (g *Gateway) close() error {
 	}
 	if g.auto != nil {
 		drains.Go(func() { _ = g.auto.Shutdown(ctx) })
+	}
+	if g.api != nil {
+		drains.Go(func() { _ = g.api.Shutdown(ctx) })
 	}
 	for _, l := range listeners {
 		drains.Go(func() { l.Drain(ctx) })

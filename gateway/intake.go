@@ -42,7 +42,7 @@ func (in *intake) Begin(ctx context.Context, s smtpd.Submission) (_ smtpd.Delive
 		ticket: relay.Ticket{
 			ID: id, Box: strings.ToLower(s.Mailbox), User: s.Identity.User, Person: person,
 			MsgID: pec.NormalizeID(s.MessageID), To: s.Recipients, Split: s.Split, Visible: s.Visible, Edits: s.HeaderEdits, Remote: s.Remote,
-			Relay: s.Relay, Ordinary: s.OrdinarySender, ReturnTo: s.ReturnTo, EnvID: s.EnvID, Return: s.Return, Notify: askedOf(s),
+			Relay: s.Relay, Ordinary: s.OrdinarySender, Key: relay.Key{Name: s.Key, Sum: s.KeySum}, ReturnTo: s.ReturnTo, EnvID: s.EnvID, Return: s.Return, Notify: askedOf(s),
 			Remarks: remarksOf(s),
 		},
 	}
@@ -177,7 +177,7 @@ func (d *delivery) Commit(ctx context.Context) (_ smtpd.Receipt, err error) {
 	_, err = d.store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) (err error) {
 		// Asked once more where nothing can come between: two connections may
 		// bring the same retry at the same time.
-		if known, err = knownAs(tx, t.Retry); err != nil {
+		if known, err = knownBy(tx, t); err != nil {
 			return err
 		}
 		if known.ID != "" {
@@ -226,10 +226,28 @@ func (d *delivery) fingerprint() string {
 // retry.
 func (d *delivery) Known(ctx context.Context) (known smtpd.Receipt, err error) {
 	err = d.store.View(ctx, func(tx *mailbox.Tx) (err error) {
-		known, err = knownAs(tx, d.fingerprint())
+		t := d.ticket
+		t.Retry = d.fingerprint()
+		known, err = knownBy(tx, t)
 		return err
 	})
 	return known, err
+}
+
+// knownBy looks for the submission of which this one is the repetition: by the key that
+// its application gave it, and only where it gave none by what it is.
+func knownBy(tx *mailbox.Tx, t relay.Ticket) (smtpd.Receipt, error) {
+	if t.Key.Name == "" {
+		return knownAs(tx, t.Retry)
+	}
+	id, err := relay.Submitted(tx, t.Key)
+	if errors.Is(err, relay.ErrOtherKey) {
+		err = fmt.Errorf("%w: %w", smtpd.ErrKeyUsed, err)
+	}
+	if err != nil || id == "" {
+		return smtpd.Receipt{}, err
+	}
+	return knownOf(tx, id)
 }
 
 func knownAs(tx *mailbox.Tx, fingerprint string) (known smtpd.Receipt, err error) {

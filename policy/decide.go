@@ -90,6 +90,9 @@ func (p *Policy) sender(id Identity, reversePath string, now time.Time) (*Mailbo
 	if id.Box != "" && !same(id.Box, address) {
 		return nil, "", refuseBoxMismatch(id.Box)
 	}
+	if !p.maySend(id, address) {
+		return nil, "", refuseNotMember(address)
+	}
 	m, ok := p.Mailbox(address)
 	if !ok {
 		return nil, "", refuseUnknownMailbox(address)
@@ -168,7 +171,7 @@ func (p *Policy) Decide(s Submission) Verdict {
 		return v
 	}
 	u, _ := p.User(s.Identity.User) // known: sender has seen to it
-	if m.PINRequired && !(s.PINGiven && s.PINRight && u.HasPIN()) {
+	if p.PINNeeded(s.Identity, m) && !(s.PINGiven && s.PINRight && u.HasPIN()) {
 		return m.withoutPIN(u, s.PINGiven, address, v)
 	}
 	v.Enhanced, v.Italian, v.English = "2.0.0", "Messaggio accettato.", "Message accepted."

@@ -15,6 +15,8 @@ type Policy struct {
 	Mailboxes []Mailbox
 	Lists     []List
 	Relays    []Relay
+	// Applications are programs that use the HTTP service.
+	Applications []Application
 }
 
 // User is a person with one personal password.
@@ -82,6 +84,8 @@ type Identity struct {
 	Box  string // empty, or the only mailbox this session may use, lower case
 	// Archive: the session reads the archive of Box by day, and nothing else.
 	Archive bool
+	// Application is the program that acts as User; empty: it is the person.
+	Application string
 }
 
 // Rights are what a user may do with a mailbox. All false: no access at all.

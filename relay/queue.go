@@ -39,6 +39,7 @@ type Ticket struct {
 	Split   string
 	Visible int
 	Retry   string   // Fingerprint
+	Key     Key      // of an application
 	Edits   []string // what was changed in the header
 	Remote  string   // address of the client
 	Held    Lack     // not empty: it is held until its sender confirms it by PIN, or until it is approved
@@ -188,6 +189,9 @@ func Enqueue(tx *mailbox.Tx, t Ticket, m *mailbox.Message) (*Submission, error) 
 		if err := sp.Put("t/"+t.Retry, s.ID); err != nil {
 			return nil, err
 		}
+	}
+	if err := noteKey(tx, t.Key, s.ID); err != nil {
+		return nil, err
 	}
 	if err := happened(tx, s, "submitted", strings.Join(t.Edits, ", ")); err != nil {
 		return nil, err

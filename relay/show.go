@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"pecgate/mailbox"
@@ -153,5 +154,45 @@ func showReceipts(tx *mailbox.Tx, id string, n int) ([]ShownReceipt, error) {
 	for _, r := range refs {
 		out = append(out, ShownReceipt{Kind: r.Kind, Verdict: r.Verdict, At: r.At, SHA256: r.SHA256})
 	}
+	return out, err
+}
+
+// Receipt is a receipt of a submission with where its bytes are.
+type Receipt struct {
+	ReceiptRef
+	Recipient string // whom it is about; empty: the whole
+	Size      int64  // bytes; 0 where it was removed
+}
+
+// Receipts returns those of the submission with an id, of the whole first; of a
+// batch none, its messages have theirs. ErrNotFound where there is no such submission.
+func Receipts(ctx context.Context, store *mailbox.Store, id string) (out []Receipt, err error) {
+	err = store.View(ctx, func(tx *mailbox.Tx) error {
+		out = nil
+		s, err := load(tx, id)
+		if err != nil || s.batch() {
+			return err
+		}
+		for n := -1; n < len(s.Recipients); n++ {
+			refs, err := receipts(tx, s.ID, n)
+			if err != nil {
+				return err
+			}
+			for _, r := range refs {
+				one := Receipt{ReceiptRef: r}
+				if n >= 0 {
+					one.Recipient = s.Recipients[n].Address
+				}
+				switch m, err := tx.Message(r.Message); {
+				case err == nil:
+					one.Size = m.Size()
+				case !errors.Is(err, mailbox.ErrNotFound):
+					return err
+				}
+				out = append(out, one)
+			}
+		}
+		return nil
+	})
 	return out, err
 }

@@ -43,6 +43,9 @@ func policyOf(l *configs.Loaded) *policy.Policy {
 	for _, r := range l.Policy.Relays {
 		p.Relays = append(p.Relays, r.Rule())
 	}
+	for _, a := range l.Policy.Applications {
+		p.Applications = append(p.Applications, a.Rule())
+	}
 	p.Spread()
 	return p
 }

@@ -43,6 +43,7 @@ func commands(a *app) []*cobra.Command {
 		newExplainCommand(a),
 		newPolicyCommand(a),
 		newPasswordCommand(a),
+		newTokenCommand(),
 		newPINCommand(a),
 		newSealCommand(a),
 		newDemoCommand(a),

@@ -11,6 +11,7 @@ import (
 
 	"pecgate/configs"
 	"pecgate/gateway"
+	"pecgate/gateway/admin/api"
 	"pecgate/gateway/smtpd"
 	"pecgate/mailbox"
 	"pecgate/policy"
@@ -134,6 +135,7 @@ func (s *source) gatewayOptions(log *slog.Logger) (gateway.Options, error) {
 		DataDir: a.Path(a.DataDir), MinFree: int64(a.MinFree),
 		Certificate: a.Path(a.TLS.Certificate), Key: a.Path(a.TLS.Key),
 		Submissions: a.SMTP.Submissions, Submission: a.SMTP.Submission, IMAPS: a.IMAP.IMAPS,
+		API: a.API.Listen, Applications: func() []api.Application { return applicationsOf(s.now.Load().loaded) },
 		Autoconfig: a.Autoconfig.Listen, ProxyFrom: a.ProxyProtocol.Networks(),
 		MaxMessage: int64(a.SMTP.MaxMessageSize), Trust: trust, Log: log,
 		Retrust: func() ([][]byte, error) { return trustOf(s.appliance()) },

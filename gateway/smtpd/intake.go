@@ -13,6 +13,9 @@ import (
 var (
 	ErrNoSpace  = errors.New("no space for messages") // 452 4.3.1
 	ErrDraining = errors.New("shutting down")         // 421 4.3.2
+
+	// ErrKeyUsed: something else was submitted under the same Submission.Key. Not by SMTP.
+	ErrKeyUsed = errors.New("the key stands for another submission")
 )
 
 // Intake is what smtpd needs of store and queue.
@@ -104,4 +107,9 @@ type Submission struct {
 	Way string
 	// Journal is the report inside of which it came; nil: none. To are the Recipients.
 	Journal *JournalOf
+
+	// Key is what the client calls this submission, KeySum the digest of all that it
+	// asked under that name: the same asked again is a repetition, something else
+	// ErrKeyUsed. Empty: it gave none.
+	Key, KeySum string
 }

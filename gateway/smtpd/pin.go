@@ -120,6 +120,12 @@ func (in *submission) pinFor(m *policy.Mailbox) (string, error) {
 		}
 		pin = field
 	}
+	if in.handed != nil && in.handed.PIN != "" && in.takes(m, policy.PINByHeader) {
+		if pin != "" && pin != in.handed.PIN {
+			return "", unclearPIN()
+		}
+		pin = in.handed.PIN
+	}
 	if pin == "" && in.takes(m, policy.PINByPassword) {
 		pin = in.loginPIN
 	}
@@ -143,7 +149,7 @@ func (in *submission) provePIN(p *policy.Policy, m *policy.Mailbox, size int64) 
 		}
 		return nil, in.judgePIN(p, size, false, HoldMissing)
 	}
-	right, err := in.srv.opt.Auth.CheckPIN(in.ctx, in.who.User, in.pin, auth.Use{Mailbox: m.Address, Remote: in.c.Remote()})
+	right, err := in.srv.opt.Auth.CheckPIN(in.ctx, in.who.User, in.pin, auth.Use{Mailbox: m.Address, Remote: in.remote()})
 	lack := HoldWrong
 	switch {
 	case errors.Is(err, auth.ErrPINLocked) && in.takes(m, policy.PINByReply):

@@ -85,6 +85,9 @@ func (r *relayed) describe(s *Submission) {
 // takes tells whether a PIN may come in a way: those of the mailbox that this server
 // can carry.
 func (in *submission) takes(m *policy.Mailbox, way string) bool {
+	if in.handed != nil && way == policy.PINByPassword {
+		return false // there was no password
+	}
 	return m.PINBy(way) && (in.relayed == nil || slices.Contains(in.relayed.pins, way))
 }
 

@@ -70,23 +70,30 @@ func refusalOf(err error) (r *refusal) {
 		r = refuse(451, "4.3.5", "La posta ordinaria non ha una strada: scrivere outgoing.smarthost in pecgate.yaml o unmarked: refuse in policy.yaml.", "Ordinary mail has no way: write outgoing.smarthost in pecgate.yaml or unmarked: refuse in policy.yaml.", "no-smarthost")
 	case errors.Is(err, ErrDraining), errors.Is(err, context.Canceled):
 		r = refuse(421, "4.3.2", "Il server si sta fermando, riprovare tra poco.", "Shutting down, try again soon.", "draining")
+	case errors.Is(err, ErrKeyUsed):
+		r = refuse(554, "5.5.0", "La chiave Idempotency-Key e' gia' di un altro invio: usarne una nuova.", "The Idempotency-Key stands for another submission already: use a new one.", "key-used")
 	case errors.Is(err, errLost):
 		r = refuse(451, "4.4.2", "Connessione interrotta.", "Connection lost.", "lost")
 	}
 	return r
 }
 
+// refusalOf is the reply to any error. What is not known here is our fault and temporary:
+// the client hears a number, the log holds the error under it.
+func (s *Server) refusalOf(err error) *refusal {
+	if r := refusalOf(err); r != nil {
+		return r
+	}
+	id := rand.Text()[:10]
+	s.opt.Events.SMTPFault(id, err)
+	return refuse(451, "4.3.0", "Errore temporaneo, riprovare piu' tardi (codice "+id+").", "Temporary error, try again later (code "+id+").", "fault")
+}
+
 // reply is the only place where errors become replies. The library honours
 // nothing but an *smtp.SMTPError itself, and would print any other error's
-// text. What is not known here is our fault and temporary: the client hears a
-// number, the log holds the error under it.
+// text.
 func (s *Server) reply(err error, ses *session) error {
-	r := refusalOf(err)
-	if r == nil {
-		id := rand.Text()[:10]
-		s.opt.Events.SMTPFault(id, err)
-		r = refuse(451, "4.3.0", "Errore temporaneo, riprovare piu' tardi (codice "+id+").", "Temporary error, try again later (code "+id+").", "fault")
-	}
+	r := s.refusalOf(err)
 	switch {
 	case ses == nil || r.reason == "login": // auth has its own events
 	case ses.sending && !errors.Is(err, errLost):

@@ -28,8 +28,9 @@ type session struct {
 	entry  auth.Entry      // what that rests on
 	// loginPIN came behind the password; it goes nowhere but to auth.
 	loginPIN string
-	tries    int  // refused logins
-	vouched  bool // a groupware server stands for its users: see relay_session.go
+	tries    int    // refused logins
+	far      string // address of who handed a message in another way; c is nil then
+	vouched  bool   // a groupware server stands for its users: see relay_session.go
 
 	// The transaction.
 	sending  bool   // MAIL, RCPT or DATA of somebody logged in is being judged
@@ -56,6 +57,14 @@ func (s *Server) session(lc *smtp.Conn) (smtp.Session, error) {
 	ses.ctx, ses.cancel = context.WithCancel(s.ctx)
 	c.ses = ses
 	return ses, nil
+}
+
+// remote is the client's address without port.
+func (s *session) remote() string {
+	if s.c == nil {
+		return s.far
+	}
+	return s.c.Remote()
 }
 
 // Reset ends the transaction.

@@ -74,7 +74,11 @@ func splitOf(seen fields, recipients, shown []string, hasTo bool, how string) (s
 // leaves: a distribution list among the recipients stands for its members, each
 // of whom gets a message of their own.
 func (in *submission) read(p *policy.Policy, header []byte, how string) (err error) {
-	if in.mail, err = readLetter(header, in.to, how); err != nil {
+	as := how
+	if in.handed != nil && in.handed.Each {
+		as = splitAlways // whatever the mailbox does with the letters of people
+	}
+	if in.mail, err = readLetter(header, in.to, as); err != nil {
 		return err
 	}
 	out, v := p.Expand(in.who, in.from, in.to)

@@ -28,6 +28,7 @@ type submission struct {
 	parts    parts    // of the body, as far as they must be known
 	delivery Delivery // nil until the header was found good
 	relayed  *relayed // what a groupware server sends; nil: the client's own
+	handed   *Handed  // what came by another way than SMTP; nil: it came by SMTP
 	lack     Lack     // why it is held for its PIN; empty: it is not
 	proved   bool     // a PIN was asked for, and was right
 	edited   int64    // octets of the edited header
@@ -73,8 +74,12 @@ func (in *submission) receive() (r Receipt, err error) {
 	} else if known != nil {
 		return *known, nil
 	}
-	// From here the client's line no longer matters: it may be gone and still
-	// the message is accepted.
+	return in.commit()
+}
+
+// commit has a message accepted that is good. From here the client's line no
+// longer matters: it may be gone and still the message is accepted.
+func (in *submission) commit() (r Receipt, err error) {
 	if planted.Is(planted.ReplyBeforeCommit) {
 		late := in.delivery
 		in.delivery = nil
@@ -87,9 +92,9 @@ func (in *submission) receive() (r Receipt, err error) {
 	r.Lack = in.lack
 	if r.Replaced {
 		in.mail.edits = append(in.mail.edits, "Message-ID replaced")
-		in.srv.opt.Events.MessageIDReplaced(r.ID, in.who.User, in.from, in.c.Remote())
+		in.srv.opt.Events.MessageIDReplaced(r.ID, in.who.User, in.from, in.remote())
 	}
-	in.srv.opt.Events.Submitted(r.ID, in.who.User, in.from, in.c.Remote(), len(in.to), in.edited+in.rest,
+	in.srv.opt.Events.Submitted(r.ID, in.who.User, in.from, in.remote(), len(in.to), in.edited+in.rest,
 		in.proved, r.Duplicate, in.mail.edits)
 	return r, nil
 }
@@ -136,23 +141,32 @@ func (in *submission) header() error {
 	if v := in.judge(p, max(in.declared, in.edited), true); !v.Allow {
 		return verdict(v)
 	}
+	if err := in.begin(m, asWritten); err != nil {
+		return err
+	}
+	return in.take(h[end:])
+}
+
+// begin begins the delivery of a message whose header is good, with that header.
+func (in *submission) begin(m *policy.Mailbox, asWritten [32]byte) (err error) {
 	whole := Submission{
 		Identity: in.who, Mailbox: m.Address, From: in.from, Envelope: in.to, Recipients: in.recipients(),
 		Split: in.mail.leaves.how, Visible: in.mail.leaves.visible,
 		MessageID: in.mail.messageID, ClientMessageID: in.mail.clientID, HeaderEdits: in.mail.edits,
-		Remote: in.c.Remote(), Received: in.received, DeclaredSize: in.declared,
+		Remote: in.remote(), Received: in.received, DeclaredSize: in.declared,
 		HeaderSize: in.edited, ClientHeader: asWritten,
 	}
 	if in.relayed != nil {
 		in.relayed.describe(&whole)
 	}
+	if in.handed != nil {
+		whole.Key, whole.KeySum = in.handed.Key, in.handed.KeySum
+	}
 	if in.delivery, err = in.srv.opt.Intake.Begin(in.ctx, whole); err != nil {
 		return err
 	}
-	if _, err := in.delivery.Write(in.mail.header); err != nil {
-		return err
-	}
-	return in.take(h[end:])
+	_, err = in.delivery.Write(in.mail.header)
+	return err
 }
 
 // compose judges a header as a client of mailbox m wrote it and makes the edits.
@@ -257,7 +271,7 @@ func (in *submission) decide() (*Receipt, error) {
 		return nil, nil
 	}
 	m, ok := p.Mailbox(in.from)
-	if !ok || !m.PINRequired {
+	if !ok || !p.PINNeeded(in.who, m) {
 		return nil, nil
 	}
 	return in.provePIN(p, m, size)
