@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"pecgate/gateway/auth"
@@ -164,5 +165,71 @@ func TestRelaySecretIsThrottled(t *testing.T) {
 	s.stop(t)
 	if len(s.store.all()) != 1 || h.count() != 0 || strings.Contains(log.String(), value) || !strings.Contains(log.String(), `"remote":"10.0.0.1"`) {
 		t.Errorf("%d stored, log %s", len(s.store.all()), log)
+	}
+}
+
+// A reply with a PIN releases nothing without the secret, and is looked at with it.
+func TestG14_SecretOfTheRelayInReplies(t *testing.T) {
+	value, hash := auth.NewRelaySecret()
+	field := secretField + ": " + value + "\r\n"
+	reply := "From: Mario <" + personal + ">\r\nTo: confirm\r\nSubject: R: Confermare con il PIN\r\nMessage-ID: <r1@x>\r\nDate: Sun, 22 Nov 2026 10:00:00 +0100\r\n\r\n" + pin + "\r\n"
+	for i, tc := range []struct {
+		name, message, want string
+		freed               int
+	}{
+		{"with it", field + reply, "250 2.0.0 Confermato", 1},
+		{"without it", reply, "550-5.7.1", 0},
+		{"twice", field + field + reply, "550-5.7.1", 0},
+		{"in the text", reply + field, "550-5.7.1", 0},
+	} {
+		p := relays(t)
+		p.Mailboxes[0].PINMethods = []string{policy.PINByReply}
+		room := &waitroom{w: Waiting{ID: "held1", Mailbox: pinBox, Waits: true}, owner: "mario"}
+		s, _ := relayServer(t, func(o *Options, peer *Peer) {
+			o.Policy = func() *policy.Policy { return p }
+			o.Confirm = room
+			peer.SecretField, peer.SecretHash = secretField, hash
+		})
+		c := newClient(t, s.pipes(t).dial(i))
+		c.greet()
+		if got := c.message(personal, tc.message, "confirm+"+heldToken+"@pecgate.example.org"); !strings.HasPrefix(got, tc.want) {
+			t.Errorf("%s: %q", tc.name, got)
+		}
+		s.stop(t)
+		if room.freed != tc.freed || strings.Contains(s.log.String(), value) {
+			t.Errorf("%s: freed %d", tc.name, room.freed)
+		}
+	}
+}
+
+// A secret that the policy asks for since the message began is asked for at its end.
+func TestRelaySecretOfANewPolicy(t *testing.T) {
+	_, hash := auth.NewRelaySecret()
+	var demands atomic.Bool
+	s, _ := relayServer(t, func(o *Options, peer *Peer) {
+		one := *peer
+		o.Relay.Peers = func() []Peer {
+			p := one
+			if demands.Load() {
+				p.SecretField, p.SecretHash = secretField, hash
+			}
+			return []Peer{p}
+		}
+	})
+	c := newClient(t, s.pipes(t).dial(1))
+	c.greet()
+	c.envelope(personal, other)
+	c.send(outlook + "\r\nciao\r\n")
+	demands.Store(true)
+	c.send(".\r\n")
+	if got := c.reply(); !strings.HasPrefix(got, "451-4.3.0") {
+		t.Error(got)
+	}
+	if got := c.message(personal, outlook+"\r\nciao\r\n", other); !strings.HasPrefix(got, "550-5.7.1") {
+		t.Error(got)
+	}
+	s.stop(t)
+	if len(s.store.all()) != 0 {
+		t.Error("it was taken")
 	}
 }
