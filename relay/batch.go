@@ -237,7 +237,7 @@ func mirror(tx *mailbox.Tx, s, before *Submission) error {
 		return err
 	}
 	t := b.Tally
-	rev := t.Rev
+	rev, was := t.Rev, b.stage()
 	shownBefore, _ := b.keywords()
 	count := func(c *Submission, by int) {
 		if t.States == nil {
@@ -277,6 +277,9 @@ func mirror(tx *mailbox.Tx, s, before *Submission) error {
 	b.sum()
 	if b.State != state {
 		b.Since = tx.Now().UTC()
+	}
+	if err := b.goesOn(tx, s, before, was); err != nil {
+		return err
 	}
 	if shown, _ := b.keywords(); strings.Join(shown, " ") != strings.Join(shownBefore, " ") {
 		if err := b.show(tx); err != nil {
