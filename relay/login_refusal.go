@@ -7,11 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"pecgate/mailbox"
-	"pecgate/relay/upstream"
 )
 
 // refusal is a login that was refused, or of which nobody knows yet.
@@ -173,7 +173,9 @@ func (s *Service) endRefusal(ctx context.Context, w *worker, r *refusal, why str
 // for the mailbox: providers have a switch for each in their panel.
 func serviceOff(words string) bool {
 	words = strings.ToLower(words)
-	has := func(list ...string) bool { return upstream.Names(words, list...) }
+	has := func(list ...string) bool {
+		return slices.ContainsFunc(list, func(w string) bool { return strings.Contains(words, w) })
+	}
 	return has("disabled", "not enabled", "not permitted", "not allowed", "disabilitat", "non abilitat", "non attiv", "non consentit", "disattivat") &&
 		has("imap", "pop3", "pop ", "smtp", "protocol", "service", "servizio", "access via", "accesso tramite") &&
 		!has("account disabled", "account is disabled", "user disabled", "utente disabilitato", "casella disabilitata", "mailbox disabled")

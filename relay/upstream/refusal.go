@@ -19,7 +19,9 @@ const (
 // is no passing lock: the same login would prolong it.
 func JudgeRefusal(words string) Refusal {
 	words = strings.ToLower(words)
-	has := func(list ...string) bool { return Names(words, list...) }
+	has := func(list ...string) bool {
+		return slices.ContainsFunc(list, func(w string) bool { return strings.Contains(words, w) })
+	}
 	guesses := has("attempt", "tentativ", "failed login", "failed logins", "failures", "login falliti", "accessi falliti")
 	switch {
 	case guesses:
@@ -34,9 +36,4 @@ func JudgeRefusal(words string) Refusal {
 		return Credential
 	}
 	return Unclear
-}
-
-// Names tells whether words, in lower case, have one of a list in them.
-func Names(words string, list ...string) bool {
-	return slices.ContainsFunc(list, func(w string) bool { return strings.Contains(words, w) })
 }
