@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 
 	"pecgate/gateway/auth"
 	"pecgate/gateway/gate"
@@ -34,7 +35,7 @@ func (g *Gateway) prepareRelay(o Options, login *auth.Service, held smtpd.Confir
 	w.smtp, err = smtpd.New(smtpd.Options{
 		Hostname: o.Hostname, MaxSize: o.MaxMessage, Policy: o.Policy, Auth: login,
 		Intake: &intake{store: g.store}, Confirm: held, Events: g.events,
-		Relay: &smtpd.Relay{Peers: o.Relays, Auth: login, Strays: strays{g.store, g.relay}, Looped: g.relay.Looped, Passing: passing{g.store, g.relay}, Journals: journals{g.relay}},
+		Relay: &smtpd.Relay{Peers: o.Relays, Auth: login, Strays: strays{g.store, g.relay}, Looped: g.relay.Looped, Passing: passing{g.store, g.relay}, Journals: journals{g.relay}, JournalDomain: o.Address[strings.LastIndexByte(o.Address, '@')+1:]},
 	})
 	if err != nil {
 		return err

@@ -287,8 +287,8 @@ func (s *Service) journalReports(tx *mailbox.Tx, j Journaled, why JournalRefusal
 			From: s.opt.Address, FromName: "pecgate", To: j.Sender, Date: now, English: s.opt.Language == "en",
 			MessageID: fmt.Sprintf("dsn.%s.%d@%s", name, part, domainOf(s.opt.Address)), Refers: []string{pec.NormalizeID(j.MsgID)},
 			Loop: s.opt.Address, Reporter: s.opt.Hello, Arrived: now, Headers: why.Header,
-			Said:   []string{"La PEC non è partita per nessuno: " + why.Italian},
-			SaidEN: []string{"The PEC was sent to nobody: " + why.English},
+			Said:   []string{"A questi indirizzi nulla è partito come PEC; la posta ordinaria la consegna il server di posta. " + why.Italian},
+			SaidEN: []string{"Nothing was sent to these addresses as PEC; the mail server delivers the ordinary message. " + why.English},
 		}
 		if r.Reporter == "" {
 			r.Reporter = domainOf(s.opt.Address)

@@ -24,6 +24,8 @@ type Relay struct {
 	Looped func(header []byte) (why string)
 	// Journals remembers what journal reports brought; nil: none is taken for what is in it.
 	Journals Journals
+	// JournalDomain is the domain of the gateway's own address: reports may go there or to Hostname.
+	JournalDomain string
 	// Passing takes ordinary mail where a relay has it pass through. nil: none does.
 	Passing Passing
 }

@@ -92,7 +92,11 @@ func JournalAddress(hostname string) string { return journalName + "@" + hostnam
 
 // forJournal tells whether the transaction is for the journal address alone, from a relay that may report.
 func (s *relaySession) forJournal() bool {
-	if s.srv.opt.Relay.Journals == nil || len(s.to) != 1 || !strings.EqualFold(s.to[0], JournalAddress(s.srv.opt.Hostname)) {
+	if s.srv.opt.Relay.Journals == nil || len(s.to) != 1 {
+		return false
+	}
+	domains := []string{s.srv.opt.Hostname, s.srv.opt.Relay.JournalDomain}
+	if !slices.ContainsFunc(domains, func(d string) bool { return strings.EqualFold(s.to[0], JournalAddress(d)) }) {
 		return false
 	}
 	rule, ok := s.srv.opt.Policy().Relay(s.peer.Name)

@@ -108,7 +108,7 @@ func journalServer(t testing.TB, change func(*policy.Policy)) (*server, *admin, 
 	s, a := relayServer(t, func(o *Options, _ *Peer) {
 		o.Policy = func() *policy.Policy { return p }
 		o.Intake = journaling{o.Intake.(*memory), b}
-		o.Relay.Journals = b
+		o.Relay.Journals, o.Relay.JournalDomain = b, "gateway.example.org"
 		o.Relay.Looped = func(h []byte) string {
 			if strings.Contains(string(h), "X-Loop:") {
 				return "a copy of ours"
@@ -269,11 +269,14 @@ func TestG14_JournalReports(t *testing.T) {
 	s, _, _ := journalServer(t, nil)
 	c := newClient(t, s.pipes(t).dial(1))
 	c.greet()
+	if got := c.message("", strings.ReplaceAll(report, "1@EX01", "2@EX01"), "Journal@gateway.example.org"); !strings.HasPrefix(got, "250 ") {
+		t.Error(got)
+	}
 	if got := c.message("MicrosoftExchange329e71ec88ae4615bbc36ab6ce41109e@example.org", report, journalTo); !strings.HasPrefix(got, "250 ") {
 		t.Error(got)
 	}
 	s.stop(t)
-	if n := len(s.store.all()); n != 1 {
+	if n := len(s.store.all()); n != 2 {
 		t.Errorf("%d sent", n)
 	}
 }
