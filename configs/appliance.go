@@ -44,6 +44,9 @@ type Appliance struct {
 	Autoconfig Autoconfig `yaml:"autoconfig"`
 	// PEM files of CAs accepted for PEC signatures besides the built-in ones. Default none.
 	ProviderTrust []string `yaml:"provider_trust"`
+	// Ask the authorities, by plain HTTP at public addresses, whether the certificates of providers are good when their
+	// messages arrive, and keep the answers for evidence: once a day for each certificate, delaying no message.
+	Revocation bool `yaml:"revocation" default:"true"`
 	// How notices and forwarded messages reach ordinary mailboxes.
 	Outgoing Outgoing `yaml:"outgoing"`
 

@@ -212,6 +212,7 @@ func TestEnvironmentSetsEveryKey(t *testing.T) {
 		"outgoing.imap.domains": "example.org,example.net", "outgoing.imap.username": "{local}", "outgoing.imap.password_file": "secrets/smarthost", "outgoing.imap.folder": "PEC", "outgoing.imap.rule": "move",
 		"outgoing.imap.oauth2.token_url": "https://login.example.org/token", "outgoing.imap.oauth2.client_id": "app",
 		"outgoing.imap.oauth2.client_secret_file": "secrets/smarthost", "outgoing.imap.oauth2.scope": "mail",
+		"revocation": "false",
 	}
 	for _, k := range leafKeys("", reflect.TypeFor[Appliance]()) {
 		if values[k.path] == "" {

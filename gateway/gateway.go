@@ -51,6 +51,7 @@ type Options struct {
 	// Free asks the disk of DataDir; nil: the disk itself. Tests give another.
 	Free func() (mailbox.DiskFree, error)
 
+	Revocation                     bool     // ask about the certificates of providers: relay.Options.Revocation
 	Certificate, Key               string   // PEM files
 	Submissions, Submission, IMAPS []string // addresses to listen on
 	Relay                          []string // the same for groupware servers, once there are any
@@ -140,6 +141,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		},
 		Policy:      o.Policy,
 		Readers:     func(box string) []relay.Reader { return readers(o.Policy(), box, time.Now()) },
+		Revocation:  asker(o.Revocation),
 		Certificate: g.cert.Expires, Smarthost: o.Smarthost, IMAP: o.IMAPDelivery,
 		Digests:         func() map[string]time.Duration { return digests(o.Policy()) },
 		DeliveryReports: func(name string) bool { r, ok := o.Policy().Relay(name); return ok && r.Delivery },

@@ -60,6 +60,7 @@ func (s *Service) Evidence(ctx context.Context, names []string, by Hand) (*Evide
 		Sources: map[*bundle.Message]func(context.Context) (bundle.Content, error){},
 		Sign:    s.opt.Store.SignEvidence,
 	}, there: map[string]bool{}, hashes: map[string]bool{}}
+	g.in.Revocation = s.revocationOf
 	g.in.Reader = s.reader().At(s.opt.Store.Now)
 	for _, name := range names {
 		if err := g.name(ctx, name); err != nil {

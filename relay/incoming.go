@@ -188,6 +188,7 @@ func (e *entering) recorded(ctx context.Context, m *mailbox.Message) {
 			s.faults(box, err) // the message is there; status names it
 		}
 	}
+	s.askRevocation(r, m)
 	s.opt.Events.Fetched(box, spotOf(e.a.it).at(), string(m.Kind), m.Verdict, m.Reason, m.Submission)
 	if m.Submission == "" {
 		return

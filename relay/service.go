@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"pecgate/mailbox/pec"
 	"pecgate/policy"
 	"pecgate/relay/fetch"
+	"pecgate/relay/revocation"
 	"pecgate/relay/submit"
 )
 
@@ -51,6 +53,9 @@ type Options struct {
 	// DeliveryReports tells whether a relay of the policy has receipts told as delivery
 	// status notifications, to senders who asked for it. nil: none has.
 	DeliveryReports func(relay string) bool
+	// Revocation asks an authority whether a provider's certificate is good; nil: nobody
+	// is asked.
+	Revocation func(ctx context.Context, leaf, issuer *x509.Certificate) revocation.Answer
 	// Certificate is when the gateway's own certificate ends; nil: it is not watched.
 	Certificate func() time.Time
 }
@@ -74,6 +79,8 @@ type Service struct {
 	retrusted atomic.Pointer[pec.Reader]
 	rejudge   chan struct{}
 	repeats   repeatSweep // how far fingerprints were swept; the watchdogs' alone
+	// revocations are messages whose signers are asked about: revocation_keep.go.
+	revocations chan signedBy
 	// perRound is messagesPerRound; tests take fewer.
 	perRound int
 	// holder is who holds the leases of this service: the opening of the store, a
@@ -165,7 +172,7 @@ func New(o Options) *Service {
 	}
 	return &Service{
 		machines: machines{now: o.Store.Now, sent: map[[32]byte]*machine{}},
-		opt:      o, reload: make(chan struct{}, 1), rejudge: make(chan struct{}, 1), perRound: messagesPerRound, repeats: repeatSweep{from: "t/"}, roundFor: roundFor, workers: map[string]*worker{},
+		opt:      o, reload: make(chan struct{}, 1), rejudge: make(chan struct{}, 1), revocations: make(chan signedBy, revocationWaiting), perRound: messagesPerRound, repeats: repeatSweep{from: "t/"}, roundFor: roundFor, workers: map[string]*worker{},
 		holder: o.Store.Opened() + "/" + rand.Text(), handOver: submit.Send, suspects: make(chan struct{}, 1), fences: map[string]uint64{}, fetched: map[string]*fetchWatch{},
 	}
 }
@@ -194,6 +201,7 @@ func (s *Service) Run(ctx context.Context) error {
 	reporter.Go(func() { s.watchAll(ctx) })
 	reporter.Go(func() { s.judge(ctx) })
 	reporter.Go(func() { s.keepForwards(ctx) })
+	reporter.Go(func() { s.keepRevocations(ctx) })
 	reporter.Go(func() {
 		if err := s.coverAll(ctx); err != nil && ctx.Err() == nil {
 			s.faults("", err) // until the next start each list reads everything

@@ -63,6 +63,7 @@ import (
 //	dg/<login>            daily digests: see digest.go
 //	wc wd/ wf/ ws/ wt/    watchdogs: see watch.go
 //	rw/<id>               what a sender is told besides: see remark.go
+//	rv/ rb/               what was said of the providers' certificates: see revocation_keep.go
 //	h/ ha/ hc hd/ ht/ bell-holds  what waits for a PIN, or for approval: see hold.go
 const room = "relay"
 

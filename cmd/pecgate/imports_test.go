@@ -37,8 +37,9 @@ func roomsAllowed() map[string][]string {
 		"mailbox/pec/cms/cmstest":     {},
 		"mailbox/events":              {},
 		"mailbox/netconn":             {},
-		"relay":                       append([]string{"policy", "relay/submit", "relay/fetch", "relay/forward", "relay/dsn"}, store...),
+		"relay":                       append([]string{"policy", "relay/submit", "relay/fetch", "relay/forward", "relay/dsn", "relay/revocation"}, store...),
 		"relay/dsn":                   {"mailbox/mime"},
+		"relay/revocation":            {},
 		"relay/forward":               append([]string{"relay/submit"}, store...),
 		"relay/upstream":              {"mailbox/netconn"},
 		"relay/upstream/upstreamtest": {"relay/upstream"},
@@ -49,7 +50,7 @@ func roomsAllowed() map[string][]string {
 		"relay/fetch":                 {"relay/upstream", "relay/pop3", "mailbox/netconn", "mailbox/events"},
 		"relay/pop3":                  {},
 		"relay/providersim":           {},
-		"gateway":                     append([]string{"policy", "gateway/...", "relay"}, store...),
+		"gateway":                     append([]string{"policy", "gateway/...", "relay", "relay/revocation"}, store...),
 		"gateway/gate":                {"mailbox/events", "mailbox/netconn"},
 		"gateway/gate/gatetest":       {"gateway/gate", "mailbox/events", "mailbox/netconn"},
 		"gateway/auth":                {"policy", "mailbox/events"},
@@ -83,7 +84,7 @@ func homes() map[string][]string {
 		"github.com/go-chi/chi":            {"gateway/admin/api"},
 		"github.com/boombuler/barcode":     {"cmd/pecgate"},
 		"github.com/pquerna/otp":           {"gateway/auth"},
-		"golang.org/x/crypto":              {"gateway/auth", "configs/seal", "relay/upstream", "relay/upstream/upstreamtest"}, // the last two: stapled OCSP answers
+		"golang.org/x/crypto":              {"gateway/auth", "configs/seal", "relay/upstream", "relay/upstream/upstreamtest", "relay/revocation"}, // the last three: OCSP answers
 		"golang.org/x/sys":                 {"mailbox", "mailbox/backup", "gateway/admin", "mailbox/segment", "cmd/pecstress"},
 		"golang.org/x/oauth2":              {"cmd/pecgate"},
 		"golang.org/x/mod":                 {"mailbox/audit"},

@@ -137,7 +137,7 @@ func (s *source) gatewayOptions(log *slog.Logger) (gateway.Options, error) {
 		Submissions: a.SMTP.Submissions, Submission: a.SMTP.Submission, IMAPS: a.IMAP.IMAPS,
 		API: a.API.Listen, Applications: func() []api.Application { return applicationsOf(s.now.Load().loaded) },
 		Autoconfig: a.Autoconfig.Listen, ProxyFrom: a.ProxyProtocol.Networks(),
-		MaxMessage: int64(a.SMTP.MaxMessageSize), Trust: trust, Log: log,
+		MaxMessage: int64(a.SMTP.MaxMessageSize), Trust: trust, Revocation: a.Revocation, Log: log,
 		Retrust: func() ([][]byte, error) { return trustOf(s.appliance()) },
 		Sums: func() gateway.Sums {
 			s := s.now.Load().loaded.Sums

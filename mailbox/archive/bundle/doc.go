@@ -15,6 +15,7 @@
 //	daticert/001.xml         the provider's data of message 001, out of its signed part
 //	certificates/001.pem     who signed message 001: the provider's certificate, its issuer, ...
 //	certificates/ca.pem      the certification authorities that the appliance trusted for them
+//	revocation/001.ocsp,.crl what the authority said of that certificate when 001 came
 //	audit/proof.json         lines of the audit log: see audit.Proof
 //	audit/growth.json        see audit.Growth
 //	audit/000017.leaf        what is hashed of line 17: a zero byte, its salt, its text

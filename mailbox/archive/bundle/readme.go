@@ -38,6 +38,7 @@ func readme(r *Report, fingerprint string, cas map[string]*x509.Certificate) []b
 			p("  %s  %s\n", hexSum(ca.Raw), line(ca.Subject.String()))
 		}
 	}
+	revoked(p, r)
 	p("%s", readmeEnd)
 	return []byte(b.String())
 }
@@ -90,6 +91,26 @@ func data(p func(string, ...any), m *Message) {
 		{"consegna", "/postacert/dati/consegna"}, {"giorno", "/postacert/dati/data/giorno"}, {"ora", "/postacert/dati/data/ora"},
 	} {
 		p("    show %s '%s' %s\n", v.label, v.path, m.Daticert)
+	}
+}
+
+// revoked tells how to read what the authorities said.
+func revoked(p func(string, ...any), r *Report) {
+	some := false
+	for _, c := range r.Cases {
+		for _, m := range c.Messages {
+			for _, rev := range m.Revocation {
+				if !some {
+					p("%s", readmeRevocation)
+				}
+				some = true
+				if rev.Kind == "crl" {
+					p("  openssl crl -inform DER -in %s -CAfile %s -noout -text\n", rev.File, caFile)
+				} else {
+					p("  openssl ocsp -respin %s -noverify -resp_text\n", rev.File)
+				}
+			}
+		}
 	}
 }
 
@@ -269,6 +290,17 @@ fidava. Le loro impronte (SHA-256 del DER) vanno confrontate con l'elenco pubbli
 certificatori PEC (AgID).
 certificates/ca.pem holds the certification authorities that the appliance trusted.
 Compare their fingerprints (SHA-256 of the DER) with the public list (AgID).
+
+`
+
+const readmeRevocation = `
+
+8. REVOCA / REVOCATION
+
+Che cosa l'autorità diceva dei certificati quando i messaggi arrivarono. Il numero di
+serie è in report.html.
+What the authority said of the certificates when the messages came. The serial number is
+in report.html.
 
 `
 

@@ -46,6 +46,10 @@ type Input struct {
 	Public  string // the key of the proofs, as audit.Key.Public writes it
 	// Sign signs with that key.
 	Sign func([]byte) (sig []byte, public string, err error)
+	// Revocation gives what was kept about a provider's certificate when a message came,
+	// and its bytes; where there is none its Status says why and its Kind is empty. nil:
+	// nothing was kept.
+	Revocation func(ctx context.Context, cert *x509.Certificate, arrived time.Time) (Revocation, []byte, error)
 	// Progress, which may be nil, is told the bytes of messages read, and all that
 	// will be.
 	Progress func(done, total int64)
@@ -238,7 +242,7 @@ func (b *writer) caseFiles(ctx context.Context, c *Case, n *int) (own Content, e
 			m.Original, err = sent.compare(ctx, body, s.report)
 		}
 		if err == nil {
-			err = b.derived(body, open, *n, m, s)
+			err = b.derived(ctx, body, open, *n, m, s)
 		}
 		if m.Role == RoleSubmission && sent == nil {
 			sent, own = &ownCopy{r: body, size: body.Size()}, body
@@ -261,7 +265,7 @@ func (b *writer) caseFiles(ctx context.Context, c *Case, n *int) (own Content, e
 
 // derived adds what is taken out of a message: daticert.xml, certificates, and the
 // message inside of what came in.
-func (b *writer) derived(body Content, open func(context.Context) (Content, error), n int, m *Message, s *seen) error {
+func (b *writer) derived(ctx context.Context, body Content, open func(context.Context) (Content, error), n int, m *Message, s *seen) error {
 	if s.signed == nil {
 		return nil
 	}
@@ -279,6 +283,9 @@ func (b *writer) derived(body Content, open func(context.Context) (Content, erro
 			}
 		}
 	}
+	if err := b.revocation(ctx, n, m, s); err != nil {
+		return err
+	}
 	in := s.report.Inner
 	if m.Role != RoleEnvelope || in == nil || in.Size == 0 {
 		return nil
@@ -292,6 +299,26 @@ func (b *writer) derived(body Content, open func(context.Context) (Content, erro
 		File: File{m.Content, in.Size, hex.EncodeToString(h.Sum(nil)), "the message inside of " + m.File},
 		crc:  crc.Sum32(), open: open, off: in.Off,
 	})
+	return nil
+}
+
+// revocation adds what was said of the certificate when the message came.
+func (b *writer) revocation(ctx context.Context, n int, m *Message, s *seen) error {
+	m.RevocationText = "not available"
+	if !s.signed.Proven || b.in.Revocation == nil {
+		return nil
+	}
+	rev, answer, err := b.in.Revocation(ctx, s.signed.Chain[0], m.Arrived)
+	if err != nil {
+		return err
+	}
+	if rev.Kind == "" {
+		m.RevocationText = rev.Status
+		return nil
+	}
+	rev.File = fmt.Sprintf("revocation/%03d.%s", n, rev.Kind)
+	m.Revocation, m.RevocationText = []Revocation{rev}, ""
+	b.add(rev.File, "what the authority said of the certificate of "+m.File, answer)
 	return nil
 }
 
