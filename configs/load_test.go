@@ -168,7 +168,7 @@ func TestDefaults(t *testing.T) {
 		SMTP: SMTP{Submissions: []string{"0.0.0.0:465"}, Submission: []string{"0.0.0.0:587"}, Relay: []string{"0.0.0.0:25"},
 			MaxMessageSize: 100 << 20},
 		IMAP:     IMAP{IMAPS: []string{"0.0.0.0:993"}},
-		Outgoing: Outgoing{Smarthost{Port: 25, Security: "starttls"}, OutgoingIMAP{Port: 993, Security: "tls", Username: "{email}", Folder: "INBOX", Rule: "copy"}},
+		Revocation: true, Outgoing: Outgoing{Smarthost{Port: 25, Security: "starttls"}, OutgoingIMAP{Port: 993, Security: "tls", Username: "{email}", Folder: "INBOX", Rule: "copy"}},
 	}
 	if !reflect.DeepEqual(a, wantA) {
 		t.Errorf("appliance\n%+v\nwant\n%+v", a, wantA)
