@@ -102,7 +102,7 @@ func (p ProxyProtocol) Networks() []netip.Prefix { return slices.Clone(p.network
 
 // API is the HTTP service.
 type API struct {
-	// IP:port. Default empty: off.
+	// IP:port. Default empty: off. From the machine itself /healthz, /readyz and /metrics are answered without a token.
 	Listen string `yaml:"listen"`
 }
 

@@ -236,7 +236,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	if err := g.tellSettings(ctx, o, limits, ports); err != nil {
 		return nil, err
 	}
-	if err := g.serveApplications(ctx, o, login); err != nil {
+	if err := g.serveApplications(ctx, run, o, login); err != nil {
 		return nil, err
 	}
 	notify("READY=1")

@@ -19,6 +19,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"pecgate/configs"
 	"pecgate/gateway/admin/api"
 	"pecgate/gateway/auth"
 	"pecgate/relay"
@@ -325,4 +326,52 @@ func TestAnApplicationSendsToMany(t *testing.T) {
 	if code, text, _ := app.ask("GET", "/v1/messages/"+shown.Children[0].ID+"/receipts", "", nil, &list); code != http.StatusOK || len(list.Receipts) == 0 {
 		t.Errorf("%d %s", code, text)
 	}
+}
+
+// Nobody listens by default; from this machine itself the state of the appliance is
+// read without a token, and no address is in it.
+func TestS8_MetricsAndAdminPort(t *testing.T) {
+	l, err := configs.Load(newHouse(t).config())
+	if err == nil && l.Appliance.API.Listen != "" {
+		t.Error("the HTTP service listens although nobody said so")
+	}
+	h := newHouse(t, mailboxText(boxA, false, "", "mario"), mailboxText(boxB, false, "", "lucia"))
+	app, _ := h.listenForApplications("")
+	h.start()
+	none := *app
+	none.token = ""
+	if code, _, text := app.send(api.Letter{Mailbox: boxA, To: []string{boxB}, Subject: "prova", Text: "ciao"}); code != http.StatusAccepted {
+		t.Fatal(text)
+	}
+	var text string
+	h.until("the numbers", func() bool {
+		code := 0
+		code, text, _ = none.ask("GET", "/metrics", "", nil, nil)
+		return code == http.StatusOK && strings.Contains(text, "pecgate_submissions{state=\"accepted\"} 1\n") && strings.Contains(text, "pecgate_scrape_errors 0\n")
+	})
+	if strings.Contains(text, "@") || strings.Contains(text, "alfa.example") || !strings.Contains(text, "pecgate_fetch_lag_seconds{mailbox=") {
+		t.Errorf("%s", text)
+	}
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics/x": 401, "/v1/messages/x": 401, "/openapi.json": 401} {
+		if code, text, _ := none.ask("GET", path, "", nil, nil); code != want {
+			t.Errorf("%s without token: %d %s", path, code, text)
+		}
+	}
+	before := refusedLogins(t, text)
+	if _, text, _ = none.ask("GET", "/metrics", "", nil, nil); refusedLogins(t, text) != before+3 {
+		t.Errorf("refused before %d, now %d", before, refusedLogins(t, text))
+	}
+}
+
+func refusedLogins(t *testing.T, text string) (n int) {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)^pecgate_logins_refused_total (\d+)$`).FindStringSubmatch(text)
+	if m == nil {
+		t.Fatal(text)
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -57,6 +57,7 @@ func roomsAllowed() map[string][]string {
 		"gateway/autoconfig":          {"policy", "mailbox/events"},
 		"gateway/smtpd":               {"policy", "gateway/gate", "gateway/auth", "mailbox/events", "mailbox/mime", "mailbox/netconn", "mailbox/planted"},
 		"gateway/imapd":               append([]string{"policy", "gateway/gate", "gateway/auth"}, store...),
+		"gateway/admin/metrics":       {"relay"},
 		"gateway/admin/api":           append([]string{"policy", "gateway/gate", "gateway/auth", "gateway/smtpd", "relay"}, store...),
 		"gateway/admin":               append([]string{"relay"}, store...),
 	}
@@ -81,6 +82,7 @@ func homes() map[string][]string {
 		"github.com/pires/go-proxyproto":   {"gateway/gate"},
 		"golang.org/x/term":                {"cmd/pecgate", "cmd/pecstress"},
 		"github.com/danielgtaylor/huma":    {"gateway/admin/api"},
+		"github.com/prometheus":            {"gateway/admin/metrics"},
 		"github.com/go-chi/chi":            {"gateway/admin/api"},
 		"github.com/boombuler/barcode":     {"cmd/pecgate"},
 		"github.com/pquerna/otp":           {"gateway/auth"},

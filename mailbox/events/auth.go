@@ -29,6 +29,7 @@ func (l *Log) LoginByApp(login, box, remote, app string) {
 // people type there by mistake is a password too often. What is refused again and again
 // has a line at doubling distances, with how often (times).
 func (l *Log) LoginRefused(login, remote, reason string) {
+	l.logins.Add(1)
 	if times, tell := l.refused.again(repeat{login, remote}, reason, time.Now()); tell {
 		l.out.Warn("login refused", "user", Clip(login), "remote", Clip(remote), "reason", reason, "times", times)
 	}

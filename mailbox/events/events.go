@@ -28,6 +28,7 @@ type Log struct {
 	trail atomic.Pointer[func(Deed)]
 
 	panics  atomic.Int64
+	logins  atomic.Int64 // refused
 	refused repeats
 }
 
@@ -44,6 +45,9 @@ func Discard() *Log { return New(slog.New(slog.NewTextHandler(io.Discard, nil)))
 func (l *Log) Panic(room, stack string) {
 	l.out.Error("connection panic", "room", room, "count", l.panics.Add(1), "stack", clipTo(stack, maxStack))
 }
+
+// LoginsRefused is how many logins and tokens were refused since the start.
+func (l *Log) LoginsRefused() int64 { return l.logins.Load() }
 
 // Panics is how many connections have panicked since the start.
 func (l *Log) Panics() int64 { return l.panics.Load() }

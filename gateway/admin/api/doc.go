@@ -15,6 +15,8 @@
 //     is not.
 //   - Refusals are problem details (RFC 9457) in Italian or English, and hold nothing of
 //     a message.
+//   - Without a token only the probes (gateway/admin/metrics) are answered, and only to
+//     this machine itself.
 //   - Everything that a client sends has a bound: header, body, time, requests in a
 //     minute, requests at a time, connections.
 //

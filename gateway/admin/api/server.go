@@ -57,6 +57,10 @@ type Options struct {
 	SMTP         *smtpd.Server         // required: takes what is submitted
 	Events       *events.Log           // required
 	MaxMessage   int64                 // octets of a message
+	// Probes answers what Probe says yes to, without a token, to whoever asks from this
+	// machine itself; nil: nothing.
+	Probes http.Handler
+	Probe  func(path string) bool
 	// Closed tells that nobody may act as a login now; nil: everybody may.
 	Closed func(login string) bool
 }
@@ -186,6 +190,10 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		r = r.WithContext(context.WithValue(r.Context(), langKey{}, languageOf(r.Header.Get("Accept-Language"))))
 		remote := remoteOf(r)
+		if s.opt.Probes != nil && s.opt.Probe(r.URL.Path) && here(remote) {
+			s.opt.Probes.ServeHTTP(w, r)
+			return
+		}
 		c, no := s.admit(r, remote)
 		if no != nil {
 			refuse(w, r, no)
@@ -216,6 +224,12 @@ func (s *Server) guard(next http.Handler) http.Handler {
 func refuse(w http.ResponseWriter, r *http.Request, p *Problem) {
 	w.Header().Set("Connection", "close")
 	write(w, r, p)
+}
+
+// here reports whether an address is of this machine.
+func here(remote string) bool {
+	a, err := netip.ParseAddr(remote)
+	return err == nil && a.Unmap().IsLoopback()
 }
 
 func remoteOf(r *http.Request) string {
