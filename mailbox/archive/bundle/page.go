@@ -28,9 +28,27 @@ func timeline(r *Report) []Moment {
 			}
 		}
 	}
+	// A provider tells whole seconds. What it says of the second in which something was
+	// noted here stands behind that, but before the arrival of what says it.
+	arrived := map[string]time.Time{}
+	for _, m := range list {
+		if m.What == "arrival" && m.File != "" {
+			arrived[m.File] = m.At
+		}
+	}
+	place := func(m Moment) time.Time {
+		if m.By != "provider" {
+			return m.At
+		}
+		end := m.At.Add(time.Second - 1)
+		if at, ok := arrived[m.File]; ok && at.After(m.At) && at.Before(end) {
+			return at.Add(-1)
+		}
+		return end
+	}
 	// Who wrote a Date header of the year 9999 is not asked: all these times are
 	// those of the appliance or signed by a provider.
-	slices.SortStableFunc(list, func(a, b Moment) int { return a.At.Compare(b.At) })
+	slices.SortStableFunc(list, func(a, b Moment) int { return place(a).Compare(place(b)) })
 	return list
 }
 
