@@ -299,7 +299,12 @@ func TestAnApplicationSendsToMany(t *testing.T) {
 	if code, _, text := app.send(letter); code != http.StatusUnprocessableEntity || !strings.Contains(text, "too-many-recipients") {
 		t.Errorf("more than one message may have: %d %s", code, text)
 	}
-	letter.Each = true
+	broken := letter
+	broken.To, broken.List = nil, strings.Join(to, "\n")+"\nnobody"
+	if code, _, text := app.send(broken); code != http.StatusUnprocessableEntity || !strings.Contains(text, `"line":41`) {
+		t.Errorf("a list with a wrong line: %d %s", code, text)
+	}
+	letter.To, letter.List = nil, "pec;nome\n"+strings.Join(to, ";x\n")
 	code, a, text := app.with("Idempotency-Key", "circolare").send(letter)
 	if code != http.StatusAccepted {
 		t.Fatalf("%d %s", code, text)

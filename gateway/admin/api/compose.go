@@ -19,8 +19,9 @@ import (
 // Letter is a message given as its parts.
 type Letter struct {
 	Mailbox     string       `json:"mailbox" maxLength:"320" doc:"PEC mailbox to send from." example:"protocollo@pec.example.org"`
-	To          []string     `json:"to" minItems:"1" maxItems:"1000" doc:"Addresses."`
+	To          []string     `json:"to,omitempty" maxItems:"1000" doc:"Addresses. These or a list are required."`
 	Cc          []string     `json:"cc,omitempty" maxItems:"1000" doc:"Addresses."`
+	List        string       `json:"list,omitempty" maxLength:"1000000" doc:"In place of to and cc: the text of a list or CSV file with an address in the first column of each line, at most 1000. Each gets a letter of their own. Where a line is wrong, nothing is sent and all wrong lines are told."`
 	Each        bool         `json:"each,omitempty" doc:"Each recipient gets a message of their own, and sees no other."`
 	Subject     string       `json:"subject" maxLength:"10000"`
 	Text        string       `json:"text" doc:"Text of the message."`

@@ -26,6 +26,7 @@ type Problem struct {
 	Status int    `json:"status" minimum:"400" maximum:"599" doc:"HTTP status."`
 	Detail string `json:"detail" doc:"One sentence for people, in Italian or English as Accept-Language asks, that says what to do."`
 	Reply  string `json:"reply,omitempty" doc:"Reply that the same would have had by SMTP, code and enhanced code." example:"550 5.7.1"`
+	Lines  []Line `json:"lines,omitempty" doc:"Of a list of recipients: what is wrong with its lines, the first hundred."`
 
 	after time.Duration
 }

@@ -52,13 +52,24 @@ func (s *Server) sending() {
 		Description:  "202 means that the message is kept for good and leaves as the mailbox and the policy say.",
 		MaxBodyBytes: large/3*4 + 1<<20, BodyReadTimeout: bodyTime, Responses: problems(403, 409, 413, 422, 507),
 	}, func(ctx context.Context, in *partsInput) (*acceptedOutput, error) {
+		sum := in.Body.sum()
+		switch {
+		case in.Body.List != "" && len(in.Body.To)+len(in.Body.Cc) > 0, in.Body.List == "" && len(in.Body.To) == 0:
+			return nil, problem(ctx, http.StatusUnprocessableEntity, words{"recipients", "Servono i destinatari in to, oppure un elenco in list.", "Give the recipients in to, or a list of them in list."})
+		case in.Body.List != "":
+			to, no := listed(ctx, in.Body.List)
+			if no != nil {
+				return nil, no
+			}
+			in.Body.To, in.Body.Each = to, true
+		}
 		message, err := in.Body.compose(time.Now())
 		if err != nil {
 			return nil, problem(ctx, http.StatusUnprocessableEntity, words{"parts", err.italian, err.english})
 		}
 		return s.submit(ctx, in.Asking, smtpd.Handed{
 			From: in.Body.Mailbox, Recipients: in.Body.recipients(), Each: in.Body.Each, Message: message,
-		}, in.Body.sum())
+		}, sum)
 	})
 	huma.Register(s.api, huma.Operation{
 		OperationID: "send-eml", Method: http.MethodPost, Path: "/v1/messages/eml", Tags: []string{"send"},
