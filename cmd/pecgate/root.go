@@ -60,6 +60,7 @@ func commands(a *app) []*cobra.Command {
 		newVerifyCommand(a),
 		newAuditCommand(a),
 		newEvidenceCommand(a),
+		newExportCommand(a),
 		newFsckCommand(a),
 		newBackupCommand(a),
 		newRestoreCommand(a),
