@@ -68,3 +68,36 @@ func TestRates(t *testing.T) {
 		t.Errorf("wait %s", wait)
 	}
 }
+
+// An application reads what its user sent, the rest of a mailbox only where that user
+// receives, and nothing where its line does not name the mailbox or grant reading.
+func TestVisible(t *testing.T) {
+	const box, other = "a@pec.example", "b@pec.example"
+	sends := func(address string) policy.Mailbox {
+		return policy.Mailbox{Address: address, Active: true, Members: []policy.Member{{User: "u", Send: true}, {User: "r", Send: true, Receive: true}}}
+	}
+	p := &policy.Policy{
+		Users: []policy.User{{Login: "u"}, {Login: "r"}}, Mailboxes: []policy.Mailbox{sends(box), sends(other)},
+		Applications: []policy.Application{
+			{Name: "sends", User: "u", Mailboxes: []string{box}, Read: true}, {Name: "receives", User: "r", Mailboxes: []string{box}, Read: true},
+			{Name: "blind", User: "r", Mailboxes: []string{box}, Send: true},
+		},
+	}
+	s := &Server{opt: Options{Policy: func() *policy.Policy { return p }}}
+	for _, c := range []struct {
+		app, box, sender string
+		want             bool
+	}{
+		{"sends", box, "u", true}, {"sends", box, "U", true}, {"sends", box, "r", false}, {"sends", box, "", false}, {"sends", other, "u", false},
+		{"receives", box, "u", true}, {"receives", box, "r", true}, {"receives", box, "", true}, {"receives", other, "r", false},
+		{"blind", box, "r", false}, {"nobody", box, "r", false}, {"nobody", box, "", false},
+	} {
+		a, ok := p.Application(c.app)
+		if !ok {
+			a = &policy.Application{Name: c.app}
+		}
+		if got := s.visible(caller{app: *a}, c.box, c.sender); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
