@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // target is where the files of a part go. One is written at a time.
@@ -22,7 +23,11 @@ type target interface {
 	abort()
 }
 
-// zipFile is a .zip. Its entries bear no time, so that they are always the same.
+// noTime is the time of every entry: the first that a .zip can hold, so that the same
+// messages give the same bytes.
+func noTime() time.Time { return time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// zipFile is a .zip.
 type zipFile struct {
 	path string
 	f    *os.File
@@ -46,13 +51,13 @@ func newZipFile(path string) (*zipFile, error) {
 }
 
 func (z *zipFile) create(name string) (io.Writer, error) {
-	h := &zip.FileHeader{Name: name, Method: zip.Store}
+	h := &zip.FileHeader{Name: name, Method: zip.Store, Modified: noTime()}
 	h.SetMode(0o600)
 	return z.zip.CreateHeader(h)
 }
 
 func (z *zipFile) folder(name string) error {
-	h := &zip.FileHeader{Name: name}
+	h := &zip.FileHeader{Name: name, Modified: noTime()}
 	h.SetMode(os.ModeDir | 0o700)
 	_, err := z.zip.CreateHeader(h)
 	return err
