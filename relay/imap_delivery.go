@@ -30,7 +30,10 @@ type IMAPDelivery struct {
 	// Token gives an OAuth 2.0 access token for all mailboxes, in place of Password
 	// (XOAUTH2: the mailbox is named beside it).
 	Token func(ctx context.Context) (string, error)
-	Move  bool
+	// TokenRefused says that the server did not take a token: Token gives another one
+	// next, if another may help.
+	TokenRefused func(token string)
+	Move         bool
 }
 
 // Takes tells whether an address is of its domains.
@@ -113,33 +116,46 @@ func (d *deliverer) resting(user string) time.Duration {
 // note keeps how a login ended, and tells the administrator when it does not work,
 // once until it does.
 func (d *deliverer) note(ctx context.Context, user string, login bool, err error) error {
+	ours, about := errors.Is(err, errNoLogin), user // then it is about no login of theirs
 	d.mu.Lock()
+	now := d.s.opt.Store.Now()
 	if err == nil || login {
 		delete(d.rests, user)
-	} else if r, known := d.rests[user]; known || len(d.rests) < maxRests {
+	} else if r, known := d.rests[user]; !ours && (known || len(d.rests) < maxRests) && !r.until.After(now) { // else one beside it has failed, too
 		wait := restFirst
 		for range min(r.fails, 10) {
 			wait = min(2*wait, restMost)
 		}
-		d.rests[user] = rest{fails: r.fails + 1, until: d.s.opt.Store.Now().Add(wait)}
+		d.rests[user] = rest{fails: r.fails + 1, until: now.Add(wait)}
 	}
 	d.mu.Unlock()
+	if ours {
+		about = ""
+	} else if told := d.s.ended(ctx, "", "imap-delivery", ""); told != nil {
+		return told
+	}
 	if err == nil {
 		return d.s.ended(ctx, "", "imap-delivery", user)
 	}
-	if login || !errors.Is(err, fetch.ErrAuthRefused) && !errors.Is(err, fetch.ErrTLS) && !errors.Is(err, errToken) {
+	if login || !errors.Is(err, fetch.ErrAuthRefused) && !errors.Is(err, fetch.ErrTLS) && !ours {
 		return nil
 	}
-	return d.s.raise(ctx, alarm{
-		kind: "imap-delivery", about: user, to: d.s.admins(), quiet: 24 * time.Hour,
+	a := alarm{
+		kind: "imap-delivery", about: about, to: d.s.admins(), quiet: 24 * time.Hour,
 		subjectIT: "Consegna IMAP non possibile per " + user, subjectEN: "Delivery by IMAP does not work for " + user,
 		it:     "Il server IMAP delle caselle ordinarie non accetta il gateway. Le copie restano in coda e vengono riprovate per 5 giorni; si leggono comunque nel gateway. Controllare outgoing.imap in pecgate.yaml e i permessi della casella.",
 		en:     "The IMAP server of the ordinary mailboxes does not take the gateway. Copies stay in the queue and are tried for 5 days; they can be read in the gateway all the same. Look at outgoing.imap in pecgate.yaml, and at the permissions of the mailbox.",
 		detail: plain(err.Error(), maxWords),
-	})
+	}
+	if ours {
+		a.subjectIT, a.subjectEN = "Consegna IMAP non possibile", "Delivery by IMAP does not work"
+		a.it = "Il gateway non ottiene il token di accesso (o la password) per il server IMAP delle caselle ordinarie: nessuna copia viene consegnata. Le copie restano in coda e partono da sole quando è di nuovo possibile; si leggono comunque nel gateway. Controllare outgoing.imap in pecgate.yaml."
+		a.en = "The gateway gets no access token (or password) for the IMAP server of the ordinary mailboxes: no copy is delivered. Copies stay in the queue and go by themselves when it can again; they can be read in the gateway all the same. Look at outgoing.imap in pecgate.yaml."
+	}
+	return d.s.raise(ctx, a)
 }
 
-var errToken = errors.New("no access token") // read only
+var errNoLogin = errors.New("no password or access token is to be had") // read only
 
 // put makes one attempt; login tells that the login worked, found that the message
 // was looked for and stands there.
@@ -149,12 +165,12 @@ func (d *deliverer) put(ctx context.Context, user string, it forward.Item, again
 	}
 	switch {
 	case d.way.Token != nil:
-		if srv.Token, err = d.way.Token(ctx); err != nil {
-			return false, false, fmt.Errorf("%w: %w", errToken, err)
+		if srv.Token, err = d.token(ctx); err != nil {
+			return false, false, err
 		}
 	case d.way.Password != nil:
 		if srv.Password, err = d.way.Password(); err != nil {
-			return false, false, fmt.Errorf("password of outgoing.imap: %w", err)
+			return false, false, fmt.Errorf("%w: password of outgoing.imap: %w", errNoLogin, err)
 		}
 	}
 	at := it.Queued
@@ -171,13 +187,38 @@ func (d *deliverer) put(ctx context.Context, user string, it forward.Item, again
 	if err != nil {
 		return true, false, err
 	}
-	session, err := fetch.Dial(ctx, srv)
+	session, err := d.dial(ctx, srv)
 	if err != nil {
 		return false, false, err
 	}
 	defer session.Close() // what it did is known by then
 	got, err := session.Deliver(ctx, fetch.Parcel{Folder: d.way.Folder, At: at, MessageID: id, Body: body, Size: size, Again: again, Check: d.way.Move})
 	return true, got.Found, err
+}
+
+// token gives an access token.
+func (d *deliverer) token(ctx context.Context) (string, error) {
+	token, err := d.way.Token(ctx)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errNoLogin, err)
+	}
+	return token, nil
+}
+
+// dial logs in. A token that the server does not take may have been revoked before its
+// end: another one is tried, once.
+func (d *deliverer) dial(ctx context.Context, srv fetch.Server) (*fetch.Session, error) {
+	session, err := fetch.Dial(ctx, srv)
+	if srv.Token == "" || d.way.TokenRefused == nil || !errors.Is(err, fetch.ErrAuthRefused) {
+		return session, err
+	}
+	d.way.TokenRefused(srv.Token)
+	token, none := d.token(ctx)
+	if none != nil || token == srv.Token {
+		return nil, errors.Join(none, err)
+	}
+	srv.Token = token
+	return fetch.Dial(ctx, srv)
 }
 
 // messageIDOf is the Message-ID of a message, as it stands there.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"pecgate/mailbox"
 	"pecgate/relay/fetch"
 	"pecgate/relay/forward"
 	"pecgate/relay/providersim" // an IMAP server, and receipts as a provider makes them
@@ -121,15 +122,15 @@ func TestCopiesByIMAP(t *testing.T) {
 	}
 }
 
-// A login that fails is left alone for longer and longer, and a token that cannot be
-// had is told; no other login is kept waiting.
+// A login that fails is left alone for longer and longer, however many go at once; no
+// other login is kept waiting.
 func TestIMAPLoginsRest(t *testing.T) {
 	r := newReports(t)
 	r.withMail()
 	r.withAdmin()
 	way, _ := r.byIMAP(t)
 	asked := 0
-	way.Token = func(context.Context) (string, error) { asked++; return "", errors.New("invalid_client") }
+	way.Password = func() (string, error) { asked++; return "other", nil }
 	r.s.opt.IMAP = way
 	d := &deliverer{s: r.s, way: way, rests: map[string]rest{}}
 	it := forward.Item{ID: "t1", To: "mario@example.org"}
@@ -141,8 +142,13 @@ func TestIMAPLoginsRest(t *testing.T) {
 		return got.Err.Error()
 	}
 	for n, wait := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute} {
-		if why := try(); !strings.Contains(why, "invalid_client") || asked != n+1 {
+		if why := try(); !strings.Contains(why, "login refused") || asked != n+1 {
 			t.Fatalf("attempt %d: %s", n, why)
+		}
+		for range 3 { // those that were under way with it
+			if err := d.note(t.Context(), "mario@example.org", false, fetch.ErrAuthRefused); err != nil {
+				t.Fatal(err)
+			}
 		}
 		r.later(wait - time.Second)
 		if why := try(); !strings.Contains(why, "left alone") || asked != n+1 {
@@ -153,4 +159,49 @@ func TestIMAPLoginsRest(t *testing.T) {
 	if _, ok := d.bring(t.Context(), forward.Item{To: "x@altrove.example"}, false, strings.NewReader(""), 0); ok {
 		t.Error("an address of another domain goes there")
 	}
+}
+
+// A token that cannot be had is told once, whichever logins need it, keeps no login
+// waiting afterwards, and is told no more when it can be had.
+func TestNoTokenIsToldOnce(t *testing.T) {
+	r := newReports(t)
+	r.withMail()
+	r.withAdmin()
+	way, _ := r.byIMAP(t)
+	none := errors.New("the token endpoint refuses (invalid_client)")
+	way.Token = func(context.Context) (string, error) { return "token", none }
+	r.s.opt.IMAP = way
+	d := &deliverer{s: r.s, way: way, rests: map[string]rest{}}
+	for _, to := range []string{"mario@example.org", "anna@example.org", "capo@example.org"} {
+		got, _ := d.bring(t.Context(), forward.Item{ID: "t1", To: to}, false, strings.NewReader("Subject: x\r\n\r\n"), 14)
+		if got.Err == nil || !strings.Contains(got.Err.Error(), "invalid_client") {
+			t.Fatalf("%s: %+v", to, got)
+		}
+	}
+	standing := func(want ...string) {
+		t.Helper()
+		var got []string
+		err := r.store.View(t.Context(), func(tx *mailbox.Tx) error {
+			all, err := Alarms(tx, 100)
+			for _, a := range all {
+				if a.Kind == "imap-delivery" {
+					got = append(got, a.About)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("alarms about %q, want %q", got, want)
+		}
+	}
+	standing("")
+	none = nil
+	got, _ := d.bring(t.Context(), forward.Item{ID: "t1", To: "mario@example.org"}, false, strings.NewReader("Subject: x\r\n\r\n"), 14)
+	if got.Err == nil || strings.Contains(got.Err.Error(), "left alone") {
+		t.Fatalf("%+v", got)
+	}
+	standing()
 }
