@@ -27,13 +27,7 @@ func dayOf(t time.Time, zone *time.Location) day {
 
 // archiveDay is the day under which a message stands: that of its INTERNALDATE,
 // and where a provider gave one that cannot be meant, that of its arrival.
-func (tx *Tx) archiveDay(m *Message) day {
-	t := m.Date
-	if y := t.In(tx.s.opt.Zone).Year(); y < 1990 || y > 9999 {
-		t = m.Arrived
-	}
-	return dayOf(t, tx.s.opt.Zone)
-}
+func (tx *Tx) archiveDay(m *Message) day { return dayOf(tx.TimeOf(m), tx.s.opt.Zone) }
 
 // archiveLine is one entry of a shared folder as the archive's index has it:
 // all that decides who sees it, so that a listing reads nothing else.

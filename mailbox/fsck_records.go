@@ -27,6 +27,7 @@ func fsckKinds() []fsckKind {
 	return []fsckKind{
 		{"m", 8, true, (*fsck).message, nil},
 		{"mi", 8, true, (*fsck).messageIndex, nil},
+		{"mf", 8, true, (*fsck).messageFacts, nil},
 		{"mh", 40, true, (*fsck).messageHash, nil},
 		{"mb", 24, true, (*fsck).messagePlace, nil},
 		{"mx", 16, true, (*fsck).doomed, nil},

@@ -10,6 +10,7 @@ import (
 //
 //	m/  message                         record (JSON)
 //	mi/ message                         offsets of its parts (mime.Index)
+//	mf/ message                         what lists show of it (Facts, JSON); may be missing
 //	mh/ sha256, message                 nothing: messages by content
 //	mb/ segment, offset, message        nothing: messages by the place of their bytes
 //	mx/ segment, offset                 reference: bytes that no record names any more, to be removed

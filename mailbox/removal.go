@@ -110,7 +110,7 @@ func (tx *Tx) erase(m *Message, why string) error {
 			return err
 		}
 	}
-	gone := [][]byte{key("m", m.ID), key("mi", m.ID), key("mh", m.Ref.Sum[:], m.ID)}
+	gone := [][]byte{key("m", m.ID), key("mi", m.ID), key("mf", m.ID), key("mh", m.Ref.Sum[:], m.ID)}
 	if m.MessageID != "" {
 		gone = append(gone, msgidKey(m))
 		c, err := tx.ownCopy(m.Author, m.MessageID)

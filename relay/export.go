@@ -128,16 +128,18 @@ func (q *ExportQuery) wants(m *mailbox.Message) bool {
 		m.Arrived.Before(q.From) || !q.Before.IsZero() && !m.Arrived.Before(q.Before) {
 		return false
 	}
-	kind := exportKind(m)
-	return len(q.Kinds) == 0 || slices.ContainsFunc(q.Kinds, func(k string) bool {
-		switch k {
-		case KindPEC:
-			return kind == KindSent || kind == string(pec.Transport)
-		case KindReceipts:
-			return kind != KindAnomalies && aboutSending(pec.Kind(kind))
-		}
-		return k == kind
-	})
+	return len(q.Kinds) == 0 || slices.ContainsFunc(q.Kinds, func(k string) bool { return ofKind(k, exportKind(m)) })
+}
+
+// ofKind tells whether a message of a kind is asked for by a word.
+func ofKind(word, kind string) bool {
+	switch word {
+	case KindPEC:
+		return kind == KindSent || kind == string(pec.Transport)
+	case KindReceipts:
+		return kind != KindAnomalies && aboutSending(pec.Kind(kind))
+	}
+	return word == kind
 }
 
 // exportKind is the word for a message: what claims to be a receipt and is not

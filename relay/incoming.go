@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pecgate/mailbox"
+	"pecgate/mailbox/mime"
 	"pecgate/mailbox/pec"
 	"pecgate/mailbox/planted"
 	"pecgate/relay/fetch"
@@ -97,6 +98,7 @@ type arriving struct {
 	at     time.Time // of its arrival here; zero: when it is stored
 	st     *mailbox.Stored
 	report *pec.Report
+	facts  mailbox.Facts
 }
 
 // receive reads a message of the provider whole. The caller closes it.
@@ -132,8 +134,15 @@ func (s *Service) prepare(ctx context.Context, box string, a *arriving) (err err
 	if err != nil {
 		return err
 	}
-	a.report, err = s.reader().Read(ctx, a.st, a.st.Size(), a.st.Index)
-	return err
+	if a.report, err = s.reader().Read(ctx, a.st, a.st.Size(), a.st.Index); err != nil {
+		return err
+	}
+	header, err := mime.ReadHeader(a.st, &a.st.Index.Root)
+	if err != nil && !errors.Is(err, mime.ErrHeaderTooBig) {
+		return err
+	}
+	a.facts = factsOf(a.report, header)
+	return nil
 }
 
 // entering is a message that is about to get its record.
@@ -174,6 +183,9 @@ func (e *entering) record(tx *mailbox.Tx, m *mailbox.Message) (err error) {
 	r := e.a.report
 	m.History = e.t.history && (e.t.before.IsZero() || e.a.it.InternalDate.Before(e.t.before))
 	m.Kind, m.Verdict, m.Reason = r.Kind, r.Verdict, r.Reason
+	if err := tx.PutFacts(m.ID, e.a.facts); err != nil {
+		return err
+	}
 	if err := e.s.file(tx, e.acc, r, e.found, m); err != nil {
 		return &filingError{err}
 	}

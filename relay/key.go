@@ -19,7 +19,7 @@ type Key struct {
 	Sum  string // digest of all that was asked
 }
 
-// keyed is its record: "i/" and the digest of the name. It is written with the
+// keyed is its record: "ak/" and the digest of the name. It is written with the
 // submission, and stays as long as that: it never sends a second time, however late the
 // application asks and whatever the clock says.
 type keyed struct {
@@ -29,7 +29,7 @@ type keyed struct {
 
 func keyOf(name string) string {
 	sum := sha256.Sum256([]byte(name))
-	return "i/" + hex.EncodeToString(sum[:])
+	return "ak/" + hex.EncodeToString(sum[:])
 }
 
 // Submitted returns the id of the submission that has a key, "" where there is none.

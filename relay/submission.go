@@ -58,6 +58,7 @@ import (
 //	v/<mailbox>/<id>      search for the receipt of an uncertain one: see uncertain.go
 //	y/<mailbox>/<id>/<what>/<to>  notice that is due: see uncertain_notice.go
 //	n/<mailbox>           its hand-overs of the last minute, where the provider limits them
+//	ak/<digest>           key that an application gave its submission: see key.go
 //	al/<mailbox>/<kind>/<about>  alarm that stands, or ended a while ago: see alarm.go
 //	fi/ bell-forward       what may go to ordinary mailboxes: see forwarding.go
 //	dg/<login>            daily digests: see digest.go
