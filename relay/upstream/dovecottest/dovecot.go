@@ -82,7 +82,19 @@ type Options struct {
 	Certificate     tls.Certificate
 	Login, Password string
 	Quota           string // as 100M; the default
+	// Introspect is the address (RFC 7662) at which access tokens are asked about, which
+	// it takes then (XOAUTH2); "": it takes none. Names are compared with "username".
+	Introspect string
 }
+
+const tokenConf = `
+auth_mechanisms = plain login xoauth2
+passdb {
+  driver = oauth2
+  mechanisms = xoauth2
+  args = %s/oauth2.conf.ext
+}
+`
 
 // Start runs Dovecot with these messages in the inbox until the test ends.
 func Start(t testing.TB, o Options, messages ...string) *Server {
@@ -123,7 +135,12 @@ func Start(t testing.TB, o Options, messages ...string) *Server {
 	d.write(t, "key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
 	// Dovecot folds the names of logins.
 	d.write(t, "users", strings.ToLower(o.Login)+":{PLAIN}"+o.Password+"\n")
-	d.write(t, "dovecot.conf", fmt.Sprintf(conf, append(args, o.Quota)...))
+	text := fmt.Sprintf(conf, append(args, o.Quota)...)
+	if o.Introspect != "" {
+		text += fmt.Sprintf(tokenConf, d.Dir)
+		d.write(t, "oauth2.conf.ext", "introspection_url = "+o.Introspect+"\nintrospection_mode = post\nusername_attribute = username\nactive_attribute = active\nactive_value = true\n")
+	}
+	d.write(t, "dovecot.conf", text)
 	for _, dir := range []string{"mail", "mail/cur", "mail/new", "mail/tmp"} {
 		if err := os.MkdirAll(filepath.Join(d.Dir, dir), 0o755); err != nil {
 			t.Fatal(err)
@@ -193,7 +210,7 @@ func (d *Server) Deliver(t testing.TB, folder string, messages ...string) {
 func (d *Server) Messages(t testing.TB) (all []string) {
 	t.Helper()
 	for _, dir := range []string{"cur", "new"} {
-		files, err := filepath.Glob(filepath.Join(d.Dir, "mail", dir, "*.host*"))
+		files, err := filepath.Glob(filepath.Join(d.Dir, "mail", dir, "*"))
 		if err != nil {
 			t.Fatal(err)
 		}
