@@ -20,8 +20,8 @@ func anyHash(s string) (weak bool, err error) {
 	return argonHash(s)
 }
 
-// bcryptHash reads the cost of a bcrypt hash, $2b$12$ and 53 characters; below 10 it is weak. Above 12 a login would take
-// longer than mail programs wait when many come at once, so the login service uses no such hash.
+// bcryptHash reads the cost of a bcrypt hash, $2b$12$ and 53 characters. Below 12 it is guessed too soon. Above 12 a login
+// would take longer than mail programs wait when many come at once, so the login service uses no such hash.
 func bcryptHash(s string) (weak bool, err error) {
 	const digits = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	if len(s) != 60 || !strings.Contains("aby", s[2:3]) || s[3] != '$' || s[6] != '$' || strings.Trim(s[4:6], "0123456789") != "" ||
@@ -31,7 +31,10 @@ func bcryptHash(s string) (weak bool, err error) {
 	if s[4:6] > "12" {
 		return false, errors.New("costs too much: a bcrypt hash may have cost 12 at most")
 	}
-	return s[4:6] < "10", nil
+	if s[4:6] < "12" {
+		return false, errors.New("is too weak: a bcrypt hash needs cost 12; make one with `pecgate password` or `pecgate pin` in its place")
+	}
+	return false, nil
 }
 
 // argonHash reads the cost of an argon2id hash in PHC form, $argon2id$v=19$m=65536,t=3,p=2$salt$hash. weak says that it is

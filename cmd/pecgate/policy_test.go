@@ -67,11 +67,12 @@ func TestHashBoundsAgree(t *testing.T) {
 		}
 	}
 	const old = "abcdefghijklmnopqrstuu0sISH0leK.XA2Hsy79BXs2v6yMcspdC"
+	// Of bcrypt the loader takes only cost 12; the login service knows cheaper ones, which its tests use.
 	for _, hash := range []string{
 		"$2y$10$" + old, "$2a$04$" + old, "$2b$12$" + old, "$2b$13$" + old, "$2b$03$" + old, "$2x$10$" + old, "$2$10$" + old,
 		"$2y$10$" + old[1:], "$2y$10$=" + old[1:], "$2y$1a$" + old, "$2", "$2y$", "$2y$10$" + old + "a",
 	} {
-		if loader, login := configs.CheckHash(hash), auth.CheckHash(hash); (loader == nil) != (login == nil) {
+		if loader, login := configs.CheckHash(hash), auth.CheckHash(hash); loader == nil && login != nil {
 			t.Errorf("%s: loader %v, login %v", hash, loader, login)
 		}
 	}

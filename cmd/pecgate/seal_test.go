@@ -26,9 +26,9 @@ func (h *house) sealed(password string) string {
 	return strings.TrimSpace(out)
 }
 
-// TestSealedPasswordsWork: a house whose passwords at the providers are all sealed sends and fetches, by IMAP and POP3;
+// TestS1_SealedPasswordsWork: a house whose passwords at the providers are all sealed sends and fetches, by IMAP and POP3;
 // the keys change while it runs, and it goes on; none of it is in what it keeps.
-func TestSealedPasswordsWork(t *testing.T) {
+func TestS1_SealedPasswordsWork(t *testing.T) {
 	h := newHouse(t, mailboxText(boxA, false, "", "mario"), strings.Replace(mailboxText(boxB, false, "", "lucia"), "{protocol: imap, host: localhost, port: IMAPPORT", "{protocol: pop3, host: localhost, port: POP3PORT", 1))
 	text := h.policy
 	for box, password := range map[string]string{boxA: "provider-a", boxB: "provider-b"} {

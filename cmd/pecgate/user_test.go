@@ -24,10 +24,10 @@ func (h *house) reload(policy string) {
 	h.gateway.Reload()
 }
 
-// TestUserRemoved: what a person had queued is held when the login leaves the
+// TestL9_UserRemovedWithQueuedMail: what a person had queued is held when the login leaves the
 // policy; who gets the login next sees nothing of it, cannot log in with an app
 // password of before, and gets everything once an administrator says so.
-func TestUserRemoved(t *testing.T) {
+func TestL9_UserRemovedWithQueuedMail(t *testing.T) {
 	down := strings.Replace(mailboxText(boxA, false, "", "lucia", "mario, receive: false"), "SMTPPORT", "1", 1)
 	h := newHouse(t, down, mailboxText(boxB, false, "", "lucia", "mario, receive: false"))
 	h.start()

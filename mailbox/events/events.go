@@ -32,8 +32,8 @@ type Log struct {
 	refused repeats
 }
 
-// New returns a Log that writes to l.
-func New(l *slog.Logger) *Log { return &Log{out: l} }
+// New returns a Log that writes to l, each value bounded and without what a terminal obeys.
+func New(l *slog.Logger) *Log { return &Log{out: slog.New(tidy{l.Handler()})} }
 
 // Discard returns a Log that writes nowhere, for tests.
 func Discard() *Log { return New(slog.New(slog.NewTextHandler(io.Discard, nil))) }
