@@ -167,7 +167,7 @@ func TestDefaults(t *testing.T) {
 		TLS: TLS{filepath.Join(dir, "tls/fullchain.pem"), filepath.Join(dir, "tls/key.pem")},
 		SMTP: SMTP{Submissions: []string{"0.0.0.0:465"}, Submission: []string{"0.0.0.0:587"}, Relay: []string{"0.0.0.0:25"},
 			MaxMessageSize: 100 << 20},
-		IMAP:     IMAP{IMAPS: []string{"0.0.0.0:993"}},
+		IMAP:       IMAP{IMAPS: []string{"0.0.0.0:993"}},
 		Revocation: true, Outgoing: Outgoing{Smarthost{Port: 25, Security: "starttls"}, OutgoingIMAP{Port: 993, Security: "tls", Username: "{email}", Folder: "INBOX", Rule: "copy"}},
 	}
 	if !reflect.DeepEqual(a, wantA) {
