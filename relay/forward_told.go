@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"pecgate/mailbox"
@@ -51,12 +50,8 @@ func (s *Service) smarthost() (srv submit.Server, ok bool, err error) {
 
 // forwarder sends what is queued for ordinary mailboxes.
 func (s *Service) forwarder() *forward.Sender {
-	var direct func(context.Context, forward.Item, bool, io.ReaderAt, int64) (forward.Brought, bool)
-	if s.opt.IMAP != nil {
-		direct = (&deliverer{s: s, way: s.opt.IMAP, rests: map[string]rest{}}).bring
-	}
-	return forward.NewSender(forward.Options{
-		Store: s.opt.Store, Hostname: s.opt.Hello, Server: s.smarthost, Direct: direct,
+	opt := forward.Options{
+		Store: s.opt.Store, Hostname: s.opt.Hello, Server: s.smarthost,
 		Failed: s.forwardFailed,
 		Sent: func(ctx context.Context, it forward.Item) error {
 			return errors.Join(s.ended(ctx, "", "forward-refused", it.To), s.ended(ctx, "", "forward-expired", it.To), s.forwardFree(ctx), s.ended(ctx, "", "smarthost-denies", ""))
@@ -71,7 +66,12 @@ func (s *Service) forwarder() *forward.Sender {
 			s.opt.Events.Forwarded(it.ID, it.Kind, it.Box, string(r.Class), string(r.Stage), r.Code, it.Attempts, r.Err)
 		},
 		Fault: func(err error) { s.opt.Events.Fault("forward", "", err) },
-	})
+	}
+	if s.opt.IMAP != nil {
+		d := &deliverer{s: s, way: s.opt.IMAP, rests: map[string]rest{}}
+		opt.Takes, opt.Direct, opt.DirectDown = s.opt.IMAP.Takes, d.bring, d.down
+	}
+	return forward.NewSender(opt)
 }
 
 // forwardFull tells, once a day at most, that so many messages were not queued. It
@@ -80,8 +80,8 @@ func (s *Service) forwardFull(ctx context.Context, dropped int) error {
 	return s.raise(ctx, alarm{
 		kind: "forward-full", to: s.admins(), quiet: 24 * time.Hour,
 		subjectIT: "Coda della posta ordinaria piena", subjectEN: "The queue of ordinary mail is full",
-		it:     fmt.Sprintf("Più di %d messaggi attendono lo smarthost: gli altri non vengono inoltrati. Restano tutti leggibili con IMAP. Controllare lo smarthost (pecgate status).", forward.MaxItems),
-		en:     fmt.Sprintf("More than %d messages wait for the smarthost: the others are not forwarded. All can be read by IMAP. Look at the smarthost (pecgate status).", forward.MaxItems),
+		it:     fmt.Sprintf("Più di %d messaggi attendono di essere portati nelle caselle ordinarie: gli altri non vengono inoltrati. Restano tutti leggibili con IMAP. Controllare outgoing in pecgate.yaml (pecgate status, pecgate queue forwards).", forward.MaxItems),
+		en:     fmt.Sprintf("More than %d messages wait to be brought to ordinary mailboxes: the others are not forwarded. All can be read by IMAP. Look at outgoing in pecgate.yaml (pecgate status, pecgate queue forwards).", forward.MaxItems),
 		detail: fmt.Sprintf("non inoltrati finora / not forwarded so far: %d", dropped),
 	})
 }
@@ -133,6 +133,10 @@ func (s *Service) forwardFailed(ctx context.Context, f forward.Failure) error {
 		a.subjectIT, a.subjectEN = "Posta ordinaria non consegnata in 5 giorni a "+it.To, "Ordinary mail not delivered in 5 days to "+it.To
 		a.it = "Per 5 giorni lo smarthost non ha preso un messaggio per questo indirizzo: non viene più riprovato. Il messaggio resta leggibile con IMAP. Controllare lo smarthost e l'indirizzo in policy.yaml; ciò che si inoltra da ora viene provato di nuovo."
 		a.en = "For 5 days the smarthost has not taken a message for this address: it is not tried any more. The message can be read by IMAP. Look at the smarthost, and at the address in policy.yaml; what is forwarded from now on is tried again."
+		if f.Direct {
+			a.it = "Per 5 giorni il server IMAP delle caselle ordinarie non ha preso un messaggio per questo indirizzo: non viene più riprovato. Il messaggio resta leggibile nel gateway. Controllare la casella e i suoi permessi, outgoing.imap in pecgate.yaml e l'indirizzo in policy.yaml; ciò che si inoltra da ora viene provato di nuovo."
+			a.en = "For 5 days the IMAP server of the ordinary mailboxes has not taken a message for this address: it is not tried any more. The message can be read in the gateway. Look at the mailbox and its permissions, at outgoing.imap in pecgate.yaml, and at the address in policy.yaml; what is forwarded from now on is tried again."
+		}
 	}
 	raise := s.raise
 	if a.kind == "forward-content" {

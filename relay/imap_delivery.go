@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -80,20 +81,41 @@ func (d *deliverer) bring(ctx context.Context, it forward.Item, again bool, body
 	if left := d.resting(user); left > 0 {
 		return failed(fmt.Errorf("IMAP: %s failed before and is left alone for %s", user, policy.Term(left))), true
 	}
-	ctx, cancel := context.WithTimeout(ctx, deliverMost)
-	defer cancel()
-	login, found, err := d.put(ctx, user, it, again, body, size)
-	if told := d.note(ctx, user, login, err); told != nil {
+	out, err := d.attempt(ctx, user, it, again, body, size)
+	if ctx.Err() != nil && err != nil { // the gateway ends: that tells of nobody
+		return failed(fmt.Errorf("IMAP: %w", err)), true
+	}
+	if told := d.note(ctx, user, out.login, err); told != nil {
 		d.s.opt.Events.Fault("forward", "", told)
 	}
 	if err != nil {
-		return failed(fmt.Errorf("IMAP: %w", err)), true
+		b := failed(fmt.Errorf("IMAP: %w", err))
+		b.Away = ofServer(out.login, err)
+		return b, true
 	}
-	out := forward.Brought{Result: submit.Result{Class: submit.HandedOver, Stage: imapStage}}
-	if d.way.Move && found {
-		out.Taken = d.s.moved
+	b := forward.Brought{Result: submit.Result{Class: submit.HandedOver, Stage: imapStage}}
+	if d.way.Move && out.found {
+		b.Taken = d.s.moved
 	}
-	return out, true
+	return b, true
+}
+
+// attempted is what is known of an attempt: that the login worked, and that the message
+// was looked for and stands there.
+type attempted struct{ login, found bool }
+
+func (d *deliverer) attempt(ctx context.Context, user string, it forward.Item, again bool, body io.ReaderAt, size int64) (attempted, error) {
+	ctx, cancel := context.WithTimeout(ctx, deliverMost)
+	defer cancel()
+	login, found, err := d.put(ctx, user, it, again, body, size)
+	return attempted{login, found}, err
+}
+
+// ofServer tells whether an attempt failed for what holds for every mailbox: there is no
+// password or token, the server is not there, or it is not the one it should be.
+func ofServer(login bool, err error) bool {
+	var network net.Error
+	return !login && (errors.Is(err, errNoLogin) || errors.Is(err, fetch.ErrTLS) || errors.Is(err, io.EOF) || errors.As(err, &network))
 }
 
 const imapStage submit.Stage = "imap"
@@ -116,12 +138,14 @@ func (d *deliverer) resting(user string) time.Duration {
 // note keeps how a login ended, and tells the administrator when it does not work,
 // once until it does.
 func (d *deliverer) note(ctx context.Context, user string, login bool, err error) error {
-	ours, about := errors.Is(err, errNoLogin), user // then it is about no login of theirs
+	if err != nil && ofServer(login, err) {
+		return nil // see down
+	}
 	d.mu.Lock()
 	now := d.s.opt.Store.Now()
 	if err == nil || login {
 		delete(d.rests, user)
-	} else if r, known := d.rests[user]; !ours && (known || len(d.rests) < maxRests) && !r.until.After(now) { // else one beside it has failed, too
+	} else if r, known := d.rests[user]; (known || len(d.rests) < maxRests) && !r.until.After(now) { // else one beside it has failed, too
 		wait := restFirst
 		for range min(r.fails, 10) {
 			wait = min(2*wait, restMost)
@@ -129,30 +153,34 @@ func (d *deliverer) note(ctx context.Context, user string, login bool, err error
 		d.rests[user] = rest{fails: r.fails + 1, until: now.Add(wait)}
 	}
 	d.mu.Unlock()
-	if ours {
-		about = ""
-	} else if told := d.s.ended(ctx, "", "imap-delivery", ""); told != nil {
-		return told
-	}
 	if err == nil {
 		return d.s.ended(ctx, "", "imap-delivery", user)
 	}
-	if login || !errors.Is(err, fetch.ErrAuthRefused) && !errors.Is(err, fetch.ErrTLS) && !ours {
+	if login || !errors.Is(err, fetch.ErrAuthRefused) {
 		return nil
 	}
-	a := alarm{
-		kind: "imap-delivery", about: about, to: d.s.admins(), quiet: 24 * time.Hour,
+	return d.s.raise(ctx, alarm{
+		kind: "imap-delivery", about: user, to: d.s.admins(), quiet: 24 * time.Hour,
 		subjectIT: "Consegna IMAP non possibile per " + user, subjectEN: "Delivery by IMAP does not work for " + user,
 		it:     "Il server IMAP delle caselle ordinarie non accetta il gateway. Le copie restano in coda e vengono riprovate per 5 giorni; si leggono comunque nel gateway. Controllare outgoing.imap in pecgate.yaml e i permessi della casella.",
 		en:     "The IMAP server of the ordinary mailboxes does not take the gateway. Copies stay in the queue and are tried for 5 days; they can be read in the gateway all the same. Look at outgoing.imap in pecgate.yaml, and at the permissions of the mailbox.",
 		detail: plain(err.Error(), maxWords),
+	})
+}
+
+// down tells that nothing can be brought by IMAP, once until it can again, however many
+// mailboxes there are.
+func (d *deliverer) down(ctx context.Context, why error) error {
+	if why == nil {
+		return d.s.ended(ctx, "", "imap-delivery", "")
 	}
-	if ours {
-		a.subjectIT, a.subjectEN = "Consegna IMAP non possibile", "Delivery by IMAP does not work"
-		a.it = "Il gateway non ottiene il token di accesso (o la password) per il server IMAP delle caselle ordinarie: nessuna copia viene consegnata. Le copie restano in coda e partono da sole quando è di nuovo possibile; si leggono comunque nel gateway. Controllare outgoing.imap in pecgate.yaml."
-		a.en = "The gateway gets no access token (or password) for the IMAP server of the ordinary mailboxes: no copy is delivered. Copies stay in the queue and go by themselves when it can again; they can be read in the gateway all the same. Look at outgoing.imap in pecgate.yaml."
-	}
-	return d.s.raise(ctx, a)
+	return d.s.raise(ctx, alarm{
+		kind: "imap-delivery", to: d.s.admins(), quiet: fetchQuiet,
+		subjectIT: "Consegna IMAP non possibile", subjectEN: "Delivery by IMAP does not work",
+		it:     "Il server IMAP delle caselle ordinarie non si può usare, o il gateway non ottiene la password o il token di accesso: nessuna copia viene consegnata per questa via. Le copie attendono in coda e partono da sole quando è di nuovo possibile; si leggono comunque nel gateway. Le PEC non ne dipendono. Controllare outgoing.imap in pecgate.yaml.",
+		en:     "The IMAP server of the ordinary mailboxes cannot be used, or the gateway gets no password or access token: no copy is delivered this way. Copies wait in the queue and go by themselves when it can again; they can be read in the gateway all the same. PEC does not depend on it. Look at outgoing.imap in pecgate.yaml.",
+		detail: plain(why.Error(), maxWords),
+	})
 }
 
 var errNoLogin = errors.New("no password or access token is to be had") // read only

@@ -161,47 +161,102 @@ func TestIMAPLoginsRest(t *testing.T) {
 	}
 }
 
-// A token that cannot be had is told once, whichever logins need it, keeps no login
-// waiting afterwards, and is told no more when it can be had.
-func TestNoTokenIsToldOnce(t *testing.T) {
-	r := newReports(t)
-	r.withMail()
-	r.withAdmin()
-	way, _ := r.byIMAP(t)
-	none := errors.New("the token endpoint refuses (invalid_client)")
-	way.Token = func(context.Context) (string, error) { return "token", none }
-	r.s.opt.IMAP = way
-	d := &deliverer{s: r.s, way: way, rests: map[string]rest{}}
-	for _, to := range []string{"mario@example.org", "anna@example.org", "capo@example.org"} {
-		got, _ := d.bring(t.Context(), forward.Item{ID: "t1", To: to}, false, strings.NewReader("Subject: x\r\n\r\n"), 14)
-		if got.Err == nil || !strings.Contains(got.Err.Error(), "invalid_client") {
-			t.Fatalf("%s: %+v", to, got)
+// aboutIMAP are what the standing alarms of that kind are about.
+func (i *intake) aboutIMAP() (about []string) {
+	i.t.Helper()
+	err := i.store.View(i.t.Context(), func(tx *mailbox.Tx) error {
+		all, err := Alarms(tx, 100)
+		about = nil
+		for _, a := range all {
+			if a.Kind == "imap-delivery" {
+				about = append(about, a.About)
+			}
 		}
+		return err
+	})
+	if err != nil {
+		i.t.Fatal(err)
 	}
-	standing := func(want ...string) {
-		t.Helper()
-		var got []string
-		err := r.store.View(t.Context(), func(tx *mailbox.Tx) error {
-			all, err := Alarms(tx, 100)
-			for _, a := range all {
-				if a.Kind == "imap-delivery" {
-					got = append(got, a.About)
+	return about
+}
+
+// A token that cannot be had, or a server that is not there, is told once, whichever
+// mailboxes wait, and asked for by one of them; it counts for none of them, and all go
+// when it is there again.
+func TestIMAPServerAway(t *testing.T) {
+	for name, hurt := range map[string]func(*IMAPDelivery) (mend func()){
+		"no token": func(w *IMAPDelivery) func() {
+			before := w.Password
+			w.Password, w.Token = nil, func(context.Context) (string, error) {
+				return "", errors.New("the token endpoint refuses (invalid_client)")
+			}
+			return func() { w.Password, w.Token = before, nil }
+		},
+		"no password": func(w *IMAPDelivery) func() {
+			before := w.Password
+			w.Password = func() (string, error) { return "", errors.New("no such file") }
+			return func() { w.Password = before }
+		},
+		"nobody listens": func(w *IMAPDelivery) func() {
+			before := w.Port
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Port = ln.Addr().(*net.TCPAddr).Port
+			ln.Close()
+			return func() { w.Port = before }
+		},
+		"another server": func(w *IMAPDelivery) func() {
+			before := w.Roots
+			w.Roots = x509.NewCertPool()
+			return func() { w.Roots = before }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := newReports(t)
+			i.withMail()
+			i.withAdmin()
+			way, stands := i.byIMAP(t)
+			mend := hurt(way)
+			i.s.opt.Smarthost, i.s.opt.IMAP = nil, way
+			i.take(i.envelope())
+			i.take(i.receipt(providersim.Delivery, nil))
+			i.mailed()
+			sender := i.s.forwarder()
+			for range 4 {
+				if _, err := sender.Round(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				i.later(15 * time.Minute)
+			}
+			if got := i.aboutIMAP(); !slices.Equal(got, []string{""}) {
+				t.Errorf("alarms about %q", got)
+			}
+			left, err := Forwards(t.Context(), i.store, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			attempts := 0
+			for _, it := range left {
+				attempts += it.Attempts
+				if it.Answered != 0 || it.Days != 0 {
+					t.Errorf("it counts for %+v", it)
 				}
 			}
-			return err
+			if len(left) < 2 || attempts < 3 || attempts > 4+3 { // those that were under way beside each other at first
+				t.Errorf("%d wait, %d attempts", len(left), attempts)
+			}
+			mend()
+			if _, err := sender.Round(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := i.aboutIMAP(); slices.Contains(got, "") {
+				t.Errorf("alarms about %q", got)
+			}
+			if n := len(stands()); n < 2 {
+				t.Errorf("%d stand there", n)
+			}
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("alarms about %q, want %q", got, want)
-		}
 	}
-	standing("")
-	none = nil
-	got, _ := d.bring(t.Context(), forward.Item{ID: "t1", To: "mario@example.org"}, false, strings.NewReader("Subject: x\r\n\r\n"), 14)
-	if got.Err == nil || strings.Contains(got.Err.Error(), "left alone") {
-		t.Fatalf("%+v", got)
-	}
-	standing()
 }

@@ -294,6 +294,13 @@ func (r *reading) ordinary() {
 		return r.s.relayDenied(ctx, failure.Item, "rcpt: 554 5.7.1 relay access denied")
 	})
 	r.filed("smarthost", func(ctx context.Context) error { return r.s.smarthostDown(ctx, errors.New("dial: connection refused")) })
+	direct := forward.Failure{Item: forward.Item{ID: "f2-0", To: "archivio@example.org", Kind: "copy", Box: testBox}, Reason: "IMAP: APPEND: NO [OVERQUOTA]", Direct: true}
+	r.filed("forward given up, by IMAP", func(ctx context.Context) error { return r.s.forwardFailed(ctx, direct) })
+	d := &deliverer{s: r.s, way: &IMAPDelivery{}, rests: map[string]rest{}}
+	r.filed("IMAP delivery", func(ctx context.Context) error { return d.down(ctx, errors.New("dial: connection refused")) })
+	r.filed("IMAP delivery, one mailbox", func(ctx context.Context) error {
+		return d.note(ctx, "mario@example.org", false, fmt.Errorf("%w: NO AUTHENTICATE failed", fetch.ErrAuthRefused))
+	})
 	r.filed("forward full", func(ctx context.Context) error { return r.s.forwardFull(ctx, 12) })
 	r.s.opt.Readers = func(string) []Reader {
 		return []Reader{{Login: "mario", NotifyNew: true, Sees: func(mailbox.Role) (mailbox.Scope, bool) { return mailbox.ScopeAll, true }}, {

@@ -15,8 +15,10 @@ import (
 // has opened the store since is the only one that works on it.
 func (s *Sender) begin(ctx context.Context) error {
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
-		if err := tx.Space(space).Delete("w"); err != nil { // that was of its smarthost
-			return err
+		for _, way := range ways() { // they were of its servers
+			if err := tx.Space(space).Delete("w" + way); err != nil {
+				return err
+			}
 		}
 		var cut []Item
 		now := tx.Now().UTC()

@@ -61,7 +61,7 @@ func TestKilledLeaseIsOver(t *testing.T) {
 		h := newHouse(t)
 		h.put(envelope, "mario@example.org")
 		id := h.ids()[0]
-		if it, err := h.s.take(t.Context(), id); err != nil || it == nil {
+		if it, err := h.s.take(t.Context(), h.s.ways[0], id); err != nil || it == nil {
 			t.Fatal(it, err)
 		}
 		if killed {

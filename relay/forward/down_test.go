@@ -80,14 +80,14 @@ func TestRetryByHandAsksTheSmarthostAtOnce(t *testing.T) {
 	h := newHouse(t)
 	addr, ids := h.away(2, 6*time.Hour)
 	h.round()
-	fails := h.s.failing()
+	fails := h.s.failing(h.s.ways[0])
 	h.hand(Retry, ids[1])
 	h.round()
-	if n := h.s.failing(); n != fails+1 {
+	if n := h.s.failing(h.s.ways[0]); n != fails+1 {
 		t.Errorf("asked %d times", n-fails)
 	}
 	h.round()
-	if n := h.s.failing(); n != fails+1 {
+	if n := h.s.failing(h.s.ways[0]); n != fails+1 {
 		t.Errorf("asked %d times", n-fails)
 	}
 	h.host = smarthosttest.On(t, addr)

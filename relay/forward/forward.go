@@ -19,7 +19,8 @@
 //   - The queue holds at most MaxItems; what comes on top is counted and not kept. Of what
 //     passes through it holds MaxPassing and MaxPassingBytes, and refuses the rest.
 //   - While the smarthost itself is away one message asks for it, and none waits longer
-//     for that: all goes when it is back.
+//     for that: all goes when it is back. The same holds for what goes past it, and what
+//     passes through, each by itself: none waits for another way.
 //   - A clock that jumps gives nothing up: that takes attempts on several days too.
 //   - Where an item goes is asked before each attempt (Options.To): who has left or
 //     lost the right gets nothing any more.
@@ -42,13 +43,13 @@ import (
 // Records of the queue, in a space of its own:
 //
 //	i/<id>            Item
-//	d/<due>/<id>      nothing: when it is due; milliseconds since 1970, 16 hexadecimal digits
+//	d<way>/<due>/<id> nothing: when it is due; milliseconds since 1970, 16 hexadecimal digits
 //	b/<id>            the bytes of one that is no stored message
 //	m/<message>/<to>  id: so that a message goes to an address once
 //	n                 count
 //	u                 unset: since when there is no smarthost
-//	h                 true: a person asked to have one tried now
-//	w                 time before that a smarthost that fails is left alone
+//	h<way>            true: a person asked to have one tried now
+//	w<way>            time before that a way that fails is left alone
 //	bell              written to wake the sender
 const space = "forward"
 
@@ -71,6 +72,7 @@ type Item struct {
 	Reached  time.Time         `json:"reached,omitzero"`   // the last of them
 	Last     time.Time         `json:"last,omitzero"`      // attempt
 	Error    string            `json:"error,omitempty"`
+	Way      string            `json:"way,omitempty"`    // on which it is tried, see way.go
 	Holder   string            `json:"holder,omitempty"` // who works on it
 	Lease    time.Time         `json:"lease,omitzero"`   // until then
 	// Envelope is that of ordinary mail that only passes through: it keeps its return path, and To is the first of those
@@ -92,7 +94,9 @@ var ErrNotFound = errors.New("forward: no such item")
 
 func itemKey(id string) string { return "i/" + id }
 
-func dueKey(it *Item) string { return fmt.Sprintf("d/%016x/%s", max(it.Due.UnixMilli(), 0), it.ID) }
+func dueKey(it *Item) string {
+	return fmt.Sprintf("d%s/%016x/%s", it.Way, max(it.Due.UnixMilli(), 0), it.ID)
+}
 
 func textKey(id string) string { return "b/" + id }
 
@@ -166,6 +170,7 @@ func AddText(tx *mailbox.Tx, it Item, text []byte, isPEC func(address string) bo
 
 // begin writes a new item and wakes the sender.
 func (it *Item) begin(sp mailbox.Space) error {
+	it.Way = wayNew
 	return errors.Join(sp.Put(itemKey(it.ID), it), sp.Put(dueKey(it), true), sp.Put(onceKey(it), it.ID), sp.Put("bell", it.ID))
 }
 
@@ -215,18 +220,23 @@ func Shown(tx *mailbox.Tx, most int) ([]Item, error) {
 	if err != nil {
 		return out, err
 	}
-	held, err := heldUntil(tx)
-	for i := range out {
-		if out[i].Due.Before(held) {
-			out[i].Due = held
+	for _, way := range ways() {
+		held, err := heldUntil(tx, way)
+		if err != nil {
+			return out, err
+		}
+		for i := range out {
+			if out[i].Way == way && out[i].Due.Before(held) {
+				out[i].Due = held
+			}
 		}
 	}
-	return out, err
+	return out, nil
 }
 
-// heldUntil is until when a smarthost that fails is left alone; zero: it is not.
-func heldUntil(tx *mailbox.Tx) (at time.Time, err error) {
-	err = tx.Space(space).Get("w", &at)
+// heldUntil is until when a way that fails is left alone; zero: it is not.
+func heldUntil(tx *mailbox.Tx, way string) (at time.Time, err error) {
+	err = tx.Space(space).Get("w"+way, &at)
 	if errors.Is(err, mailbox.ErrNotFound) {
 		return time.Time{}, nil
 	}
@@ -277,7 +287,7 @@ func Retry(tx *mailbox.Tx, id string) (*Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	return it, errors.Join(it.put(tx, tx.Now()), tx.Space(space).Put("h", true), tx.Space(space).Put("bell", id))
+	return it, errors.Join(it.put(tx, tx.Now()), tx.Space(space).Put("h"+it.Way, true), tx.Space(space).Put("bell", id))
 }
 
 // Drop takes an item off the queue: it is not sent.

@@ -297,11 +297,11 @@ func TestRestartInTheMiddle(t *testing.T) {
 	if err != nil || len(items) != 1 {
 		t.Fatal(items, err)
 	}
-	if _, err := h.s.take(t.Context(), items[0].ID); err != nil {
+	if _, err := h.s.take(t.Context(), h.s.ways[0], items[0].ID); err != nil {
 		t.Fatal(err)
 	}
 	if other := h.sender(); other != nil { // a second one on the store does not have it
-		if it, err := other.take(t.Context(), items[0].ID); it != nil || err != nil {
+		if it, err := other.take(t.Context(), other.ways[0], items[0].ID); it != nil || err != nil {
 			t.Errorf("leased twice: %v, %v", it, err)
 		}
 	}
@@ -428,7 +428,7 @@ func TestHostAwayCountsOnceARound(t *testing.T) {
 		h.put(strings.Replace(envelope, "x\r\n", fmt.Sprintf("%d\r\n", i), 1), "mario@example.org")
 	}
 	h.round()
-	if n := h.s.failing(); n != 1 {
+	if n := h.s.failing(h.s.ways[0]); n != 1 {
 		t.Errorf("counted %d times", n)
 	}
 	for range 8 {

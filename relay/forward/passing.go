@@ -150,7 +150,7 @@ func traceOf(hostname string, it *Item) string {
 const maxShown = 32 << 10
 
 // pass makes one attempt at a message that passes through.
-func (s *Sender) pass(ctx context.Context, srv submit.Server, it *Item, body content, size int64) error {
+func (s *Sender) pass(ctx context.Context, w *turn, srv submit.Server, it *Item, body content, size int64) error {
 	header := make([]byte, min(size, maxShown))
 	n, err := body.ReadAt(header, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -179,7 +179,7 @@ func (s *Sender) pass(ctx context.Context, srv submit.Server, it *Item, body con
 		host = r.Err
 	}
 	if set {
-		if err := s.host(ctx, host); err != nil {
+		if err := s.host(ctx, w, host); err != nil {
 			return err
 		}
 	}

@@ -38,6 +38,7 @@ type Failure struct {
 	// The message is refused and not the address; Ours: by the gateway, before the
 	// smarthost saw it.
 	Content, Ours bool
+	Direct        bool // it goes past the smarthost
 }
 
 // Options is what the sender needs.
@@ -46,9 +47,10 @@ type Options struct {
 	Hostname string // ours, in the trace field
 	// Server is the smarthost by now, with its password; ok is false where there is none.
 	Server func() (srv submit.Server, ok bool, err error)
-	// Direct brings an item to its mailbox itself, in place of the smarthost; ok is false
-	// for an address that goes by that. It tells of nothing about the smarthost, and
-	// again that an earlier attempt may have brought it. nil: all goes by the smarthost.
+	// Direct brings an item to its mailbox itself, in place of the smarthost, where Takes
+	// says so of its address; ok is false where that has changed. again tells that an
+	// earlier attempt may have brought it. nil: all goes by the smarthost.
+	Takes  func(address string) bool
 	Direct func(ctx context.Context, it Item, again bool, body io.ReaderAt, size int64) (b Brought, ok bool)
 	// Failed is told of what was given up, after it is off the queue; Sent of what went.
 	Failed func(ctx context.Context, f Failure) error
@@ -63,6 +65,8 @@ type Options struct {
 	Undelivered func(tx *mailbox.Tx, u Undelivered) error
 	// Down is told when the smarthost cannot be used, and with nil when it can again.
 	Down func(ctx context.Context, why error) error
+	// DirectDown is the same about Direct.
+	DirectDown func(ctx context.Context, why error) error
 	// Denied is told that the smarthost does not relay to an address; it is tried again.
 	Denied func(ctx context.Context, it Item, why string) error
 	// Full is told how many items were not kept.
@@ -78,6 +82,8 @@ type Brought struct {
 	// Taken, if any, is called in the transaction that takes the item off the queue,
 	// where the result is submit.HandedOver.
 	Taken func(tx *mailbox.Tx, it Item) error
+	// Away: nothing that goes so can be brought now, whatever its address.
+	Away bool
 }
 
 // Sender sends what is queued.
@@ -85,26 +91,37 @@ type Sender struct {
 	opt    Options
 	holder string
 
-	mu      sync.Mutex
-	fails   int       // of the smarthost, one after the other
-	retryAt time.Time // before that the smarthost is left alone
-	failed  bool      // in this go: counted once, and no more is tried in it
+	mu   sync.Mutex
+	ways [3]*turn // as ways
 }
 
 // NewSender returns a sender that does nothing before Run.
 func NewSender(o Options) *Sender {
-	return &Sender{opt: o, holder: o.Store.Opened() + "/" + rand.Text()}
+	s := &Sender{opt: o, holder: o.Store.Opened() + "/" + rand.Text()}
+	for i, name := range ways() {
+		s.ways[i] = &turn{name: name}
+	}
+	return s
 }
 
 // Run sends until ctx ends.
 func (s *Sender) Run(ctx context.Context) {
-	wake, stop := s.opt.Store.WatchSpace(space, "bell")
-	defer stop()
 	if err := s.begin(ctx); err != nil && ctx.Err() == nil {
 		s.opt.Fault(err) // what was under way is due when its lease is over
 	}
+	var all sync.WaitGroup
+	for _, w := range s.ways {
+		all.Go(func() { s.run(ctx, w) })
+	}
+	all.Wait()
+}
+
+// run sends what goes one way until ctx ends.
+func (s *Sender) run(ctx context.Context, w *turn) {
+	wake, stop := s.opt.Store.WatchSpace(space, "bell")
+	defer stop()
 	for {
-		wait, err := s.Round(ctx)
+		wait, err := s.round(ctx, w)
 		if err != nil && ctx.Err() == nil {
 			s.opt.Fault(err)
 			wait = max(wait, noteAgain)
@@ -121,31 +138,56 @@ func (s *Sender) Run(ctx context.Context) {
 	}
 }
 
-// Round sends what is due, and returns how long nothing more is.
+// Round sends what is due, one way after the other, and returns how long nothing more
+// is.
 func (s *Sender) Round(ctx context.Context) (time.Duration, error) {
+	least, errs := time.Duration(0), []error{}
+	for _, w := range s.ways {
+		wait, err := s.round(ctx, w)
+		errs = append(errs, err)
+		if wait != idle && (least == 0 || wait < least) {
+			least = wait
+		}
+	}
+	if least == 0 {
+		least = idle
+	}
+	return least, errors.Join(errs...)
+}
+
+// round is Round for one way.
+func (s *Sender) round(ctx context.Context, w *turn) (time.Duration, error) {
 	srv, ok, err := s.opt.Server()
-	if err != nil {
+	if err != nil && w.name != wayDirect {
 		return time.Minute, errors.Join(err, s.opt.Down(ctx, err))
 	}
-	if !ok && s.opt.Direct == nil {
+	if !ok && err == nil && s.opt.Direct == nil {
+		if w.name != waySmarthost {
+			return idle, nil
+		}
 		return idle, s.without(ctx)
 	}
-	if err := errors.Join(s.there(ctx), s.full(ctx)); err != nil {
-		return noteAgain, err
+	if w.name == waySmarthost {
+		if err := errors.Join(s.there(ctx), s.full(ctx)); err != nil {
+			return noteAgain, err
+		}
 	}
 	for {
+		if err := s.sort(ctx); err != nil {
+			return noteAgain, err
+		}
 		now := s.opt.Store.Now()
 		s.mu.Lock()
-		hostAt := s.retryAt
+		hostAt := w.retryAt
 		s.mu.Unlock()
-		asked, err := s.asked(ctx)
+		asked, err := s.asked(ctx, w)
 		if err != nil {
 			return noteAgain, err
 		}
 		if left := hostAt.Sub(now); left > 0 && left <= hostMost && !asked { // a clock that was put back does not count
 			return left, nil
 		}
-		items, next, err := s.due(ctx)
+		items, next, err := s.due(ctx, w.name)
 		if err != nil {
 			return noteAgain, err
 		}
@@ -155,10 +197,10 @@ func (s *Sender) Round(ctx context.Context) (time.Duration, error) {
 			}
 			return min(max(next.Sub(now), time.Millisecond), idle), nil
 		}
-		if s.failing() > 0 {
+		if s.failing(w) > 0 {
 			items = items[:1] // one asks whether it is there again
 		}
-		if err := s.some(ctx, srv, items); err != nil {
+		if err := s.some(ctx, w, srv, items); err != nil {
 			return noteAgain, err
 		}
 		if ctx.Err() != nil {
@@ -167,23 +209,23 @@ func (s *Sender) Round(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-func (s *Sender) failing() int {
+func (s *Sender) failing(w *turn) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.fails
+	return w.fails
 }
 
 // asked tells whether a person has asked since the last time to have something tried
 // now.
-func (s *Sender) asked(ctx context.Context) (asked bool, err error) {
-	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error { return tx.Space(space).Get("h", &asked) })
+func (s *Sender) asked(ctx context.Context, w *turn) (asked bool, err error) {
+	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error { return tx.Space(space).Get("h"+w.name, &asked) })
 	if errors.Is(err, mailbox.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	return true, s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return tx.Space(space).Delete("h") })
+	return true, s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return tx.Space(space).Delete("h" + w.name) })
 }
 
 // full tells of what was not kept.
@@ -272,13 +314,13 @@ func (s *Sender) there(ctx context.Context) error {
 	return s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error { return tx.Space(space).Delete("u") })
 }
 
-// due returns ids that are due, and when the next of the others is.
-func (s *Sender) due(ctx context.Context) (ids []string, next time.Time, err error) {
+// due returns ids that are due on a way, and when the next of the others is.
+func (s *Sender) due(ctx context.Context, way string) (ids []string, next time.Time, err error) {
 	err = s.opt.Store.View(ctx, func(tx *mailbox.Tx) error {
 		ids, next = nil, time.Time{}
 		now := tx.Now()
-		return tx.Space(space).Scan("d/", func(k string, _ []byte) (bool, error) {
-			at, id, _ := strings.Cut(strings.TrimPrefix(k, "d/"), "/")
+		return tx.Space(space).Scan("d"+way+"/", func(k string, _ []byte) (bool, error) {
+			at, id, _ := strings.Cut(strings.TrimPrefix(k, "d"+way+"/"), "/")
 			var ms int64
 			if _, err := fmt.Sscanf(at, "%x", &ms); err != nil {
 				return false, fmt.Errorf("record of what is forwarded: %q", k)
@@ -295,10 +337,10 @@ func (s *Sender) due(ctx context.Context) (ids []string, next time.Time, err err
 }
 
 // some sends some items, a few at once.
-func (s *Sender) some(ctx context.Context, srv submit.Server, ids []string) error {
+func (s *Sender) some(ctx context.Context, w *turn, srv submit.Server, ids []string) error {
 	errs := make([]error, len(ids))
 	s.mu.Lock()
-	s.failed = false
+	w.failed = false
 	s.mu.Unlock()
 	var wg sync.WaitGroup
 	turn := make(chan struct{}, atOnce)
@@ -306,7 +348,7 @@ func (s *Sender) some(ctx context.Context, srv submit.Server, ids []string) erro
 		turn <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-turn }()
-			errs[i] = s.one(ctx, srv, id)
+			errs[i] = s.one(ctx, w, srv, id)
 		})
 	}
 	wg.Wait()
@@ -314,7 +356,7 @@ func (s *Sender) some(ctx context.Context, srv submit.Server, ids []string) erro
 }
 
 // take gets an item for this sender; nil: somebody else has it, or it is gone.
-func (s *Sender) take(ctx context.Context, id string) (it *Item, err error) {
+func (s *Sender) take(ctx context.Context, w *turn, id string) (it *Item, err error) {
 	err = s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
 		if it, err = load(tx, id); errors.Is(err, ErrNotFound) {
 			it = nil
@@ -346,6 +388,11 @@ func (s *Sender) take(ctx context.Context, id string) (it *Item, err error) {
 				return err
 			}
 		}
+		if way := s.wayOf(it); way != w.name {
+			err := it.change(tx, way)
+			it = nil
+			return err
+		}
 		it.Attempts++
 		it.Last, it.Holder, it.Lease = now, s.holder, now.Add(lease)
 		return it.put(tx, now.Add(lease))
@@ -354,14 +401,14 @@ func (s *Sender) take(ctx context.Context, id string) (it *Item, err error) {
 }
 
 // one makes one attempt at one item.
-func (s *Sender) one(ctx context.Context, srv submit.Server, id string) error {
+func (s *Sender) one(ctx context.Context, w *turn, srv submit.Server, id string) error {
 	s.mu.Lock()
-	failed := s.failed
+	failed := w.failed
 	s.mu.Unlock()
 	if failed {
 		return nil
 	}
-	it, err := s.take(ctx, id)
+	it, err := s.take(ctx, w, id)
 	if err != nil || it == nil {
 		return err
 	}
@@ -373,15 +420,16 @@ func (s *Sender) one(ctx context.Context, srv submit.Server, id string) error {
 		return err
 	}
 	if it.Envelope != nil {
-		return s.pass(ctx, srv, it, body, size)
+		return s.pass(ctx, w, srv, it, body, size)
 	}
-	if r, ok := s.direct(ctx, it, body, size); ok {
+	if w.name == wayDirect {
+		return s.bring(ctx, w, it, body, size)
+	}
+	if r, none := s.noSmarthost(); none { // as long as for one that does not answer
 		if err := body.Close(); err != nil {
 			return err
 		}
 		s.opt.Log(*it, r.Result)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-		defer cancel()
 		it.reached()
 		return s.record(ctx, it, r, false, false)
 	}
@@ -394,7 +442,7 @@ func (s *Sender) one(ctx context.Context, srv submit.Server, id string) error {
 	// The end is recorded also when the gateway is stopping meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	return s.conclude(ctx, it, r)
+	return s.conclude(ctx, w, it, r)
 }
 
 // content is what goes under the trace field.
@@ -426,17 +474,9 @@ func (s *Sender) content(ctx context.Context, it *Item) (content, int64, error) 
 	return body, m.Size(), nil
 }
 
-// direct brings an item to its mailbox without the smarthost, if it goes so. With no
-// smarthost set what would go by it waits, as long as for one that does not answer.
-func (s *Sender) direct(ctx context.Context, it *Item, body io.ReaderAt, size int64) (Brought, bool) {
-	if s.opt.Direct == nil {
-		return Brought{}, false
-	}
-	if r, ok := s.opt.Direct(ctx, *it, it.Attempts > 1, body, size); ok {
-		return r, true
-	}
-	_, set, err := s.opt.Server()
-	if set || err != nil {
+// noSmarthost is what becomes of an item while none is set.
+func (s *Sender) noSmarthost() (Brought, bool) {
+	if _, set, err := s.opt.Server(); set || err != nil {
 		return Brought{}, false
 	}
 	return Brought{Result: submit.Result{Class: submit.Temporary, Stage: submit.StageConnect, Err: errors.New("no smarthost is set")}}, true
@@ -467,12 +507,12 @@ func relayDenied(r submit.Result) bool {
 }
 
 // conclude records what an attempt came to.
-func (s *Sender) conclude(ctx context.Context, it *Item, r submit.Result) error {
+func (s *Sender) conclude(ctx context.Context, w *turn, it *Item, r submit.Result) error {
 	var host error
 	if ofHost(r) {
 		host = r.Err
 	}
-	if err := s.host(ctx, host); err != nil {
+	if err := s.host(ctx, w, host); err != nil {
 		return err
 	}
 	it.Error = ""
@@ -511,7 +551,7 @@ func (s *Sender) record(ctx context.Context, it *Item, r Brought, final, held bo
 		over = it.Days >= giveUpDay && s.opt.Store.Now().Sub(it.Queued) > GiveUp
 	}
 	if over { // told before it goes, so that a crash between the two leaves nobody in the dark
-		if err := s.opt.Failed(ctx, Failure{Item: *it, Reason: it.Error, Final: final, Content: r.Stage != submit.StageRcpt, Ours: final && r.Code == 0}); err != nil {
+		if err := s.opt.Failed(ctx, Failure{Item: *it, Reason: it.Error, Final: final, Content: r.Stage != submit.StageRcpt, Ours: final && r.Code == 0, Direct: it.Way == wayDirect}); err != nil {
 			return err
 		}
 	}
@@ -542,33 +582,6 @@ func (s *Sender) record(ctx context.Context, it *Item, r Brought, final, held bo
 		return s.opt.Sent(ctx, *it)
 	}
 	return err
-}
-
-// host keeps how the smarthost stands, and tells when that changes.
-func (s *Sender) host(ctx context.Context, why error) error {
-	s.mu.Lock()
-	before := s.retryAt
-	if why == nil {
-		s.fails, s.retryAt = 0, time.Time{}
-	} else if !s.failed {
-		s.failed = true
-		s.fails++
-		s.retryAt = s.opt.Store.Now().Add(wait(hostFirst, hostMost, s.fails)).UTC()
-	}
-	at := s.retryAt
-	s.mu.Unlock()
-	if !at.Equal(before) { // for who asks what waits
-		err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
-			if at.IsZero() {
-				return tx.Space(space).Delete("w")
-			}
-			return tx.Space(space).Put("w", at)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return s.opt.Down(ctx, why)
 }
 
 // wait is doubled with each failure.
