@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -142,7 +143,7 @@ func (s *Sender) run(ctx context.Context, w *turn) {
 // is.
 func (s *Sender) Round(ctx context.Context) (time.Duration, error) {
 	least, errs := time.Duration(0), []error{}
-	for _, w := range s.ways {
+	for _, w := range slices.Backward(s.ways[:]) { // what passes through first: its reports go by the smarthost
 		wait, err := s.round(ctx, w)
 		errs = append(errs, err)
 		if wait != idle && (least == 0 || wait < least) {
