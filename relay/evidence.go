@@ -128,11 +128,14 @@ func (g *gathering) name(ctx context.Context, name string) error {
 	return g.submission(ctx, sub)
 }
 
-// incoming finds a message that came in by its Message-ID, which of an envelope is the
-// PEC identifier, or by its hash.
+// incoming finds a message that came in by its id in the message log (m and a number),
+// its Message-ID, which of an envelope is the PEC identifier, or by its hash.
 func (g *gathering) incoming(tx *mailbox.Tx, name string) (*mailbox.Message, error) {
 	name = strings.TrimSpace(name)
 	var ids []mailbox.MessageID
+	if n, err := strconv.ParseUint(strings.TrimPrefix(name, "m"), 10, 64); err == nil && strings.HasPrefix(name, "m") {
+		ids = append(ids, mailbox.MessageID(n))
+	}
 	if sum, err := hex.DecodeString(name); err == nil && len(sum) == 32 {
 		if ids, err = tx.ByContent([32]byte(sum)); err != nil {
 			return nil, err

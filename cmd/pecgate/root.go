@@ -50,6 +50,7 @@ func commands(a *app) []*cobra.Command {
 		newServeCommand(a),
 		newSimulateCommand(a),
 		newStatusCommand(a),
+		newMessagesCommand(a),
 		newShowCommand(a),
 		newAccountCommand(a),
 		newSetupCommand(a),

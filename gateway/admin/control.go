@@ -95,6 +95,7 @@ func Listen(o Options) (*Control, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /v1/status", c.audited("status", c.status))
 	mux.Handle("GET /v1/show", c.audited("show", c.show))
+	mux.Handle("GET /v1/messages", c.audited("messages", c.messages))
 	mux.Handle("GET /v1/eml", c.audited("show --eml", c.eml))
 	mux.Handle("GET /v1/audit/verify", c.audited("audit verify", c.verifyAudit))
 	c.queueRoutes(mux)
