@@ -79,3 +79,18 @@ func (h halt) reason(state State, why Reason) Reason {
 	}
 	return why
 }
+
+// Asleep says why nothing of a mailbox leaves as the policy in use has it: the mailbox is not there, or not active. It is empty
+// where the mailbox works. Hours, suspensions and a provider that is down are told elsewhere.
+func (s *Service) Asleep(box string) string {
+	for _, a := range s.opt.Accounts() {
+		switch {
+		case !strings.EqualFold(a.Box, box):
+		case a.Active:
+			return ""
+		default:
+			return "the mailbox is not active in policy.yaml: it waits until it is, or is cancelled"
+		}
+	}
+	return "the mailbox is not in policy.yaml: it waits until it is, or is cancelled"
+}

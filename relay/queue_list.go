@@ -42,6 +42,7 @@ type QueueShown struct {
 	Since       time.Time  `json:"since"`
 	Attempts    int        `json:"attempts"`
 	Next        *time.Time `json:"next"`
+	Why         string     `json:"why"` // it has not left, as of QueueItem
 	MayHaveLeft bool       `json:"may_have_left"`
 	Unconfirmed Reason     `json:"unconfirmed"` // as of QueueItem
 	Can         []string   `json:"can"`         // what a person may do: retry, hold, cancel, approve, reject, retry --unconfirmed, cancel --may-have-left
@@ -219,12 +220,8 @@ func ShowQueued(ctx context.Context, store *mailbox.Store, name string) (shown Q
 		if mayCancel(s, false) != nil && mayCancel(s, true) == nil {
 			shown.Can = append(shown.Can, "cancel --may-have-left")
 		}
-		h, err := haltOf(tx, s.Box)
-		if err != nil {
-			return err
-		}
-		shown.Next, err = nextOf(tx, s)
-		shown.Next = h.next(s, shown.Next)
+		it, err := queueItem(tx, shown.ID)
+		shown.Next, shown.Why = it.Next, it.Why
 		return err
 	})
 	return shown, err

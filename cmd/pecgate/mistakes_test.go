@@ -95,7 +95,7 @@ func (h *house) sent(login, password string) []string {
 }
 
 // TestL9_MailboxTakenOutWithQueuedMail: a mailbox whose line is deleted takes nothing, sends nothing and loses nothing; who
-// writes is told so at once, and what waits goes on when the line is back.
+// writes and who looks at the queue is told so, and what waits goes on when the line is back.
 func TestL9_MailboxTakenOutWithQueuedMail(t *testing.T) {
 	a, b := mailboxText(boxA, false, "", "mario"), mailboxText(boxB, false, "", "mario")
 	h := newHouse(t, strings.Replace(a, "SMTPPORT", "1", 1), b).start()
@@ -104,6 +104,16 @@ func TestL9_MailboxTakenOutWithQueuedMail(t *testing.T) {
 	h.reload(with + "mailboxes:\n" + b)
 	if r := h.send("mario", "mariomario", boxA, []string{boxB}, mail(boxA, boxB, "Prova", "dopo@alfa.example")); r.Code != 550 || !strings.Contains(r.Text, boxA) {
 		t.Errorf("a mailbox that is gone takes mail: %+v", r)
+	}
+	const says = "the mailbox is not in policy.yaml: it waits until it is, or is cancelled"
+	for _, args := range [][]string{{"queue", "show", id}, {"queue", "list", "--json"}} {
+		if _, out, errs := program(t, "", append([]string{"--config", h.config()}, args...)...); !strings.Contains(out, says) {
+			t.Errorf("%q does not say why it waits: %s%s", args, out, errs)
+		}
+	}
+	h.reload(with + "mailboxes:\n" + strings.Replace(a, "    username:", "    active: false\n    username:", 1) + b)
+	if _, out, errs := program(t, "", "--config", h.config(), "queue", "show", id); !strings.Contains(out, "nothing is due; the mailbox is not active in policy.yaml") {
+		t.Errorf("of an inactive mailbox it is not said: %s%s", out, errs)
 	}
 	if s := h.state(id); s == relay.Accepted || s == relay.Cancelled || s == relay.NotAccepted {
 		t.Errorf("it is %s", s)

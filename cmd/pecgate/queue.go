@@ -294,6 +294,9 @@ func printQueued(out io.Writer, s relay.QueueShown, loc *time.Location) error {
 		next += "; it may have left already"
 	}
 	next += lackText(s.Unconfirmed)
+	if s.State == relay.Queued && s.Why != "" {
+		next += "; " + s.Why
+	}
 	_, err := fmt.Fprintf(out, "In the queue: %s since %s, %s, %s\nWhat can be done: %s\n",
 		s.State, s.Since.In(loc).Format(time.DateTime), count(s.Attempts, "attempt", "attempts"), next, can)
 	return err

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"pecgate/relay"
 )
@@ -61,8 +62,24 @@ func (c *Control) queueList(r *http.Request) (a answer) {
 	}
 	f.Most, _ = strconv.Atoi(q.Get("most")) // what is no number means the default
 	a.box = strings.ToLower(f.Mailbox)
-	a.value, a.err = relay.Queue(r.Context(), c.opt.Store, f)
+	page, err := relay.Queue(r.Context(), c.opt.Store, f)
+	for i := range page.Items {
+		it := &page.Items[i]
+		it.Next, it.Why = c.awake(it.Mailbox, it.State, it.Next, it.Why)
+	}
+	a.value, a.err = page, err
 	return a
+}
+
+// awake is when and why something waits, where its mailbox is one that works now.
+func (c *Control) awake(box string, state relay.State, next *time.Time, why string) (*time.Time, string) {
+	if state != relay.Queued {
+		return next, why
+	}
+	if asleep := c.opt.Relay.Asleep(box); asleep != "" {
+		return nil, asleep
+	}
+	return next, why
 }
 
 func (c *Control) queueShow(r *http.Request) answer {
@@ -71,6 +88,7 @@ func (c *Control) queueShow(r *http.Request) answer {
 	if err != nil {
 		return answer{subject: name, err: err}
 	}
+	shown.Next, shown.Why = c.awake(shown.Mailbox, shown.State, shown.Next, shown.Why)
 	return answer{box: shown.Mailbox, subject: shown.ID, value: shown}
 }
 
