@@ -97,6 +97,8 @@ func TestPassingOverKills(t *testing.T) {
 			t.Fatal("nobody listens")
 		}
 		var lines sync.WaitGroup
+		first := make(chan struct{}) // something was taken
+		var once sync.Once
 		for line := range 4 {
 			lines.Go(func() {
 				for n := range 4 {
@@ -104,11 +106,16 @@ func TestPassingOverKills(t *testing.T) {
 						mu.Lock()
 						taken = append(taken, id)
 						mu.Unlock()
+						once.Do(func() { close(first) })
 					}
 				}
 			})
 		}
-		time.Sleep(time.Duration(50+rnd.IntN(400)) * time.Millisecond) // when the kill falls, not what is true
+		select {
+		case <-first:
+		case <-time.After(20 * time.Second):
+		}
+		time.Sleep(time.Duration(rnd.IntN(300)) * time.Millisecond) // when the kill falls, not what is true
 		p.kill()
 		lines.Wait()
 	}
