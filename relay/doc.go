@@ -47,7 +47,7 @@
 //   - One connection at a time looks at what stands in a mailbox: reconcile.go works in
 //     the fetcher's place.
 //   - What was not sent from here has at most one recovered original, which is of
-//     nobody (original.go).
+//     nobody (original.go). What is imported (import.go) is history and moves no cursor.
 //   - Of a batch (batch.go) each message follows from the batch and its number, has
 //     its record from its first attempt on, and never a second one. The hash of its
 //     bytes, which are stored nowhere, is durable before the dot.

@@ -48,6 +48,8 @@ type taking struct {
 	// moved notes how far the provider's folder has been fetched; nil: nothing
 	// to note but the message itself.
 	moved func(tx *mailbox.Tx) error
+	// imported: it does not come from the provider, where nothing is noted of it.
+	imported bool
 }
 
 // takeIn takes in one message of a folder and moves the folder's cursor.
@@ -134,8 +136,10 @@ func (s *Service) prepare(ctx context.Context, box string, a *arriving) (err err
 	if err != nil {
 		return err
 	}
-	if a.report, err = s.reader().Read(ctx, a.st, a.st.Size(), a.st.Index); err != nil {
-		return err
+	if a.report == nil { // an import knows it by now
+		if a.report, err = s.reader().Read(ctx, a.st, a.st.Size(), a.st.Index); err != nil {
+			return err
+		}
 	}
 	header, err := mime.ReadHeader(a.st, &a.st.Index.Root)
 	if err != nil && !errors.Is(err, mime.ErrHeaderTooBig) {
@@ -157,6 +161,9 @@ type entering struct {
 
 // fetched notes the provider's copy of m, and how far we are.
 func (e *entering) fetched(tx *mailbox.Tx, m *mailbox.Message) error {
+	if e.t.imported {
+		return nil
+	}
 	if err := e.s.stillOurs(tx, e.acc.Box); err != nil {
 		return err
 	}
@@ -189,6 +196,9 @@ func (e *entering) record(tx *mailbox.Tx, m *mailbox.Message) (err error) {
 	if err := e.s.file(tx, e.acc, r, e.found, m); err != nil {
 		return &filingError{err}
 	}
+	if e.t.imported {
+		return importedReceipt(tx, e.acc.Box, r, m)
+	}
 	return nil
 }
 
@@ -219,6 +229,9 @@ func (s *Service) enter(ctx context.Context, acc Account, t taking, a *arriving)
 		return err
 	}
 	m, err := s.opt.Store.Record(ctx, a.st, e.record)
+	if errors.Is(err, errKnown) && t.imported {
+		return err
+	}
 	if errors.Is(err, errKnown) {
 		// The bytes that came again go by themselves: nothing was recorded of them.
 		s.opt.Events.Refetched(acc.Box, spotOf(a.it).at())

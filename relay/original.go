@@ -18,7 +18,8 @@ import (
 // What was sent from a mailbox on another way, by webmail or another client, shows
 // itself by receipts that are tied to no submission. Its original is recovered:
 // out of a complete delivery receipt, byte for byte as postacert.eml stands there,
-// or from the provider's folder of sent mail, found by its Message-ID. It becomes a
+// or from the provider's folder of sent mail, found by its Message-ID, or somebody had
+// kept it (import.go). It becomes a
 // submission of nobody (Submission.Recovered), so that receipts are tied to it and
 // its keywords show the outcome as for any other:
 //
@@ -291,7 +292,7 @@ func (s *Service) keepOriginal(ctx context.Context, acc Account, r *pec.Report, 
 	}
 	defer st.Close() // read-only handle: nothing to lose
 	// IMAP looks for a part of the field: only the whole id is the one.
-	if how == fromProvider && !pec.SameID(st.Index.MessageID, o.Alias) {
+	if how != fromReceipt && !pec.SameID(st.Index.MessageID, o.Alias) {
 		return errOtherID
 	}
 	_, err = s.opt.Store.Record(ctx, st, func(tx *mailbox.Tx, m *mailbox.Message) error {

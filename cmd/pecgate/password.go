@@ -124,12 +124,37 @@ func readSecret(in io.Reader, prompt io.Writer, what string) (string, error) {
 	return secret, nil
 }
 
-// askTwice reads without echo. The terminal is raw meanwhile, so Ctrl-C is a character that ends the reading, and not a
-// signal that would leave the echo off.
+// askTwice has a secret typed twice.
 func askTwice(f *os.File, prompt io.Writer, what string) (secret string, err error) {
+	typed, err := askHidden(f, prompt, what, what+": ", what+" again: ")
+	if err == nil && typed[0] != typed[1] {
+		return "", fmt.Errorf("the two are not the same %s", what)
+	}
+	if err != nil {
+		return "", err
+	}
+	return typed[0], nil
+}
+
+// readOnce is readSecret for one that exists already: it is asked for once.
+func readOnce(in io.Reader, prompt io.Writer, what string) (string, error) {
+	f, ok := in.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return readSecret(in, prompt, what)
+	}
+	typed, err := askHidden(f, prompt, what, what+": ")
+	if err != nil {
+		return "", err
+	}
+	return typed[0], nil
+}
+
+// askHidden reads one line for each text without echo. The terminal is raw meanwhile, so Ctrl-C is a character that ends the
+// reading, and not a signal that would leave the echo off.
+func askHidden(f *os.File, prompt io.Writer, what string, texts ...string) (typed []string, err error) {
 	before, err := term.MakeRaw(int(f.Fd()))
 	if err != nil {
-		return "", fmt.Errorf("read from the terminal: %w", err)
+		return nil, fmt.Errorf("read from the terminal: %w", err)
 	}
 	defer func() {
 		if back := term.Restore(int(f.Fd()), before); err == nil && back != nil {
@@ -140,20 +165,17 @@ func askTwice(f *os.File, prompt io.Writer, what string) (secret string, err err
 		io.Reader
 		io.Writer
 	}{f, prompt}, "")
-	var typed [2]string
-	for i, text := range []string{what + ": ", what + " again: "} {
-		typed[i], err = t.ReadPassword(text)
+	for _, text := range texts {
+		line, err := t.ReadPassword(text)
 		switch {
 		case errors.Is(err, io.EOF):
-			return "", errors.New("interrupted")
+			return nil, errors.New("interrupted")
 		case err != nil:
-			return "", fmt.Errorf("read from the terminal: %w", err)
-		case typed[i] == "" && i == 0:
-			return "", fmt.Errorf("the %s is empty", what)
+			return nil, fmt.Errorf("read from the terminal: %w", err)
+		case line == "":
+			return nil, fmt.Errorf("the %s is empty", what)
 		}
+		typed = append(typed, line)
 	}
-	if typed[0] != typed[1] {
-		return "", fmt.Errorf("the two are not the same %s", what)
-	}
-	return typed[0], nil
+	return typed, nil
 }

@@ -62,6 +62,7 @@ func commands(a *app) []*cobra.Command {
 		newAuditCommand(a),
 		newEvidenceCommand(a),
 		newExportCommand(a),
+		newImportCommand(a),
 		newFsckCommand(a),
 		newBackupCommand(a),
 		newRestoreCommand(a),

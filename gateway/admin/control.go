@@ -105,6 +105,7 @@ func Listen(o Options) (*Control, error) {
 	c.pinRoutes(mux)
 	c.backupRoutes(mux)
 	c.reconcileRoutes(mux)
+	c.importRoutes(mux)
 	mux.HandleFunc("POST /v1/evidence", c.evidence)
 	mux.HandleFunc("POST /v1/export", c.export)
 	mux.Handle("/", c.audited("unknown", c.unknown))

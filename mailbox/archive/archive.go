@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -59,6 +60,9 @@ type Item struct {
 	// Quoted counts the lines of an mbox message that begin with ">From ", with
 	// one ">" or more: the writer may have put one there (see Unquoted).
 	Quoted int
+	// Date is when a message of a Maildir came, as far as its file tells: the earlier
+	// of its time and of that in its name. Zero: not told.
+	Date time.Time
 	// Err says why the entry could not be read.
 	Err error
 
@@ -193,11 +197,11 @@ func (w *walk) content(name string, s *source, head []byte) error {
 	if looksLike(head) == looksMbox {
 		return w.mbox(name, s)
 	}
-	return w.message(name, s)
+	return w.message(name, s, time.Time{})
 }
 
-func (w *walk) message(name string, s *source) error {
-	if err := w.give(Item{Name: name, ReaderAt: s, Size: s.size}, s); err != nil {
+func (w *walk) message(name string, s *source, at time.Time) error {
+	if err := w.give(Item{Name: name, ReaderAt: s, Size: s.size, Date: at}, s); err != nil {
 		return err
 	}
 	w.progress(s.weight)
@@ -226,6 +230,23 @@ func (w *walk) mbox(name string, s *source) error {
 		w.progress(before + int64(part*float64(s.weight)) - w.done)
 		return err
 	})
+}
+
+// cameAt is Item.Date of a Maildir's file. A copy may have lost the time of the file,
+// and a message that was moved between folders bears a late one in its name.
+func cameAt(base string, modified time.Time) (at time.Time) {
+	word, _, _ := strings.Cut(base, ".")
+	named := time.Time{}
+	if n, err := strconv.ParseInt(word, 10, 64); err == nil {
+		named = time.Unix(n, 0)
+	}
+	for _, t := range []time.Time{modified, named} {
+		// The first second of a .zip and of Unix are no times of mail.
+		if y := t.UTC().Year(); y > 1980 && y <= 9999 && (at.IsZero() || t.Before(at)) {
+			at = t.UTC()
+		}
+	}
+	return at
 }
 
 // bare takes the operation and path out of an error of the file system: the

@@ -197,7 +197,7 @@ func (t *tree) file(p string, mail bool, st fs.FileInfo) error {
 	l := looksLike(head)
 	switch {
 	case mail:
-		return w.message(label, s)
+		return w.message(label, s, cameAt(path.Base(p), st.ModTime()))
 	case l == looksZip && isZipName(p):
 		return w.survive(label, w.zip(label, s))
 	case l == looksMbox, l == looksMessage, isMessageName(p):

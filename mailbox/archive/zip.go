@@ -116,7 +116,7 @@ func (z *unzip) entry(f *zip.File) error {
 	}
 	defer s.release() // what was only read has nothing to lose at closing
 	if mail {
-		return z.w.message(label, s)
+		return z.w.message(label, s, cameAt(base, f.Modified))
 	}
 	return z.w.survive(label, z.w.content(label, s, head))
 }
