@@ -24,13 +24,6 @@ func notYet() map[int]string {
 		180: "exports that are kept for a week",
 		181: "the notice of an export",
 		182: "list and cancel of exports",
-		192: "audit search by date",
-		193: "audit search by kind",
-		194: "audit search by party",
-		195: "audit search by subject",
-		196: "audit search by identifier",
-		197: "a limit of what is found",
-		198: "pecgate messages",
 		200: "messages --pdf",
 		209: "the parts of a message over HTTPS",
 	}
