@@ -16,7 +16,6 @@ import (
 // the state done in testdata/features.tsv and leaves this table.
 func notYet() map[int]string {
 	return map[int]string{
-		32:  "import of mbox, Maildir, .eml and IMAP",
 		142: "notes on a message",
 		175: "export --delete",
 		176: "scheduled export by size",
