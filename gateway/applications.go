@@ -32,7 +32,7 @@ func (g *Gateway) serveApplications(ctx, run context.Context, o Options, login *
 	}); err != nil {
 		return err
 	}
-	ln, err := gate.Listen(ctx, gate.Options{
+	ln, err := g.listen(ctx, gate.Options{
 		Name: name, Address: o.API, Mode: gate.ImplicitTLS, Hostname: o.Hostname, Certificate: g.cert,
 		ALPN: []string{"http/1.1"}, Limits: gate.NewLimits(api.MaxConns, api.MaxPerHost), ProxyFrom: o.ProxyFrom, Events: g.events,
 	})

@@ -98,6 +98,7 @@ type Gateway struct {
 
 	groupware *groupware // nil: none
 	relays    func() []smtpd.Peer
+	sockets   *sockets   // of systemd
 	mu        sync.Mutex // of listeners
 	listeners []*gate.Listener
 	cancel    context.CancelFunc
@@ -116,6 +117,9 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 			err = errors.Join(err, g.Close())
 		}
 	}()
+	if g.sockets, err = inheritSockets(); err != nil {
+		return nil, err
+	}
 	trust, err := pec.NewTrust(o.Trust...)
 	if err != nil {
 		return nil, fmt.Errorf("provider_trust: %w", err)
@@ -212,7 +216,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		{"imaps", o.IMAPS, gate.ImplicitTLS, "imap", imapd.Busy, nil, g.imap.Serve},
 	} {
 		for _, address := range l.addresses {
-			ln, err := gate.Listen(ctx, gate.Options{
+			ln, err := g.listen(ctx, gate.Options{
 				Name: l.name, Address: address, Mode: l.mode, Hostname: o.Hostname, Certificate: g.cert,
 				ALPN: []string{l.alpn}, Limits: limits, Busy: l.busy, Filter: l.filter, Events: g.events,
 				ProxyFrom: o.ProxyFrom,
@@ -238,6 +242,9 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 	}
 	if err := g.serveApplications(ctx, run, o, login); err != nil {
 		return nil, err
+	}
+	if unused := g.sockets.unused(); len(unused) > 0 {
+		g.events.SocketsUnused(unused)
 	}
 	notify("READY=1")
 	return g, nil
@@ -316,6 +323,7 @@ func (g *Gateway) close() error {
 	for _, l := range listeners {
 		errs = append(errs, l.Close())
 	}
+	errs = append(errs, g.sockets.close())
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	var drains sync.WaitGroup

@@ -60,7 +60,7 @@ func (g *Gateway) listenRelay(ctx context.Context) error {
 	for _, address := range w.addrs {
 		o := w.options
 		o.Address = address
-		ln, err := gate.Listen(ctx, o)
+		ln, err := g.listen(ctx, o)
 		if err != nil {
 			for _, l := range all {
 				_ = l.Close() // nobody was served

@@ -25,7 +25,7 @@ func (g *Gateway) tellSettings(ctx context.Context, o Options, limits *gate.Limi
 		return err
 	}
 	// Nobody logs in here, so PreLogin is the whole life of a connection.
-	ln, err := gate.Listen(ctx, gate.Options{
+	ln, err := g.listen(ctx, gate.Options{
 		Name: name, Address: o.Autoconfig, Mode: gate.ImplicitTLS, Hostname: o.Hostname, Certificate: g.cert,
 		ALPN: []string{"http/1.1"}, PreLogin: time.Minute, Limits: limits, ProxyFrom: o.ProxyFrom, Events: g.events,
 	})

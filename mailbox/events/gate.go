@@ -5,6 +5,11 @@ func (l *Log) Listening(listener, address string) {
 	l.out.Info("listening", "listener", listener, "address", address)
 }
 
+// SocketsUnused says that systemd listens where the configuration serves nothing.
+func (l *Log) SocketsUnused(addresses []string) {
+	l.out.Warn("systemd listens where pecgate.yaml names no listener: those who connect wait in vain", "addresses", addresses)
+}
+
 // ConnRefused says that a connection was not let in: reason is one of
 // "total", "address", "accept".
 func (l *Log) ConnRefused(listener, remote, reason string) {
