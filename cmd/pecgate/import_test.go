@@ -3,7 +3,9 @@ package main
 import (
 	"archive/zip"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -231,8 +233,12 @@ func TestImportBroken(t *testing.T) {
 	if err := os.Symlink("/etc/passwd", filepath.Join(tree, "link.eml")); err != nil {
 		t.Fatal(err)
 	}
-	got := h.imported(exitFailed, tree, filepath.Join(tree, "missing"))
-	if got.New+got.There != made.Messages || got.Failed != 3 || len(got.Troubles) != 3 || got.There != 4 {
+	// A .zip in a .zip, and 300 MB of one line that pack to less than 1 MB, beside a message.
+	hostile := filepath.Join(t.TempDir(), "hostile.zip")
+	zipped(t, hostile, map[string]io.Reader{"a/1.zip": strings.NewReader("PK\x03\x04"), "b.eml": strings.NewReader(string(readFile(t, files[0]))),
+		"c.eml": io.LimitReader(endless{}, 300<<20)})
+	got := h.imported(exitFailed, tree, filepath.Join(tree, "missing"), hostile)
+	if got.New+got.There != made.Messages+1 || got.Failed != 5 || len(got.Troubles) != 5 || got.There != 5 {
 		t.Errorf("%+v", got)
 	}
 	if seen := h.seen(where); !reflect.DeepEqual(seen, all) {
@@ -251,6 +257,38 @@ func TestImportBroken(t *testing.T) {
 	}
 	if state, _, errs := program(t, "", "--config", h.config(), "import", "--mailbox", "no@pec.example", files[0]); state != exitFailed || !strings.Contains(errs, "no PEC mailbox") {
 		t.Errorf("%d %s", state, errs)
+	}
+}
+
+// endless is a message without an end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = "Subject: a\r\n"[i%12]
+	}
+	return len(p), nil
+}
+
+// zipped makes a .zip, its entries in the order of their names.
+func zipped(t *testing.T, path string, entries map[string]io.Reader) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := zip.NewWriter(f)
+	for _, name := range slices.Sorted(maps.Keys(entries)) {
+		w, err := z.Create(name)
+		if err == nil {
+			_, err = io.Copy(w, entries[name])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(z.Close(), f.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 
