@@ -21,8 +21,9 @@ func newAccountCommand(app *app) *cobra.Command {
 	var asJSON bool
 	var language, profile string
 	c := &cobra.Command{
-		Use:   "account USER",
-		Short: "the settings sheet of a user, to print or to send",
+		Use:     "account USER",
+		Short:   "the settings sheet of a user, to print or to send",
+		Example: "  pecgate account mario\n  pecgate account mario --mobileconfig protocollo@pec.example.org > mario.mobileconfig",
 		Long: `Prints what a user types into a mail program: servers, ports, user names, how
 to give the PIN, and every PEC mailbox with what the user may do there. USER is
 a login, an email, or LOGIN/MAILBOX for one mailbox only. It reads the two YAML

@@ -13,8 +13,9 @@ import (
 func newCheckCommand(a *app) *cobra.Command {
 	var asJSON, online bool
 	c := &cobra.Command{
-		Use:   "check",
-		Short: "read both YAML files and print every fault with its position",
+		Use:     "check",
+		Short:   "read both YAML files and print every fault with its position",
+		Example: "  pecgate check\n  pecgate check --online --json",
 		Long: `Reads pecgate.yaml, the environment and policy.yaml as the appliance would, and prints every fault and warning with
 file, line and column. It contacts nobody and changes nothing. Exit status 2 if there are faults; warnings alone are good.
 

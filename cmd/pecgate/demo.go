@@ -22,8 +22,9 @@ func newDemoCommand(app *app) *cobra.Command {
 	var once bool
 	var dir string
 	c := &cobra.Command{
-		Use:   "demo",
-		Short: "the whole system on this machine, with nothing to set up",
+		Use:     "demo",
+		Short:   "the whole system on this machine, with nothing to set up",
+		Example: "  pecgate demo\n  pecgate demo --once --dir /tmp/demo",
 		Long: `Starts a simulated PEC provider and a gateway with two users and two PEC
 mailboxes, sends one message with a PIN, waits for its signed receipts, and
 prints the settings to type into a mail client. It then runs until Ctrl-C, and

@@ -23,8 +23,9 @@ func newExplainCommand(a *app) *cobra.Command {
 	var r relayQuestion
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "explain --user USER --from MAILBOX [--to ADDRESS] [--eml FILE] | --relay NAME --mail-from ADDRESS --to ADDRESS",
-		Short: "say what the policy decides for a person and a mailbox, and which line decided it",
+		Use:     "explain --user USER --from MAILBOX [--to ADDRESS] [--eml FILE] | --relay NAME --mail-from ADDRESS --to ADDRESS",
+		Short:   "say what the policy decides for a person and a mailbox, and which line decided it",
+		Example: "  pecgate explain --user mario --from protocollo@pec.example.org --to legale@pec.example.com\n  pecgate explain --relay exchange --mail-from mario@example.org --subject '[PEC]' --to legale@pec.example.com",
 		Long: `Says what a user may do with a PEC mailbox, which lines of policy.yaml speak of them, which of them decided each right, and
 what the service would answer to a message. Nothing is sent and nobody is contacted.
 

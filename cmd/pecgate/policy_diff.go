@@ -33,8 +33,9 @@ func newPolicyCommand(a *app) *cobra.Command {
 func newPolicyDiffCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "diff OLD NEW",
-		Short: "who gains or loses what between two policy files",
+		Use:     "diff OLD NEW",
+		Short:   "who gains or loses what between two policy files",
+		Example: "  pecgate policy diff policy.yaml policy-new.yaml",
 		Long: `Reads two policy files for their rules alone and prints what changes between them, by mailbox and person: rights, with
 groups, defaults and presets resolved as the appliance would; when access begins and ends; users, settings of mailboxes,
 lists and relays. Passwords and the files that they name are not read; that a password or PIN changes is told, never what it

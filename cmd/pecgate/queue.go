@@ -251,9 +251,10 @@ func stateText(s relay.State, why relay.Reason, mayHaveLeft bool) string {
 
 func newQueueShowCommand(app *app) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "show ID",
-		Short: "one submission, when it is tried next, and what can be done",
-		Args:  oneID("show"),
+		Use:     "show ID",
+		Short:   "one submission, when it is tried next, and what can be done",
+		Example: "  pecgate queue show 06h0aicploim1sn5o1tnrq3n4k",
+		Args:    oneID("show"),
 	}
 	return app.operate(c, "one JSON object", func(c *cobra.Command, o *operator, args []string) error {
 		var s relay.QueueShown
@@ -305,9 +306,10 @@ func printQueued(out io.Writer, s relay.QueueShown, loc *time.Location) error {
 func newQueueChangeCommand(app *app, what, short, long string) *cobra.Command {
 	var knows, unconfirmed bool
 	c := &cobra.Command{
-		Use:   what + " ID...",
-		Short: short,
-		Long:  long + "\n\nID is the submission's id, its Message-ID or its PEC identifier.",
+		Use:     what + " ID...",
+		Example: "  pecgate queue " + what + " 06h0aicploim1sn5o1tnrq3n4k",
+		Short:   short,
+		Long:    long + "\n\nID is the submission's id, its Message-ID or its PEC identifier.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return fmt.Errorf("queue %s needs an ID: `pecgate queue list` shows them", what)

@@ -63,8 +63,9 @@ func printForwards(out io.Writer, all []relay.Forward, loc *time.Location) error
 
 func newForwardChangeCommand(app *app, what, short string, do func(*relay.Service, context.Context, string, relay.Hand) (*relay.Forward, error)) *cobra.Command {
 	return app.operate(&cobra.Command{
-		Use:   what + " ID",
-		Short: short,
+		Use:     what + " ID",
+		Example: "  pecgate queue forwards " + what + " f1a-0",
+		Short:   short,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return fmt.Errorf("queue forwards %s needs one ID: `pecgate queue forwards` shows them", what)

@@ -66,6 +66,7 @@ func commands(a *app) []*cobra.Command {
 		newFsckCommand(a),
 		newBackupCommand(a),
 		newRestoreCommand(a),
+		newManCommand(),
 	}
 }
 
@@ -89,7 +90,7 @@ Exit status: 0 good, 1 it failed, 2 wrong usage or configuration.`,
 			}
 			return &exitError{exitUsage, "a command is needed (see pecgate --help)"}
 		},
-		CompletionOptions:          cobra.CompletionOptions{HiddenDefaultCmd: true},
+		CompletionOptions:          cobra.CompletionOptions{},
 		SuggestionsMinimumDistance: 2,
 	}
 	root.PersistentFlags().StringVar(&a.config, "config", "/etc/pecgate/pecgate.yaml", "configuration `FILE`")

@@ -17,8 +17,9 @@ import (
 
 func newServeCommand(app *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "serve",
-		Short: "run the appliance",
+		Use:     "serve",
+		Short:   "run the appliance",
+		Example: "  pecgate serve --config /etc/pecgate/pecgate.yaml",
 		Long: `Runs the appliance until SIGTERM or Ctrl-C. SIGHUP reads both YAML files and
 the certificate again; so does a change of the files. What pecgate.yaml says is
 checked then, and in use after a restart; the CAs of provider_trust count at once,

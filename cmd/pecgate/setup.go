@@ -37,8 +37,9 @@ func newSetupCommand(a *app) *cobra.Command {
 	var out string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "setup exchange|m365|domino|postfix|mdaemon",
-		Short: "print what a groupware server has to be told to send PEC through the gateway",
+		Use:     "setup exchange|m365|domino|postfix|mdaemon",
+		Short:   "print what a groupware server has to be told to send PEC through the gateway",
+		Example: "  pecgate setup exchange --relay exchange --out setup.ps1\n  pecgate setup exchange --relay exchange --remove",
 		Long: `Prints, from the two YAML files, what the administrator of a groupware server has to do so that it sends PEC through the
 gateway and takes from it what comes back: PowerShell for Exchange 2019, Exchange SE and Microsoft 365, a script for Postfix,
 a sheet of fields for Domino and MDaemon. Nothing is contacted and nothing is changed; no password is ever printed.

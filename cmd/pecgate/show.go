@@ -20,8 +20,9 @@ import (
 func newShowCommand(app *app) *cobra.Command {
 	var eml bool
 	c := &cobra.Command{
-		Use:   "show ID",
-		Short: "one submission as a timeline",
+		Use:     "show ID",
+		Short:   "one submission as a timeline",
+		Example: "  pecgate show 06h0aicploim1sn5o1tnrq3n4k\n  pecgate show '<123@example.org>' --eml > sent.eml",
 		Long: `Shows what became of a submission: every recipient with what is known, and
 each receipt. ID is the submission's id, its Message-ID or its PEC identifier.
 

@@ -19,9 +19,10 @@ import (
 
 func newStatusCommand(app *app) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "status",
-		Short: "how every mailbox and the queue stand",
-		Args:  noArguments("use --config FILE for another configuration"),
+		Use:     "status",
+		Short:   "how every mailbox and the queue stand",
+		Example: "  pecgate status\n  pecgate status --json",
+		Args:    noArguments("use --config FILE for another configuration"),
 	}
 	return app.operate(c, "one JSON object", func(c *cobra.Command, o *operator, _ []string) error {
 		var st relay.Status

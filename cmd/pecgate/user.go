@@ -32,9 +32,10 @@ queued is held. If it is the same person all the same, ` + "`user adopt`" + ` gi
 
 func newUserListCommand(app *app) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "list",
-		Short: "who left policy.yaml, and when",
-		Args:  noArguments("it lists all who left"),
+		Use:     "list",
+		Short:   "who left policy.yaml, and when",
+		Example: "  pecgate user list --json",
+		Args:    noArguments("it lists all who left"),
 	}
 	return app.operate(c, "one JSON object per person", func(c *cobra.Command, o *operator, _ []string) error {
 		var all []mailbox.LeftPerson
