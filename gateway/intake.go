@@ -168,7 +168,7 @@ func (d *delivery) Commit(ctx context.Context) (_ smtpd.Receipt, err error) {
 	}
 	st, err := keep.Store(ctx, mailbox.Origin{
 		Box: t.Box, Direction: mailbox.Out, User: t.User, Submission: t.ID, From: t.Box, To: t.To, Alias: t.Alias, Split: t.Split, Visible: t.Visible,
-		Held: string(t.Held.Reason()),
+		Held: string(t.Held.Reason()), Relayed: t.Relayed(),
 	})
 	if err != nil {
 		return smtpd.Receipt{}, err

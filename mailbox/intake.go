@@ -33,6 +33,24 @@ type Origin struct {
 	UID        uint32    `json:"uid,omitempty"`
 	UIDL       string    `json:"uidl,omitempty"` // by POP3, in place of folder, validity and UID
 	Date       time.Time `json:"date,omitzero"`
+	Relayed    *Relayed  `json:"relayed,omitempty"` // nil: it did not come through a groupware server
+}
+
+// Relayed is what a submission brought with it that came through a groupware server:
+// by it its sender is told what becomes of it. All is bounded by who writes it.
+type Relayed struct {
+	Relay    string      `json:"relay"`               // its name in the policy
+	ReturnTo string      `json:"return_to,omitempty"` // the ordinary address that it came from
+	EnvID    string      `json:"envid,omitempty"`     // decoded (RFC 3461 section 4.4)
+	Return   string      `json:"ret,omitempty"`       // FULL or HDRS
+	Notify   []NotifyFor `json:"notify,omitempty"`    // of whom nothing was asked is left out
+}
+
+// NotifyFor is what was asked to be told of one recipient (RFC 3461 section 4).
+type NotifyFor struct {
+	To     int    `json:"to"` // index in Origin.To
+	Notify string `json:"notify,omitempty"`
+	ORCPT  string `json:"orcpt,omitempty"`
 }
 
 // generated tells whether the gateway wrote the message from its records; what a

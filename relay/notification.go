@@ -26,6 +26,9 @@ import (
 // moment later, and records in one transaction what was told, that it is queued for
 // the ordinary mailbox, and the audit line. So no crash loses or doubles one.
 //
+// Of a submission that is made anew from its bytes nobody knows what was told: what the
+// receipts in the store say of it counts as told (historyTold), what comes later is told.
+//
 //	dn/<id>/<number>  what the sender asked, for a hundred recipients
 //	ds/<id>           notified
 //	dd/<time>/<id>    nothing: when it is to be looked at; milliseconds since 1970, 16
@@ -121,8 +124,8 @@ func notifyKey(at time.Time, id string) string {
 	return fmt.Sprintf("%s%016x/%s", notifyDue, max(at.UnixMilli(), 0), id)
 }
 
-// putAsked keeps what the sender asked.
-func putAsked(tx *mailbox.Tx, t Ticket) error {
+// asked is what the sender asked of each recipient, as far as it is kept; nil: nothing.
+func (t Ticket) asked() []wanted {
 	if len(t.Notify) == 0 {
 		return nil
 	}
@@ -141,8 +144,49 @@ func putAsked(tx *mailbox.Tx, t Ticket) error {
 	for i, a := range t.To {
 		all[i] = by[pec.AddressKey(a)]
 	}
+	return all
+}
+
+// maxOriginals bounds the ORCPTs beside the bytes of a message, together: a sidecar is
+// at most 1 MiB, and no message is refused for them.
+const maxOriginals = 256 << 10
+
+// Relayed is what is kept beside the bytes of a message that came through a groupware
+// server, from which its submission is made anew; nil for any other.
+func (t Ticket) Relayed() *mailbox.Relayed {
+	if t.Relay == "" {
+		return nil
+	}
+	r := &mailbox.Relayed{Relay: t.Relay, ReturnTo: bounded(t.ReturnTo, maxAddress), EnvID: bounded(t.EnvID, maxEnvID), Return: t.Return}
+	size := 0
+	for i, w := range t.asked() {
+		if size += len(w.Original); size > maxOriginals {
+			w.Original = ""
+		}
+		if w != (wanted{}) {
+			r.Notify = append(r.Notify, mailbox.NotifyFor{To: i, Notify: w.Notify, ORCPT: w.Original})
+		}
+	}
+	return r
+}
+
+// relayedAnew fills a ticket from what Relayed kept.
+func (t *Ticket) relayedAnew(r *mailbox.Relayed) {
+	if r == nil {
+		return
+	}
+	t.Relay, t.ReturnTo, t.EnvID, t.Return = r.Relay, r.ReturnTo, r.EnvID, r.Return
+	for _, n := range r.Notify {
+		if n.To >= 0 && n.To < len(t.To) {
+			t.Notify = append(t.Notify, NotifyOf{Recipient: t.To[n.To], Notify: n.Notify, ORCPT: n.ORCPT})
+		}
+	}
+}
+
+// putAsked keeps what the sender asked.
+func putAsked(tx *mailbox.Tx, t Ticket) error {
 	n := 0
-	for part := range slices.Chunk(all, chunk) {
+	for part := range slices.Chunk(t.asked(), chunk) {
 		if err := tx.Space(room).Put(askedKey(t.ID, n), part); err != nil {
 			return err
 		}

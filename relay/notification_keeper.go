@@ -162,6 +162,62 @@ func (s *Service) notify(ctx context.Context, id string) error {
 	})
 }
 
+// historyTold has what is known by now of submissions that were made anew count as told:
+// nobody knows what was, and years of it may be there. It is for a time when nothing is
+// told yet, goes in bounded transactions, and may be called again.
+func (s *Service) historyTold(ctx context.Context) error {
+	for from := notifyDue; from != ""; {
+		next := ""
+		err := s.opt.Store.Update(ctx, func(tx *mailbox.Tx) error {
+			var due []string
+			next = ""
+			err := tx.Space(room).ScanFrom(notifyDue, from, func(k string, _ []byte) (bool, error) {
+				if len(due) == reportsInGo {
+					next = k
+					return false, nil
+				}
+				due = append(due, k[strings.LastIndexByte(k, '/')+1:])
+				return true, nil
+			})
+			for _, id := range due {
+				if err == nil {
+					err = countAsTold(tx, id)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		from = next
+	}
+	return nil
+}
+
+// countAsTold does that of one submission, if it was made anew.
+func countAsTold(tx *mailbox.Tx, id string) error {
+	n, err := readNotified(tx, id)
+	if err != nil || n.Due.IsZero() {
+		return err // a line that the record does not know is removed by notify
+	}
+	sub, err := load(tx, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if anew, err := madeAnew(tx, sub); err != nil || !anew {
+		return err
+	}
+	for i := range sub.Recipients {
+		if a, _ := sub.end(i); a != "" && !n.has(i, a) {
+			n.add(i, a)
+		}
+	}
+	return n.put(tx, id, time.Time{})
+}
+
 // staleLines removes lines of the list that the submission's own record does not know.
 func staleLines(tx *mailbox.Tx, id string) error {
 	var lines []string

@@ -90,6 +90,7 @@ func (o Options) account(box string) Account {
 // submitAnew makes a submission from the origin of its bytes.
 func (s *Service) submitAnew(tx *mailbox.Tx, o mailbox.Origin, m *mailbox.Message) error {
 	t := Ticket{ID: o.Submission, Box: strings.ToLower(o.Box), User: o.User, MsgID: m.MessageID, Alias: o.Alias, To: o.To, Split: o.Split, Visible: o.Visible}
+	t.relayedAnew(o.Relayed)
 	var err error
 	if t.Person, err = tx.EnsurePerson(o.User); err != nil {
 		return err

@@ -23,6 +23,8 @@ const restoredPage = 500
 // does nothing. Records of a backup call unsent what may have left since:
 //
 //   - messages whose bytes are there and that the records do not know are filed;
+//   - what is known of submissions that were made anew counts as told to the groupware
+//     servers that they came from (historyTold);
 //   - whatever waits to be sent is held (restored), until a receipt tells or a
 //     person decides;
 //   - what the provider said of its room, and what held mailboxes back, is forgotten:
@@ -59,6 +61,9 @@ func (s *Service) restored(ctx context.Context, at time.Time) error {
 		for _, d := range done.Damage {
 			s.opt.Events.Fault("store", "", errors.New(d))
 		}
+	}
+	if err := s.historyTold(ctx); err != nil {
+		return err
 	}
 	held, err := s.holdAll(ctx)
 	if err != nil {
