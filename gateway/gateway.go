@@ -244,7 +244,7 @@ func Start(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	if unused := g.sockets.unused(); len(unused) > 0 {
-		g.events.SocketsUnused(unused)
+		g.events.SocketsUnused(strings.Join(unused, " "))
 	}
 	notify("READY=1")
 	return g, nil

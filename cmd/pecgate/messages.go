@@ -22,12 +22,12 @@ import (
 
 // messagesFlags is what the command was told.
 type messagesFlags struct {
-	query           relay.MessageQuery
-	from, to        string
-	direction, sort string
-	state           string
-	limit           int
-	csv             bool
+	query     relay.MessageQuery
+	from, to  string
+	direction string
+	state     string
+	limit     int
+	csv       bool
 }
 
 // defaultMessages is how many messages are shown without --limit.

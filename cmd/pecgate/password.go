@@ -172,7 +172,7 @@ func askHidden(f *os.File, prompt io.Writer, what string, texts ...string) (type
 			return nil, errors.New("interrupted")
 		case err != nil:
 			return nil, fmt.Errorf("read from the terminal: %w", err)
-		case line == "":
+		case line == "" && len(typed) == 0: // later ones are compared with it
 			return nil, fmt.Errorf("the %s is empty", what)
 		}
 		typed = append(typed, line)

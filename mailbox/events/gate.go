@@ -6,7 +6,7 @@ func (l *Log) Listening(listener, address string) {
 }
 
 // SocketsUnused says that systemd listens where the configuration serves nothing.
-func (l *Log) SocketsUnused(addresses []string) {
+func (l *Log) SocketsUnused(addresses string) {
 	l.out.Warn("systemd listens where pecgate.yaml names no listener: those who connect wait in vain", "addresses", addresses)
 }
 
