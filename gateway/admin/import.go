@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"pecgate/relay"
@@ -95,7 +96,9 @@ func (c *Client) Import(ctx context.Context, it relay.ImportItem) (out relay.Imp
 	if !it.Date.IsZero() {
 		q.Set("date", strconv.FormatInt(it.Date.Unix(), 10))
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://control/v1/import?"+q.Encode(), it.Body)
+	from := &lentBody{r: it.Body}
+	defer from.back()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://control/v1/import?"+q.Encode(), from)
 	if err != nil {
 		return out, err
 	}
@@ -107,6 +110,29 @@ func (c *Client) Import(ctx context.Context, it relay.ImportItem) (out relay.Imp
 		return out, err
 	}
 	return out, errors.Join(json.NewDecoder(body).Decode(&out), body.Close())
+}
+
+// lentBody is the body of a request that belongs to whoever asks: net/http looks behind
+// its announced end in a goroutine of its own, which may outlast the answer.
+type lentBody struct {
+	mu sync.Mutex
+	r  io.Reader // nil: given back
+}
+
+func (b *lentBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.r == nil {
+		return 0, io.EOF
+	}
+	return b.r.Read(p)
+}
+
+// back waits for a read under way; there is none any more.
+func (b *lentBody) back() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.r = nil
 }
 
 // ImportEnd ends an import.
